@@ -1,0 +1,36 @@
+# Everything sets itself up: the virtual environment is in .venv/, all other state in .cache/.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.ready
+
+.PHONY: demo test check bench soak clean fmt
+
+$(STAMP): pyproject.toml tools/setup.sh
+	@PYTHON=$(PYTHON) sh tools/setup.sh $(VENV)
+	@touch $@
+
+demo: $(STAMP)  ## run the order-fulfilment shop on the embedded broker
+	@$(BIN)/python -m examples.fulfilment.demo
+
+test: check  ## everything that must hold before a change lands
+	@$(BIN)/python -m pytest -q -n 4 -m "not soak"
+
+check: $(STAMP)  ## style, types, import contracts
+	@$(BIN)/ruff check src tests examples benchmarks
+	@$(BIN)/ruff format --check src tests examples benchmarks
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+fmt: $(STAMP)
+	@$(BIN)/ruff check --fix-only src tests examples benchmarks
+	@$(BIN)/ruff format src tests examples benchmarks
+
+bench: $(STAMP)  ## speed, side by side with other task queues
+	@$(BIN)/python -m benchmarks
+
+soak: $(STAMP)  ## the long fault and load runs
+	@$(BIN)/python -m pytest -q -m soak --timeout=3600
+
+clean:
+	rm -rf $(VENV) .venvs .cache .mypy_cache .ruff_cache .pytest_cache

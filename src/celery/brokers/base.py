@@ -1,0 +1,289 @@
+"""The Broker port: all that the layers above may know about where messages wait.
+
+Three faces of one URL. A `Publisher` belongs to whoever sends: thread-safe, fork-safe,
+blocking or awaited, and it returns when the broker *has* the message. A `Consumer` belongs
+to one worker and lives on its event loop: batches in, settlements out, every call returns at
+once and what it says is carried out in the driver's next write. A `Mailbox` is fanout:
+control commands, replies and events. `Broker` makes them and answers the operator's questions
+(how many wait, throw them away).
+
+**Leases.** Every consumer announces itself under a worker id and renews a lease while its process
+lives (see `LEASE`). What a dead consumer held is offered again by the survivors, or, if the
+task had been *begun* (early acknowledgement), handed to them as an orphan, so that nothing
+vanishes. A consumer whose lease ended although it lives is *fenced*: its settlements are refused,
+and it is told by `Intake.fenced`.
+
+**Due times.** A message with a `due` time waits in the broker, never in a worker. A worker that
+receives a not-yet-due message (from a producer that cannot say `due`) parks it.
+
+**Dead letters** keep the original message and the reason; nothing malformed is dropped.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from celery.message.headers import LazyObject
+
+    from .topology import Exchange, Queue
+
+#: Seconds a worker's lease lasts, and how often its owner renews it.
+LEASE = 10.0
+LEASE_RENEW_EVERY = 3.0
+
+
+@dataclass(slots=True)
+class Outgoing:
+    """One message, encoded and addressed: ready for any wire.
+
+    Attributes:
+        body: the serialized (and perhaps compressed) payload.
+        headers: application headers; pre-encoded JSON where a template made them.
+        properties: AMQP basic properties by their usual names (`correlation_id`, `reply_to`,
+            `content_type`, `content_encoding`, `delivery_mode`, `priority`, `expiration` in
+            milliseconds as a string).
+        exchange: `""` is the default exchange: straight to the queue named by `routing_key`.
+        due: unix time before which no consumer may get it; None: at once.
+        declare: queues that must exist before this message is sent.
+        mandatory: refuse (report `Unroutable`) rather than drop when no queue is bound.
+    """
+
+    body: bytes
+    headers: LazyObject
+    properties: LazyObject
+    exchange: str = ""
+    routing_key: str = ""
+    priority: int = 0
+    due: float | None = None
+    declare: Sequence[Queue] = ()
+    mandatory: bool = True
+
+
+@dataclass(slots=True, eq=False)
+class Delivery:
+    """One message received and not yet settled. `body` is still bytes.
+
+    Attributes:
+        queue: the queue it was taken from.
+        receipt: opaque; only the consumer that made it reads it.
+        deliveries: how often it has been handed to a worker, this time included (1 = first).
+        due: its due time if it has one (it may lie ahead: then the worker parks it).
+    """
+
+    body: bytes
+    headers: LazyObject
+    properties: LazyObject
+    queue: str
+    receipt: Any
+    exchange: str = ""
+    routing_key: str = ""
+    priority: int = 0
+    redelivered: bool = False
+    deliveries: int = 1
+    due: float | None = None
+
+
+class DeadLetter(NamedTuple):
+    """A message that was set aside, as `Broker.dead` lists it.
+
+    Attributes:
+        id: the driver's own number for it, for `revive`.
+        died_at: unix time.
+        headers, properties: as received.
+    """
+
+    id: int
+    queue: str
+    reason: str
+    died_at: float
+    headers: Mapping[str, Any]
+    properties: Mapping[str, Any]
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a driver can do; callers ask this, never which driver it is.
+
+    Attributes:
+        highest_priority_first: True if 9 is the most urgent (RabbitMQ), False if 0 is (Redis).
+        due: messages may carry a due time when published.
+        fanout: mailboxes work.
+        shared: other processes can reach it (False for `memory://`).
+    """
+
+    priorities: bool = True
+    highest_priority_first: bool = True
+    due: bool = True
+    fanout: bool = True
+    shared: bool = True
+
+
+class BrokerError(Exception):
+    """Anything that goes wrong between a driver and its broker. The message names the URL (password
+    masked), what happened and what to do."""
+
+
+class BrokerUnavailable(BrokerError):
+    """The broker cannot be reached now; trying again may help."""
+
+
+class BrokerRefused(BrokerError):
+    """The broker answered and said no (bad password, corrupt or newer file): trying again won't help."""
+
+
+class Unroutable(BrokerError):
+    """No queue is bound for this exchange and routing key."""
+
+
+class Publisher(Protocol):
+    """Sends. One per (process, broker); usable from any thread and after a fork."""
+
+    def publish(self, batch: Sequence[Outgoing], *, deadline: float) -> list[BrokerError | None]:
+        """Hand a batch over; return once the broker has it.
+
+        Args:
+            deadline: `time.monotonic()` value after which to give up.
+
+        Returns:
+            One entry per message: None if accepted, else why this one was not.
+
+        Raises:
+            BrokerUnavailable: nothing can be said to have been accepted.
+        """
+
+    async def apublish(self, batch: Sequence[Outgoing], *, deadline: float) -> list[BrokerError | None]: ...
+
+    def close(self) -> None: ...
+
+
+class Intake(Protocol):
+    """What a consumer tells its worker: every call happens on the consumer's event loop."""
+
+    def delivered(self, batch: list[Delivery]) -> None: ...
+
+    def orphaned(self, batch: list[Delivery]) -> None:
+        """Begun tasks (acknowledged early) of a worker that died; settle each when dealt with."""
+
+    def fenced(self, reason: str) -> None:
+        """The lease was lost while this worker still lived: everything it held is somebody else's."""
+
+    def disconnected(self, error: BrokerError) -> None:
+        """The link is down; the consumer is already trying again."""
+
+    def connected(self) -> None: ...
+
+
+class Consumer(Protocol):
+    """Receives and settles, for one worker. All calls on the loop that started it; none blocks."""
+
+    async def start(self, queues: Sequence[Queue], intake: Intake) -> None:
+        """Declare `queues`, announce the worker, and be ready; nothing flows before `allow`.
+
+        Raises:
+            BrokerUnavailable, BrokerRefused: as they say.
+        """
+
+    def allow(self, window: int) -> None:
+        """Have at most `window` deliveries out (delivered, not settled, not begun); 0 stops the flow."""
+
+    async def subscribe(self, queue: Queue) -> None: ...
+
+    async def unsubscribe(self, queue: str) -> None: ...
+
+    async def begin(self, batch: Sequence[Delivery]) -> list[Delivery]:
+        """Acknowledge early: once this returns, the returned ones will not be delivered to anybody
+        else even if this worker dies (they become orphans). A begun delivery no longer counts
+        in the window and still needs `ack` when its task has ended. Deliveries missing from
+        the answer were lost to a fence and must not run."""
+
+    def ack(self, delivery: Delivery) -> None:
+        """Done with: forget it."""
+
+    def requeue(self, delivery: Delivery, *, front: bool = True, count: bool = True) -> None:
+        """Offer it again. `count=False` takes back the delivery count (it never began to run)."""
+
+    def park(self, delivery: Delivery, due: float) -> None:
+        """Offer it again at unix time `due`; does not count as a delivery."""
+
+    def bury(self, delivery: Delivery, reason: str) -> None:
+        """Set aside as a dead letter."""
+
+    async def flush(self) -> None:
+        """Return when everything said so far has been carried out."""
+
+    async def stop(self) -> None:
+        """Give back what is not settled and not begun, end the lease, close."""
+
+
+class Mailbox(Protocol):
+    """A temporary queue bound to a fanout or topic exchange: control commands, replies, events."""
+
+    async def receive(self) -> list[Delivery]:
+        """Wait for messages; they are acknowledged by being returned."""
+
+    async def aclose(self) -> None: ...
+
+
+class Broker(Protocol):
+    """One URL, opened lazily: making one does no I/O."""
+
+    url: str
+    capabilities: Capabilities
+
+    def publisher(self) -> Publisher: ...
+
+    def consumer(self, worker_id: str) -> Consumer: ...
+
+    async def mailbox(self, name: str, exchange: Exchange, routing_key: str, *, expires: float) -> Mailbox: ...
+
+    def declare(self, queues: Sequence[Queue]) -> None: ...
+
+    def delete(self, queue: str) -> int:
+        """Delete a queue with all it holds; return how many messages that were."""
+
+    def size(self, queue: str) -> int:
+        """Messages ready or parked (not those that a worker holds)."""
+
+    def purge(self, queue: str) -> int:
+        """Throw away all that is ready or parked; return how many that were."""
+
+    def dead(self, queue: str | None = None, limit: int = 100) -> list[DeadLetter]: ...
+
+    def revive(self, ids: Sequence[int]) -> int:
+        """Send dead letters back to their queues; return how many that were."""
+
+    def close(self) -> None: ...
+
+
+class Settlement(Enum):
+    """How a delivery can end."""
+
+    ACK = "ack"
+    REQUEUE = "requeue"
+    PARK = "park"
+    BURY = "bury"
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerOptions:
+    """What a driver may need from the settings, read once.
+
+    Attributes:
+        connect_timeout: seconds for one attempt to connect.
+        transport_options: `broker_transport_options` as given.
+        dead_letter_limit, dead_letter_ttl: how many dead letters a queue keeps, and for how many seconds.
+    """
+
+    connect_timeout: float = 4.0
+    heartbeat: float = 10.0
+    ssl: bool | Mapping[str, Any] | None = None
+    transport_options: Mapping[str, Any] = field(default_factory=dict)
+    dead_letter_limit: int = 10_000
+    dead_letter_ttl: float = 7 * 86400.0
+    synchronous: str = "NORMAL"
