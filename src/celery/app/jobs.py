@@ -1,0 +1,69 @@
+"""What the worker's core, its pools and the code that runs a task say to one another about one run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """One task to run.
+
+    Attributes:
+        tag: unique within this worker; reports name the job by it.
+        id, name: of the task.
+        headers, properties: raw JSON objects of the message (protocol 2 form).
+        body: the serialized `[args, kwargs, embed]`, untouched.
+        delivery_info: exchange, routing_key, priority, redelivered.
+        time_limit, soft_time_limit: seconds, None for no limit; already merged from call, task and setting.
+        announce: the core wants `started` for this job (events, inspection, limits).
+        brief: the task's mean run time in seconds so far, None if not known: lets a pool decide how
+            deep to queue.
+    """
+
+    tag: int
+    id: str
+    name: str
+    headers: bytes
+    properties: bytes
+    body: bytes
+    delivery_info: Mapping[str, Any]
+    time_limit: float | None = None
+    soft_time_limit: float | None = None
+    announce: bool = False
+    brief: float | None = None
+
+
+class Verdict(IntEnum):
+    """How one run of a task ended, as far as acknowledgement is concerned."""
+
+    SUCCESS = 0
+    FAILURE = 1
+    RETRY = 2  # published again under the same id
+    IGNORE = 3
+    REJECT = 4  # Reject(requeue=False)
+    REQUEUE = 5  # Reject(requeue=True)
+    INTERNAL = 6  # our bug or an unstorable outcome: nothing is known to be stored
+    INVALID = 7  # the body cannot be decoded or is not [args, kwargs, embed]; nothing ran
+    UNSTORED = 8  # ran, but its result could not be stored
+
+
+@dataclass(slots=True, eq=False)
+class Outcome:
+    """What a slot reports when a job has ended.
+
+    Attributes:
+        runtime: seconds.
+        detail: bounded text for events and logs: repr of the result, or of the exception.
+        traceback: text, for failures.
+    """
+
+    verdict: Verdict
+    runtime: float
+    detail: str = ""
+    traceback: str = ""
