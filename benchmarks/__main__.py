@@ -1,0 +1,96 @@
+"""Run the benchmarks: ours and the peers, interleaved, in one run on this machine.
+
+    python -m benchmarks [--rounds N] [--tasks N] [--only NAME ...]
+
+Every figure is the median over the rounds, with its spread; `x` columns are medians of the ratios of
+ours to that peer, round by round. On a shared machine trust the ratios and the CPU figures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+from . import scenarios
+from .contenders import CELERY_FILES, EVERYBODY, OURS, ROOT, prepare_peers
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .contenders import Contender
+
+Figures = dict[str, float]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--tasks", type=int, default=5000)
+    parser.add_argument("--only", nargs="*", help="scenarios by name")
+    options = parser.parse_args()
+    prepare_peers()
+    plan: dict[str, tuple[tuple[Contender, ...], Callable[[Contender], Figures]]] = {
+        "embedded": (EVERYBODY, lambda c: scenarios.enqueue_and_drain(c, options.tasks)),
+        "start": ((OURS, CELERY_FILES), scenarios.start),
+        "import": ((OURS, CELERY_FILES), scenarios.import_time),
+        "delayed": ((OURS, CELERY_FILES), lambda c: scenarios.delayed(c, 2000)),
+    }
+    report = {}
+    for name, (contenders, scenario) in plan.items():
+        if options.only and name not in options.only:
+            continue
+        rounds = measure(name, contenders, scenario, options.rounds)
+        show(name, contenders, rounds)
+        report[name] = rounds
+    target = ROOT / ".cache" / "bench" / f"{time.strftime('%Y%m%d-%H%M%S')}.json"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(json.dumps(report, indent=1))
+    print(f"\nall figures: {target.relative_to(ROOT)}")
+
+
+def measure(
+    name: str, contenders: tuple[Contender, ...], scenario: Callable[[Contender], Figures], rounds: int
+) -> dict[str, list[Figures]]:
+    """Interleave: A B C, A B C, ... so that a noisy moment hits everybody."""
+    found: dict[str, list[Figures]] = defaultdict(list)
+    for number in range(rounds):
+        for contender in contenders:
+            print(f"\r{name}: round {number + 1}/{rounds}, {contender.name:30}", end="", flush=True)
+            found[contender.name].append(scenario(contender))
+    print("\r" + " " * 70, end="\r")
+    return found
+
+
+def show(name: str, contenders: tuple[Contender, ...], rounds: dict[str, list[Figures]]) -> None:
+    figures = list(rounds[OURS.name][0])
+    print(f"\n{name}: median (spread)" + " " * 10)
+    print(f"{'':28}" + "".join(f"{figure:>26}" for figure in figures))
+    for contender in contenders:
+        cells = [spread([run[figure] for run in rounds[contender.name]]) for figure in figures]
+        print(f"{contender.name:28}" + "".join(f"{cell:>26}" for cell in cells))
+    for peer in contenders[1:]:
+        ratios = [ratio(rounds[OURS.name], rounds[peer.name], figure) for figure in figures]
+        print(f"{'  ours / ' + peer.name:28}" + "".join(f"{cell:>26}" for cell in ratios))
+
+
+def spread(values: list[float]) -> str:
+    return f"{short(statistics.median(values))} ({short(min(values))}-{short(max(values))})"
+
+
+def ratio(ours: list[Figures], theirs: list[Figures], figure: str) -> str:
+    pairs = [mine[figure] / peer[figure] for mine, peer in zip(ours, theirs, strict=True) if peer[figure]]
+    return f"x{statistics.median(pairs):.2f}" if pairs else "-"
+
+
+def short(value: float) -> str:
+    if value >= 1000:
+        return f"{value / 1000:.1f}k"
+    return f"{value:.3g}"
+
+
+if __name__ == "__main__":
+    main()

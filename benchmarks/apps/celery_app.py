@@ -1,0 +1,44 @@
+"""The same application for Celeriac and for Celery: whichever is installed runs it."""
+
+import os
+import time
+
+from celery import Celery
+
+app = Celery("bench")
+app.conf.update(task_ignore_result=True, broker_connection_retry_on_startup=True)
+url = os.environ.get("BENCH_BROKER")
+if url:
+    app.conf.broker_url = url
+if url and url.startswith("filesystem"):
+    folder = os.environ["BENCH_HOME"]
+    os.makedirs(f"{folder}/queue", exist_ok=True)
+    os.makedirs(f"{folder}/control", exist_ok=True)
+    app.conf.broker_transport_options = {
+        "data_folder_in": f"{folder}/queue",
+        "data_folder_out": f"{folder}/queue",
+        "control_folder": f"{folder}/control",
+    }
+
+
+@app.task(name="bench.noop", ignore_result=True)
+def noop():
+    pass
+
+
+@app.task(name="bench.mark", ignore_result=True)
+def mark(path):
+    with open(path, "w") as file:
+        file.write(str(time.time()))
+
+
+def call_noop():
+    noop.delay()
+
+
+def call_mark(path):
+    mark.delay(path)
+
+
+def call_later(seconds):
+    noop.apply_async(countdown=seconds)

@@ -1,0 +1,33 @@
+"""Send tasks with one application and say how long it took; run with the contender's own Python.
+
+python produce.py APP_MODULE COUNT MARKS_FOLDER [COUNTDOWN]
+"""
+
+import importlib
+import json
+import resource
+import sys
+import time
+
+
+def main() -> None:
+    module, count, marks = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+    app = importlib.import_module(module)
+    if len(sys.argv) > 4:
+        for _ in range(count):
+            app.call_later(float(sys.argv[4]))
+        return
+    app.call_mark(f"{marks}/first")
+    before = resource.getrusage(resource.RUSAGE_SELF)
+    start = time.perf_counter()
+    for _ in range(count):
+        app.call_noop()
+    seconds = time.perf_counter() - start
+    after = resource.getrusage(resource.RUSAGE_SELF)
+    app.call_mark(f"{marks}/last")
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    print(json.dumps({"seconds": seconds, "cpu": cpu}))
+
+
+if __name__ == "__main__":
+    main()

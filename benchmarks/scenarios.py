@@ -1,0 +1,166 @@
+"""What is measured. Each function makes one run of one contender and returns named figures."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .contenders import ROOT
+from .processes import cpu_seconds, pss_mb, tree
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from .contenders import Contender
+
+PATIENCE = 180.0
+
+
+@contextlib.contextmanager
+def home() -> Iterator[Path]:
+    """A fresh folder for one run."""
+    base = ROOT / ".cache" / "bench"
+    base.mkdir(parents=True, exist_ok=True)
+    path = Path(tempfile.mkdtemp(dir=base))
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def produce(
+    contender: Contender, folder: Path, count: int, countdown: float | None = None
+) -> dict[str, float]:
+    """Send `count` no-op tasks between two marks."""
+    command = [contender.python, ROOT / "benchmarks" / "produce.py", contender.app, str(count), str(folder)]
+    if countdown is not None:
+        command.append(str(countdown))
+    done = subprocess.run(
+        command,
+        cwd=folder,
+        env=contender.environment(folder),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=True,
+    )
+    return json.loads(done.stdout) if done.stdout else {}
+
+
+@contextlib.contextmanager
+def worker(contender: Contender, folder: Path, processes: int = 2) -> Iterator[subprocess.Popen[bytes]]:
+    """The contender's worker, ended by TERM and if need be by KILL."""
+    with (folder / "worker.log").open("wb") as log:
+        process = subprocess.Popen(
+            contender.worker_command(processes),
+            cwd=folder,
+            env=contender.environment(folder),
+            stdout=log,
+            stderr=log,
+        )
+        try:
+            yield process
+        finally:
+            family = tree(process.pid)
+            process.send_signal(signal.SIGINT if "huey" in contender.name else signal.SIGTERM)
+            try:
+                process.wait(15)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+            for pid in family[1:]:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+
+
+def await_file(path: Path, process: subprocess.Popen[bytes]) -> float:
+    """Wait for a mark; return the time written in it."""
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise RuntimeError(
+                f"worker ended with {process.returncode}: {(path.parent / 'worker.log').read_text()}"
+            )
+        with contextlib.suppress(OSError, ValueError):
+            return float(path.read_text())
+        time.sleep(0.002)
+    raise TimeoutError(path)
+
+
+def enqueue_and_drain(contender: Contender, count: int) -> dict[str, float]:
+    """Row 10: `delay()` one by one, then a worker with two processes empties the queue."""
+    with home() as folder:
+        sent = produce(contender, folder, count)
+        with worker(contender, folder) as process:
+            first = await_file(folder / "first", process)
+            core_before, children_before = _cpu(process.pid)
+            last = await_file(folder / "last", process)
+            core_after, children_after = _cpu(process.pid)
+    return {
+        "enqueue/s": count / sent["seconds"],
+        "enqueue us": sent["cpu"] / count * 1e6,
+        "drain/s": count / (last - first),
+        "core us": (core_after - core_before) / count * 1e6,
+        "children us": (children_after - children_before) / count * 1e6,
+    }
+
+
+def _cpu(pid: int) -> tuple[float, float]:
+    family = tree(pid)
+    return cpu_seconds(pid), sum(cpu_seconds(child) for child in family[1:])
+
+
+def start(contender: Contender) -> dict[str, float]:
+    """Row 16: from `exec` to the first task run, and memory after it."""
+    with home() as folder:
+        produce(contender, folder, 0)
+        began = time.time()
+        with worker(contender, folder) as process:
+            first = await_file(folder / "first", process)
+            await_file(folder / "last", process)
+            family = tree(process.pid)
+            return {
+                "ready s": first - began,
+                "core MB": pss_mb(process.pid),
+                "child MB": sum(pss_mb(child) for child in family[1:]) / max(1, len(family) - 1),
+                "all MB": sum(pss_mb(member) for member in family),
+            }
+
+
+def import_time(contender: Contender) -> dict[str, float]:
+    """Row 17: `import celery` and `Celery()`, in a fresh process; the interpreter's own start taken off."""
+
+    def seconds(code: str) -> float:
+        with home() as folder:
+            began = time.perf_counter()
+            subprocess.run(
+                [contender.python, "-c", code], env=contender.environment(folder), cwd=folder, check=True
+            )
+            return time.perf_counter() - began
+
+    bare = min(seconds("pass") for _ in range(3))
+    return {"import s": min(seconds("import celery; celery.Celery()") for _ in range(3)) - bare}
+
+
+def delayed(contender: Contender, count: int) -> dict[str, float]:
+    """Row 15: what `count` tasks due in an hour cost in the worker's memory."""
+    with home() as folder:
+        with worker(contender, folder) as process:
+            produce(contender, folder, 0)
+            await_file(folder / "last", process)
+            before = sum(pss_mb(member) for member in tree(process.pid))
+            produce(contender, folder, count, countdown=3600)
+            (folder / "last").unlink()
+            produce(contender, folder, 0)
+            await_file(folder / "last", process)
+            time.sleep(2)
+            after = sum(pss_mb(member) for member in tree(process.pid))
+        return {"KB per delayed task": max(0.0, after - before) * 1024 / count}
