@@ -37,7 +37,7 @@ class Contender:
         return [str(self.python), *(part.format(c=processes) for part in self.worker)]
 
 
-CELERY_WORKER = ("-m", "celery", "-A", "celery_app", "worker", "-c", "{c}", "-l", "WARNING", "-q")
+CELERY_WORKER = ("-m", "celery", "-q", "-A", "celery_app", "worker", "-c", "{c}", "-l", "WARNING")
 
 OURS = Contender(
     "celeriac, embedded",
