@@ -43,10 +43,12 @@ class WorkerProcess:
     def wait_for(self, pattern: str, timeout: float = 30) -> re.Match[str]:
         """Wait until the output matches `pattern` (a regular expression)."""
         return wait_until(
-            lambda: re.search(pattern, self.output, re.M),
+            lambda: re.search(pattern, self.output, re.MULTILINE),
             timeout,
             lambda: f"{pattern!r} did not appear in:\n{self.output}",
-            alive=lambda: self.process.poll() is None or re.search(pattern, self.output, re.M) is not None,
+            alive=lambda: (
+                self.process.poll() is None or re.search(pattern, self.output, re.MULTILINE) is not None
+            ),
         )
 
     def send(self, signum: int) -> None:
