@@ -11,10 +11,29 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from . import json
+
 T = TypeVar("T")
 
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
-_encode = msgspec.json.Encoder(enc_hook=str).encode
+_encode_loosely = msgspec.json.Encoder(enc_hook=str).encode
+
+
+def _encode(value: Any) -> bytes:
+    try:
+        return json.dumps(value)
+    except (TypeError, ValueError):
+        return bytes(_encode_loosely(value))
+
+
+def _decode_extended(raw: bytes) -> dict[str, Any]:
+    try:
+        value = json.loads(raw)
+    except ValueError as exc:
+        raise msgspec.DecodeError(str(exc)) from exc
+    if not isinstance(value, dict):
+        raise msgspec.ValidationError("Expected `object`")
+    return value
 
 
 class LazyObject:
@@ -33,17 +52,20 @@ class LazyObject:
 
     @property
     def raw(self) -> bytes:
-        """The JSON text. Values JSON does not know are written as their `str`."""
-        if self._raw is None:
-            self._raw = _encode(self._value)
-        return self._raw
+        """The JSON text, in Celery's dialect. Values that has no form for are written as their `str`."""
+        raw = self._raw
+        if raw is None:
+            raw = self._raw = _encode(self._value)
+        return raw
 
     @property
     def value(self) -> dict[str, Any]:
         """The object as a dict. Raises `msgspec.DecodeError` if the text is no JSON object."""
-        if self._value is None:
-            self._value = _decode(self._raw or b"")
-        return self._value
+        value = self._value
+        if value is None:
+            raw = self._raw or b""
+            value = self._value = _decode_extended(raw) if b'"__type__"' in raw else _decode(raw)
+        return value
 
     def decode(self, decoder: msgspec.json.Decoder[T]) -> T:
         """Decode straight into a typed struct, without making the dict.

@@ -1,0 +1,146 @@
+"""One message as one JSON text, as kombu's virtual transports (Redis, filesystem) keep it.
+
+    {"body": "<base64>", "content-encoding": ..., "content-type": ..., "headers": {...},
+     "properties": {..., "delivery_info": {"exchange": ..., "routing_key": ...}, "priority": 0,
+                    "body_encoding": "base64", "delivery_tag": "..."}}
+
+Inside, content type and encoding are properties like the others, as on AMQP; here they are moved out and in.
+"""
+
+from __future__ import annotations
+
+from base64 import b64decode
+from binascii import b2a_base64
+from typing import Any, NamedTuple
+
+import msgspec
+
+from . import json
+from .errors import MalformedMessage
+from .headers import LazyObject
+
+__all__ = ("Envelope", "decode", "encode")
+
+
+class Envelope(NamedTuple):
+    """A message taken out of its envelope.
+
+    Attributes:
+        properties: the AMQP ones, `content_type` and `content_encoding` among them.
+        redelivered: it was handed out before and came back.
+    """
+
+    body: bytes
+    headers: LazyObject
+    properties: LazyObject
+    exchange: str
+    routing_key: str
+    priority: int
+    redelivered: bool
+    delivery_tag: str
+
+
+class _DeliveryInfo(msgspec.Struct, gc=False):
+    exchange: str | None = ""
+    routing_key: str | None = ""
+    redelivered: bool = False
+
+
+class _Properties(msgspec.Struct, gc=False):
+    delivery_info: _DeliveryInfo | None = None
+    priority: int | None = 0
+    body_encoding: str | None = None
+    delivery_tag: str | int | None = None
+
+
+class _Wire(
+    msgspec.Struct, gc=False, rename={"content_type": "content-type", "content_encoding": "content-encoding"}
+):
+    body: Any
+    content_type: str | None = None
+    content_encoding: str | None = None
+    headers: msgspec.Raw = msgspec.Raw(b"{}")
+    properties: msgspec.Raw = msgspec.Raw(b"{}")
+
+
+_wire = msgspec.json.Decoder(_Wire)
+_properties = msgspec.json.Decoder(_Properties)
+
+
+def encode(
+    body: bytes,
+    headers: LazyObject,
+    properties: LazyObject,
+    *,
+    exchange: str,
+    routing_key: str,
+    delivery_tag: str,
+    priority: int = 0,
+) -> bytes:
+    """Put a message into its envelope."""
+    own = dict(properties.value)
+    content_type = json.text(own.pop("content_type", None))
+    content_encoding = json.text(own.pop("content_encoding", None))
+    own["delivery_info"] = {"exchange": exchange, "routing_key": routing_key}
+    own["priority"] = priority
+    own["body_encoding"] = "base64"
+    own["delivery_tag"] = delivery_tag
+    return b"".join(
+        (
+            b'{"body":"',
+            b2a_base64(body, newline=False),
+            f'","content-encoding":{content_encoding},"content-type":{content_type},"headers":'.encode(),
+            headers.raw,
+            b',"properties":',
+            json.dumps(own),
+            b"}",
+        )
+    )
+
+
+def decode(data: bytes) -> Envelope:
+    """Take a message out of its envelope.
+
+    Raises:
+        MalformedMessage: it is none.
+    """
+    try:
+        wire = _wire.decode(data)
+        props = _properties.decode(wire.properties)
+        where = props.delivery_info or _DeliveryInfo()
+        return Envelope(
+            body=_body(wire.body, props.body_encoding),
+            headers=LazyObject(raw=_object_or_empty(wire.headers)),
+            properties=_merged(wire),
+            exchange=where.exchange or "",
+            routing_key=where.routing_key or "",
+            priority=props.priority or 0,
+            redelivered=where.redelivered,
+            delivery_tag=str(props.delivery_tag or ""),
+        )
+    except Exception as exc:
+        raise MalformedMessage(f"no message envelope: {str(exc)[:300] or type(exc).__name__}") from exc
+
+
+def _object_or_empty(raw: msgspec.Raw) -> bytes:
+    text = bytes(raw)
+    return b"{}" if text == b"null" else text
+
+
+def _body(body: Any, encoding: str | None) -> bytes:
+    if isinstance(body, str):
+        return b64decode(body, validate=True) if encoding == "base64" else body.encode()
+    return json.dumps(body)  # some producers leave the payload as it is
+
+
+def _merged(wire: _Wire) -> LazyObject:
+    rest = bytes(wire.properties).strip()
+    said = ",".join(
+        f'"{name}":{json.text(value)}'
+        for name, value in (("content_type", wire.content_type), ("content_encoding", wire.content_encoding))
+        if value is not None
+    )
+    if not said:
+        return LazyObject(raw=rest)
+    comma = "" if rest[1:-1].strip() == b"" else ","
+    return LazyObject(raw=b"{" + said.encode() + comma.encode() + rest[1:])
