@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import signal
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -109,7 +110,7 @@ def test_configuration(project: Project) -> None:  # 3-A8, A9, A21
         enable_utc = True
         """,
     )
-    project.run("python3", "-m", "celeryconfig")
+    project.run(sys.executable, "-m", "celeryconfig")
     assert project.python("""
         from celery import Celery
         app = Celery('tasks')
