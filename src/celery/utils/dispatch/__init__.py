@@ -1,0 +1,5 @@
+"""Observers: who wants to know that something happened."""
+
+from celery.utils.dispatch.signal import Signal
+
+__all__ = ("Signal",)
