@@ -22,7 +22,7 @@ from celery.utils.text import pretty
 
 from .censor import filter_hidden_settings
 from .checks import EnvironmentLayer, check, variable_of, warn_near_misses
-from .defaults import DEFAULTS, NEW_TO_OLD, OLD_TO_NEW, find, searchresult
+from .defaults import DEFAULTS, NAMESPACES, NEW_TO_OLD, OLD_TO_NEW, Option, find, searchresult
 from .embedded import embedded_url_of, needs_embedded_store
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ _OWN = frozenset(
         "_presets",
         "_observers",
         "_embedded_url",
+        "version",
     )
 )
 
@@ -67,6 +68,7 @@ class Settings(MutableMapping[str, Any]):
     prefix: str
     key_t: Any
     deprecated_settings: set[str]
+    version: int
 
     def __init__(
         self,
@@ -88,6 +90,8 @@ class Settings(MutableMapping[str, Any]):
         self._presets: dict[str, Any] = dict(self.changes)
         self._observers: list[Callable[..., None]] = []
         self._embedded_url: str | None = None
+        #: Counts changes: what was made from settings is good as long as this stays the same.
+        self.version = 0
 
     # -- lazy reading
 
@@ -114,6 +118,7 @@ class Settings(MutableMapping[str, Any]):
         if self._state == _LOADED and self._load is not None:
             self.maps[0] = dict(self._presets)
             self._embedded_url = None
+            self.version += 1
             self._state = _PENDING
 
     def install(
@@ -122,6 +127,7 @@ class Settings(MutableMapping[str, Any]):
         """Put `layers` (the strongest first) between the changes and nothing: called while loading."""
         self._presets = dict(self.changes)
         self.maps = [self.changes, *layers]
+        self.version += 1
         self.prefix = with_underscore(prefix)
         self.deprecated_settings = deprecated_settings
 
@@ -162,6 +168,7 @@ class Settings(MutableMapping[str, Any]):
         self.finalize()
         at = 2 if len(self.maps) > 1 and isinstance(self.maps[1], EnvironmentLayer) else 1
         self.maps.insert(at, canonical(layer))
+        self.version += 1
 
     def without_defaults(self) -> Settings:
         """The same settings without the built-in defaults."""
@@ -181,6 +188,7 @@ class Settings(MutableMapping[str, Any]):
         """Become what `other` is."""
         other.finalize()
         self.maps, self.prefix, self.key_t = other.maps, other.prefix, other.key_t
+        self.version += 1
         self.deprecated_settings = other.deprecated_settings
         self._state = _LOADED
 
@@ -225,8 +233,10 @@ class Settings(MutableMapping[str, Any]):
         if name not in DEFAULTS:
             warn_near_misses((key,), namespace=self.prefix, stacklevel=4)
         self.changes[name] = value
+        self.version += 1
 
     def __delitem__(self, key: str) -> None:
+        self.version += 1
         try:
             del self.changes[OLD_TO_NEW.get(key, key)]
         except KeyError:
@@ -275,6 +285,7 @@ class Settings(MutableMapping[str, Any]):
         Raises:
             KeyError: code has not set it, and no default is given.
         """
+        self.version += 1
         try:
             return self.changes.pop(OLD_TO_NEW.get(key, key), *default)
         except KeyError:
@@ -282,6 +293,7 @@ class Settings(MutableMapping[str, Any]):
 
     def clear(self) -> None:
         """Drop the changes made by code."""
+        self.version += 1
         self.changes.clear()
 
     @classmethod
@@ -395,6 +407,23 @@ class Settings(MutableMapping[str, Any]):
     def find_option(self, name: str, namespace: str = "") -> searchresult:
         """See `celery.app.defaults.find`."""
         return find(name, namespace)
+
+    def option_of(self, family: str, key: str) -> Option:
+        """What is known of setting `family_key`, for `worker.concurrency=3` on the command line.
+
+        Raises:
+            KeyError: no such family, or no such setting in it.
+        """
+        whole = f"{family}_{key}"
+        if whole in NAMESPACES:
+            return NAMESPACES[whole]  # type: ignore[no-any-return]
+        if not isinstance(NAMESPACES.get(family), dict):
+            raise KeyError(family)
+        return NAMESPACES[family][key]  # type: ignore[no-any-return]
+
+    def any_option(self) -> Option:
+        """An option of no particular type: it knows how to read every type by name."""
+        return Option(type="any")
 
     def find_value_for_key(self, name: str, namespace: str = "celery") -> Any:
         """The value of a setting by its name, or its name less the family's prefix.

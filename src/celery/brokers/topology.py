@@ -54,6 +54,11 @@ class Queue:
     consumer_arguments: dict[str, Any] = field(default_factory=dict, hash=False)
     alias: str | None = None
 
+    @property
+    def queue_arguments(self) -> dict[str, Any]:
+        """`arguments`, by the name that kombu's queues have for them."""
+        return self.arguments
+
 
 def exchange_from_any(source: Any) -> Exchange:
     """Read an exchange from a name, one of ours, or kombu's by shape."""
