@@ -254,10 +254,13 @@ def _edits(a: str, b: str, limit: int) -> int:
 _warned: set[str] = set()
 
 
-def warn_near_misses(keys: Iterable[Any], *, namespace: str = "", stacklevel: int = 3) -> None:
+def warn_near_misses(
+    keys: Iterable[Any], source: Mapping[str, Any] | None = None, *, namespace: str = "", stacklevel: int = 3
+) -> None:
     """Warn, once in this process for each key, about keys that look like misspelt settings.
 
     Args:
+        source: where the keys are from: functions and classes in it are not settings.
         namespace: prefix that the keys of this source carry, as `CELERY_`; others belong to somebody else.
     """
     for key in keys:
@@ -269,7 +272,7 @@ def warn_near_misses(keys: Iterable[Any], *, namespace: str = "", stacklevel: in
         if namespace:
             name = name.lower()
         right = nearest_name(name)
-        if right is None:
+        if right is None or (source is not None and callable(source[key])):
             continue
         _warned.add(key)
         right = _in_style_of(key, right, namespace)

@@ -81,21 +81,14 @@ def load_settings(app: Any) -> Settings:
     prefix = with_underscore(record.namespace)
     conf: Settings = app.conf
     deprecated = set() if prefix else check_spelling(source)
-    warn_near_misses(_plain_names(source), namespace=prefix, stacklevel=6)
-    if record.defaults:
-        extra = [canonical(item() if callable(item) else item) for item in reversed(record.defaults)]
-    else:
-        extra = []
+    warn_near_misses(source, source, namespace=prefix, stacklevel=6)
+    extra = [canonical(item() if callable(item) else item) for item in reversed(record.defaults)]
     conf.install(
         [EnvironmentLayer(), *extra, source, copy_of_defaults()],
         prefix=prefix,
         deprecated_settings=deprecated,
     )
     return conf
-
-
-def _plain_names(source: Mapping[str, Any]) -> list[str]:
-    return [key for key in source if isinstance(key, str) and not callable(source[key])]
 
 
 def check_spelling(source: Iterable[str]) -> set[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -58,9 +59,26 @@ def warn_embedded(app: Any) -> bool:
         if _said_by == os.getpid():
             return True
         _said_by = os.getpid()
-    logging.getLogger("celery").warning(
-        "No broker is configured: messages and results are kept in %s, for programs on this machine only. "
-        "To use a server, set broker_url (and result_backend), or CELERY_BROKER_URL.",
-        conf.broker_url.removeprefix("sqlite:///"),
+    text = (
+        f"No broker is configured: messages and results are kept in {conf.broker_url.removeprefix('sqlite:///')}, "
+        "for programs on this machine only. To use a server, set broker_url and result_backend "
+        "(or CELERY_BROKER_URL and CELERY_RESULT_BACKEND)."
     )
+    logger = logging.getLogger("celery")
+    if _is_heard(logger):
+        logger.warning("%s", text)
+    else:
+        # Loud also in programs that have not set logging up.
+        sys.stderr.write(f"WARNING: {text}\n")
     return True
+
+
+def _is_heard(logger: logging.Logger) -> bool:
+    if not logger.isEnabledFor(logging.WARNING):
+        return True  # the program asked for silence
+    at: logging.Logger | None = logger
+    while at is not None:
+        if any(not isinstance(handler, logging.NullHandler) for handler in at.handlers):
+            return True
+        at = at.parent if at.propagate else None
+    return False
