@@ -44,7 +44,7 @@ class version_info_t(NamedTuple):  # noqa: N801, RUF100 - Celery's name
     serial: str
 
 
-VERSION = version_info = version_info_t(*map(int, __version__.split(".")), "", "")  # type: ignore[arg-type]  # three
+VERSION = version_info = version_info_t(5, 7, 0, "", "")
 VERSION_BANNER = f"{__version__} ({SERIES})"
 
 #: Public name -> the module that has it.
@@ -63,7 +63,7 @@ _HOMES = {
 #: Names that are called differently where they are.
 _RENAMED = {"subtask": ("celery.canvas", "signature")}
 
-__all__ = (  # noqa: F822 - see _HOMES
+__all__ = (
     "VERSION",
     "VERSION_BANNER",
     "Celery",

@@ -79,7 +79,7 @@ def raised_class(cls: type[E]) -> type[E]:
 def _make_twin(own: type[BaseException], foreign: type[BaseException]) -> type[BaseException]:
     body = {"__module__": own.__module__, "__doc__": own.__doc__, "__twin_of__": own}
     twin = type(own.__name__, (own, foreign), body)
-    copyreg.pickle(twin, _reduce)  # type: ignore[arg-type]  # any type is allowed
+    copyreg.pickle(twin, _reduce)
     return twin
 
 
@@ -91,7 +91,7 @@ def _reduce(exc: BaseException) -> tuple[Any, ...]:
 
 for _cls in STOCK:
     if issubclass(_cls, exceptions.SerializationError):
-        copyreg.pickle(_cls, _reduce)  # type: ignore[arg-type]  # any type is allowed
+        copyreg.pickle(_cls, _reduce)
 
 
 def adopt(exc: BaseException) -> BaseException:

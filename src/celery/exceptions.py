@@ -375,7 +375,7 @@ def _command_exception() -> type[Exception]:
 
         def __init__(self, message: str, exit_code: int) -> None:
             super().__init__(message=message)
-            self.exit_code = exit_code
+            self.exit_code = exit_code  # type: ignore[misc]  # as click documents
 
         def __reduce__(self) -> tuple[Any, ...]:
             return type(self), (self.message, self.exit_code)

@@ -20,7 +20,7 @@ _get = object.__getattribute__
 _set = object.__setattr__
 
 
-def _class_default(name: str, kind: type, value: Any) -> Any:
+def _class_default(name: str, kind: type, value: Any) -> Callable[[Callable[[Any], Any]], Any]:
     """An attribute that reads as `value` on the class, and as the current object's on an instance.
 
     It must be an instance of `kind`, because Python and its tools check class attributes such as `__doc__`.
@@ -62,7 +62,7 @@ class Proxy:
         args: tuple[Any, ...] | None = None,
         kwargs: dict[str, Any] | None = None,
         name: str | None = None,
-        __doc__: str | None = None,  # noqa: PYI063, RUF100 - the public name
+        __doc__: str | None = None,  # noqa: A002 - the public name
     ) -> None:
         _set(self, "_Proxy__local", local)
         _set(self, "_Proxy__args", args or ())
@@ -74,7 +74,7 @@ class Proxy:
     def __name__(self) -> Any:
         return _get(self, "_Proxy__custom_name") or self._get_current_object().__name__
 
-    @_class_default("module", str, __name__)
+    @_class_default("module", str, __name__)  # noqa: A003 - the module's name is meant
     def __module__(self) -> Any:
         return self._get_current_object().__module__
 

@@ -154,7 +154,7 @@ def is_numeric_value(value: Any) -> bool:
 
 def seq_concat_item(seq: Any, item: Any) -> Any:
     """A sequence of the same kind with `item` added."""
-    return seq + (item,) if isinstance(seq, tuple) else [*seq, item]
+    return (*seq, item) if isinstance(seq, tuple) else [*seq, item]
 
 
 def seq_concat_seq(a: Any, b: Any) -> Any:
@@ -271,7 +271,7 @@ class _regen(UserList, list):  # type: ignore[type-arg, misc]  # noqa: N801, RUF
         return True
 
     @property
-    def data(self) -> list[Any]:  # type: ignore[override]  # read when needed
+    def data(self) -> list[Any]:
         """All values."""
         try:
             while True:
@@ -352,7 +352,7 @@ def _underlying(fun: Any) -> tuple[Any, bool]:
         return fun.__func__, True
     if isinstance(fun, FunctionType):
         return fun, False
-    call = getattr(type(fun), "__call__", None)
+    call = vars(type(fun)).get("__call__") or getattr(type(fun), "__call__", None)  # noqa: B004 - its function
     return (call, True) if isinstance(call, FunctionType) else (fun, False)
 
 

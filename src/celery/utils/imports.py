@@ -80,7 +80,7 @@ def symbol_by_name(
     separator = ":" if ":" in name else sep
     module_name, _, attribute = name.rpartition(separator)
     if not module_name:
-        module_name, attribute = attribute, (package and None) or ""
+        module_name, attribute = attribute, ""
     try:
         module = _import_named(module_name, imp or importlib.import_module, package, kwargs)
         return getattr(module, attribute) if attribute else module

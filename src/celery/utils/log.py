@@ -7,8 +7,8 @@ import os
 import sys
 import threading
 import traceback
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from celery.utils import process
 from celery.utils.term import colored
@@ -154,7 +154,7 @@ class ColorFormatter(logging.Formatter):
 
     COLORS = colored().names
     #: How to paint each level.
-    colors: dict[str, Callable[..., Any]] = {
+    colors: ClassVar[dict[str, Callable[..., Any]]] = {
         "DEBUG": COLORS["blue"],
         "WARNING": COLORS["yellow"],
         "ERROR": COLORS["red"],
@@ -201,10 +201,8 @@ class LoggingProxy:
     def _handle_error(record: logging.LogRecord) -> None:
         if sys.exc_info()[0] is None or sys.__stderr__ is None:
             return
-        try:
+        with suppress(OSError):  # nowhere left to say it
             traceback.print_exc(None, sys.__stderr__)
-        except OSError:
-            pass  # nowhere left to say it
 
     def write(self, data: str | bytes) -> int:
         """Log what is not just line ends; returns the length of `data`."""
@@ -212,7 +210,7 @@ class LoggingProxy:
             # Logging takes locks, which the interrupted code may hold.
             text = data.decode("utf-8", "replace") if isinstance(data, bytes) else data
             if sys.__stderr__ is not None:
-                print(text, file=sys.__stderr__)  # noqa: T201 - see above
+                print(text, file=sys.__stderr__)
             return len(data)
         if getattr(self._thread, "recurse_protection", False):
             # The logger itself printed something.

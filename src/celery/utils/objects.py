@@ -33,7 +33,7 @@ class cached_property(Generic[T]):  # noqa: N801, RUF100 - the public name
         self.fget = fget
         self.fset = fset
         self.fdel = fdel
-        self.attrname: str | None = getattr(fget, "__name__", None)
+        self.attrname: str = getattr(fget, "__name__", "")
         self.__doc__ = getattr(fget, "__doc__", None)
         self.__module__ = getattr(fget, "__module__", __name__)
 
@@ -60,11 +60,11 @@ class cached_property(Generic[T]):  # noqa: N801, RUF100 - the public name
     def __set__(self, instance: object, value: T) -> None:
         if self.fset is not None:
             value = self.fset(instance, value)
-        instance.__dict__[self.attrname or ""] = value
+        instance.__dict__[self.attrname] = value
 
     def __delete__(self, instance: object) -> None:
         missing = object()
-        value = instance.__dict__.pop(self.attrname or "", missing)
+        value = instance.__dict__.pop(self.attrname, missing)
         if self.fdel is not None and value is not missing:
             self.fdel(instance, value)
 

@@ -29,7 +29,7 @@ def saferepr(o: Any, maxlen: int | None = None, maxlevels: int = 3, seen: set[in
         seen: ids of containers that enclose `o`.
 
     >>> saferepr(([1, 2, 3], 'x' * 20), 12)
-    "([1, 2, 3], 'xx...')"
+    "([1, 2, 3], 'x...')"
     """
     writer = _Writer(maxlen or _UNLIMITED, maxlevels, set() if seen is None else seen)
     writer.write(o, 0)
@@ -173,7 +173,7 @@ def _copy(value: Any) -> Iterable[Any]:
     return value if isinstance(value, (tuple, frozenset)) else _retry_copy(list, value)
 
 
-def _copy_items(value: dict[Any, Any]) -> Iterable[tuple[Any, Any]]:
+def _copy_items(value: dict[Any, Any]) -> Any:
     return _retry_copy(list, value.items())
 
 

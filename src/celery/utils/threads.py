@@ -55,7 +55,7 @@ def bound_open_broker_sockets(connection: Any, timeout: float | None) -> Iterato
     for sock in _open_broker_sockets(connection) if timeout is not None else ():
         before = sock.gettimeout()
         # Never loosen, and leave non-blocking sockets to the loop that owns them.
-        if before is None or before > timeout:  # type: ignore[operator]  # None means no sockets
+        if before is None or before > timeout:
             sock.settimeout(timeout)
             changed.append((sock, before))
     try:
@@ -69,10 +69,9 @@ def bound_open_broker_sockets(connection: Any, timeout: float | None) -> Iterato
 def _open_broker_sockets(connection: Any) -> list[Any]:
     live = getattr(connection, "_connection", None)
     candidates = [getattr(getattr(live, "transport", None), "sock", None), getattr(live, "sock", None)]
-    channels = list(getattr(live, "channels", None) or ())
-    for channel in channels:
-        for client in (getattr(channel, "client", None), getattr(channel, "subclient", None)):
-            candidates.append(getattr(getattr(client, "connection", None), "_sock", None))
+    for channel in list(getattr(live, "channels", None) or ()):
+        clients = (getattr(channel, "client", None), getattr(channel, "subclient", None))
+        candidates += [getattr(getattr(client, "connection", None), "_sock", None) for client in clients]
     return [sock for sock in candidates if hasattr(sock, "settimeout")]
 
 

@@ -6,8 +6,7 @@ import os
 import random
 import time as _time
 from calendar import monthrange
-from datetime import date, datetime, timedelta, tzinfo
-from datetime import timezone as datetime_timezone
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from typing import TYPE_CHECKING, Any, overload
 
 from celery.utils.iso8601 import parse_iso8601
@@ -152,7 +151,7 @@ class _Zone:
         try:
             return self.get_timezone("UTC")
         except KeyError:  # a system without zone data
-            return datetime_timezone.utc
+            return UTC
 
 
 def _local_zone_name() -> str | None:
@@ -210,16 +209,14 @@ def remaining(
         relative: the end is cut to the resolution of `ends_in` (see `delta_resolution`).
     """
     if now is None:
-        now = datetime.now(datetime_timezone.utc)
+        now = datetime.now(UTC)
     if is_naive(start) != is_naive(now):
         start = start if start.tzinfo else start.replace(tzinfo=now.tzinfo)
         now = now if now.tzinfo else now.replace(tzinfo=start.tzinfo)
-    if isinstance(ends_in, ffwd):
-        end = start + ends_in
-    elif is_naive(start):
+    if isinstance(ends_in, ffwd) or is_naive(start):
         end = start + ends_in
     else:
-        end = (start.astimezone(datetime_timezone.utc) + ends_in).astimezone(start.tzinfo)
+        end = (start.astimezone(UTC) + ends_in).astimezone(start.tzinfo)
     if relative and isinstance(ends_in, timedelta):
         end = delta_resolution(end, ends_in)
     return subtract_datetimes(end, now)
@@ -304,20 +301,20 @@ def add_seconds_to_datetime(dt: datetime, seconds: float) -> datetime:
     """`dt`, so many seconds of real time later."""
     if is_naive(dt):
         return dt + timedelta(seconds=seconds)
-    return (dt.astimezone(datetime_timezone.utc) + timedelta(seconds=seconds)).astimezone(dt.tzinfo)
+    return (dt.astimezone(UTC) + timedelta(seconds=seconds)).astimezone(dt.tzinfo)
 
 
 def subtract_datetimes(end: datetime, start: datetime) -> timedelta:
     """Real time from `start` to `end`; clock changes of their zone in between are minded."""
     if is_naive(end) or is_naive(start):
         return end - start
-    return end.astimezone(datetime_timezone.utc) - start.astimezone(datetime_timezone.utc)
+    return end.astimezone(UTC) - start.astimezone(UTC)
 
 
 def make_aware(dt: datetime, tz: tzinfo) -> datetime:
     """`dt`'s clock in zone `tz`. A time that the clocks skip there becomes the one they show instead."""
     aware = dt.replace(tzinfo=tz)
-    round_trip = aware.astimezone(datetime_timezone.utc).astimezone(tz)
+    round_trip = aware.astimezone(UTC).astimezone(tz)
     # Compared without zones: equal unless the clocks skip that time.
     return aware if round_trip.replace(tzinfo=None) == dt.replace(tzinfo=None) else round_trip
 
@@ -441,4 +438,4 @@ def get_exponential_backoff_interval(
     interval = min(maximum, factor * (2 ** min(retries, 1000)))
     if full_jitter:
         interval = random.randrange(int(interval) + 1) if interval >= 0 else 0  # noqa: S311, RUF100 - not a secret
-    return max(0, interval)
+    return max(0.0, interval) if isinstance(interval, float) else max(0, interval)

@@ -174,8 +174,10 @@ class Signal:
             self.receivers = live
 
     def _weak_reference(self, receiver: Any) -> Any:
-        def forget(reference: Any, signal: weakref.ref[Signal] = weakref.ref(self)) -> None:
-            owner = signal()
+        this = weakref.ref(self)
+
+        def forget(reference: Any) -> None:
+            owner = this()
             if owner is not None:
                 owner._drop(reference)
 
