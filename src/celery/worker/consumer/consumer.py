@@ -1,0 +1,83 @@
+"""A worker's consuming side as extensions know it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from celery._public import publish
+from celery.brokers.topology import Exchange, Queue, queue_from_any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Consumer:
+    """Facade over a worker's core. Every method may be called from any thread and returns at once.
+
+    Args:
+        controller: the `WorkController` it belongs to.
+    """
+
+    def __init__(self, controller: Any, app: Any = None, hostname: str | None = None) -> None:
+        self.controller = controller
+        self.app = app or controller.app
+        self.hostname = hostname or controller.hostname
+
+    @property
+    def pool(self) -> Any:
+        """Where tasks run."""
+        return self.controller.pool
+
+    @property
+    def restart_count(self) -> int:
+        """How often the connection to the broker was re-established."""
+        core = self.controller.core
+        return 0 if core is None else core.restart_count
+
+    @property
+    def max_prefetch_count(self) -> int:
+        """How many messages the broker may have out to this worker now."""
+        core = self.controller.core
+        return 0 if core is None else max(core.crew.dispatcher.window, 0)
+
+    def call_soon(self, p: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
+        """Call `p` on the worker's extension thread."""
+        core = self.controller.core
+        if core is not None:
+            core.crew.extension.call(p, *args, **kwargs)
+
+    def add_task_queue(
+        self,
+        queue: Any,
+        exchange: str | None = None,
+        exchange_type: str | None = None,
+        routing_key: str | None = None,
+        **options: Any,
+    ) -> None:
+        """Consume from one more queue, declaring it if it is not there.
+
+        Args:
+            queue: its name, or a queue object.
+            exchange, exchange_type, routing_key: for a name; its own name and `direct` unless given.
+        """
+        if isinstance(queue, str) and queue in self.app.amqp.queues:
+            queue = self.app.amqp.queues[queue]
+        elif isinstance(queue, str):
+            queue = Queue(
+                queue, Exchange(exchange or queue, exchange_type or "direct"), routing_key or queue, **options
+            )
+        core = self.controller.core
+        if core is not None:
+            core.call_soon(core.subscribe, queue_from_any(queue))
+
+    def cancel_task_queue(self, queue: Any) -> None:
+        """Consume from a queue no more."""
+        core = self.controller.core
+        if core is not None:
+            core.call_soon(core.unsubscribe, queue if isinstance(queue, str) else queue.name)
+
+    def __repr__(self) -> str:
+        return f"<Consumer: {self.hostname}>"
+
+
+publish({**globals(), "__name__": "celery.worker.consumer"}, "Consumer")

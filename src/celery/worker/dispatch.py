@@ -1,0 +1,258 @@
+"""From received to running: the ready queue, early acknowledgement, the pool's room, the window.
+
+Everything here happens on the worker's loop. Nothing waits for one message: what is ready goes to
+the pool in batches, and one `Consumer.begin` acknowledges a batch.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from typing import TYPE_CHECKING
+
+from celery.brokers.base import BrokerError
+
+from .acks import GIVEN_BACK
+from .limits import RunTimes, fetch_ahead, window
+from .runs import job_for
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from celery.app.jobs import Job
+    from celery.brokers.base import Consumer
+    from celery.concurrency.base import Pool
+
+    from .acks import Ending
+    from .runs import Run
+    from .state import WorkerState
+
+logger = logging.getLogger("celery.worker.dispatch")
+
+#: Messages that waited this many seconds without one of them starting go back to the broker: an
+#: idle worker may have room for them.
+STALL = 0.5
+#: Seconds until a batch is tried again that could not be acknowledged.
+BEGIN_AGAIN = 0.2
+
+
+class Dispatcher:
+    """Moves runs from the ready queue into the pool.
+
+    Args:
+        settle: called to end a delivery (`Settler.settle`).
+        submit_by_request: called for runs whose `Request` class overrides `execute_using_pool`.
+        slots: how many tasks the pool runs at once.
+        bound: upper bound of the window that the user set; None for none.
+        ahead: False: fetch only what the pool has room for.
+    """
+
+    def __init__(
+        self,
+        pool: Pool,
+        state: WorkerState,
+        *,
+        settle: Callable[[Run, Ending], None],
+        submit_by_request: Callable[[Run, Job], None],
+        slots: int,
+        bound: int | None,
+        ahead: bool = True,
+    ) -> None:
+        self.pool = pool
+        self.state = state
+        self.times = RunTimes()
+        self.slots = slots
+        self.bound = bound
+        self.consumer: Consumer | None = None
+        self.window = -1
+        self._ahead = ahead
+        self._settle = settle
+        self._submit_by_request = submit_by_request
+        self._ready: deque[Run] = deque()
+        self._beginning: list[Run] = []
+        self._counted = 0
+        self._closed = False
+        self._stalled = False
+        self._moved_at = 0.0
+        self._task: asyncio.Task[None] | None = None
+
+    # -- coming in --------------------------------------------------------------------------------
+    def add(self, run: Run, *, front: bool = False) -> None:
+        """Put a run into the ready queue; `pump` moves it on."""
+        if not self._ready:
+            self._moved_at = asyncio.get_running_loop().time()
+        if front:
+            self._ready.appendleft(run)
+        else:
+            self._ready.append(run)
+
+    @property
+    def waiting(self) -> int:
+        """How many runs wait for room in the pool."""
+        return len(self._ready)
+
+    @property
+    def busy(self) -> bool:
+        """True while anything is in the pool or on its way there."""
+        return bool(self.state.active or self._beginning)
+
+    # -- going out --------------------------------------------------------------------------------
+    def pump(self) -> None:
+        """Hand over what there is room for, and tell the broker how much more may come."""
+        if self._closed:
+            return
+        room = self.pool.room() - len(self._beginning)
+        if room > 0 and self._ready:
+            self._move(room)
+        self.refresh()
+
+    def _move(self, room: int) -> None:
+        ready, straight = self._ready, []
+        early: list[Run] = []
+        while ready and room > 0:
+            run = ready[0]
+            if run.policy.acks_late or run.begun:
+                straight.append(run)
+            elif self._task is None:
+                early.append(run)
+            else:  # the batch before is being acknowledged: the next goes when that is done
+                break
+            ready.popleft()
+            room -= 1
+        if straight:
+            self._submit(straight)
+        if early:
+            self._beginning = early
+            for run in early:
+                self._count(run)
+            self._task = asyncio.get_running_loop().create_task(self._begin(early))
+        if straight or early:
+            self._moved_at = asyncio.get_running_loop().time()
+            self._stalled = False
+
+    async def _begin(self, batch: list[Run]) -> None:
+        """Acknowledge a batch, then run what is still ours."""
+        assert self.consumer is not None
+        failed = False
+        try:
+            kept = set(await self.consumer.begin([run.delivery for run in batch]))
+        except BrokerError as error:
+            logger.warning("Could not acknowledge %d messages, trying again: %s", len(batch), error)
+            kept, failed = set(), True
+        self._beginning = []
+        mine: list[Run] = []
+        for run in batch:
+            self.uncount(run)
+            if run.fenced or run.tag not in self.state.runs:
+                self.state.remove(run)
+            elif failed:
+                self._ready.appendleft(run)
+            elif run.delivery in kept:
+                run.begun = True
+                mine.append(run)
+            else:
+                logger.warning(
+                    "Task %s[%s] was taken over by another worker before it began", run.name, run.id
+                )
+                self.state.remove(run)
+        if failed:
+            await asyncio.sleep(BEGIN_AGAIN)
+        self._task = None
+        if self._closed:
+            for run in mine:
+                self._settle(run, GIVEN_BACK)
+            return
+        if mine:
+            self._submit(mine)
+        self.pump()
+
+    def _submit(self, batch: list[Run]) -> None:
+        jobs: list[Job] = []
+        mean = self.times.of
+        for run in batch:
+            self.state.activate(run)
+            if not run.begun:
+                self._count(run)
+            job = job_for(run, mean(run.headers.task))
+            if "execute_using_pool" in run.policy.hooks:
+                self._submit_by_request(run, job)
+            else:
+                jobs.append(job)
+        if jobs:
+            self.pool.submit(jobs)
+
+    # -- the window -------------------------------------------------------------------------------
+    def _count(self, run: Run) -> None:
+        if not run.counted:
+            run.counted = True
+            self._counted += 1
+
+    def count_waiting(self, run: Run) -> None:
+        """A delivery is held that is neither ready nor in the pool: the window grows by it."""
+        self._count(run)
+
+    def uncount(self, run: Run) -> None:
+        """The broker no longer counts it, or it is ready again."""
+        if run.counted:
+            run.counted = False
+            self._counted -= 1
+
+    def refresh(self) -> None:
+        """Tell the broker the window in force, if it changed."""
+        if self.consumer is None:
+            return
+        wanted = 0
+        if not self._closed:
+            ahead = fetch_ahead(self.times.mix, self.slots) if self._ahead and not self._stalled else 0
+            room = self.pool.room() - len(self._beginning)
+            wanted = window(held=self._counted, room=room, ahead=ahead, bound=self.bound)
+        if wanted != self.window:
+            self.window = wanted
+            self.consumer.allow(wanted)
+
+    def give_back_stalled(self, now: float) -> None:
+        """Return what has waited long behind running tasks; called a few times a second."""
+        if not self._ready or self._closed or now - self._moved_at < STALL or self.pool.room() > 0:
+            return
+        self._stalled = True
+        self.refresh()
+        kept = [run for run in self._ready if run.begun]
+        back = [run for run in self._ready if not run.begun]
+        self._ready = deque(kept)
+        for run in reversed(back):  # each goes to the front, so the oldest goes last
+            self._settle(run, GIVEN_BACK)
+
+    # -- ending -----------------------------------------------------------------------------------
+    def close(self) -> None:
+        """Take nothing more, and give back everything that has not begun to run."""
+        if self._closed:
+            return
+        self._closed = True
+        self.refresh()
+        waiting, self._ready = list(self._ready), deque()
+        for job in self.pool.take_back():
+            run = self.state.runs.get(job.tag)
+            if run is not None:
+                waiting.insert(0, run)
+        for run in reversed(waiting):
+            self._settle(run, GIVEN_BACK)
+
+    def forget(self) -> None:
+        """Drop everything that has not begun to run: the broker has given it to somebody else."""
+        for run in [*self._ready, *self._beginning]:
+            self.state.remove(run)
+        self._ready.clear()
+        for job in self.pool.take_back():
+            taken = self.state.runs.get(job.tag)
+            if taken is not None:
+                self.state.remove(taken)
+        for run in self.state.runs.values():
+            self.uncount(run)
+        for run in self._beginning:
+            self.uncount(run)
+
+    async def settled(self) -> None:
+        """Return when no batch is being acknowledged any more."""
+        while self._task is not None and not self._task.done():
+            await asyncio.wait([self._task])

@@ -1,0 +1,384 @@
+"""What comes in from the broker: decide about each delivery, and say so to the rest of the worker."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import time
+from typing import TYPE_CHECKING, Any
+
+from celery import signals
+from celery.app import trace
+from celery.brokers.base import Settlement
+from celery.exceptions import InvalidTaskError, NotRegistered, WorkerLostError
+from celery.message.task import MalformedMessage, decode_headers, normalize
+
+from . import state as worker_state
+from .acks import AGAIN, DONE, GIVEN_BACK, Ending
+from .request import Message
+from .runs import Run, delivery_info
+from .strategy import Accept, Discard, Park, Poison, Unknown, decide
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from celery.brokers.base import BrokerError, Delivery
+    from celery.message.headers import LazyObject
+    from celery.message.task import TaskHeaders
+
+    from .crew import Crew
+
+logger = logging.getLogger("celery.worker.strategy")
+
+#: How often, and for how long, a message of an unknown task is offered again (`task_unknown='park'`).
+UNKNOWN_EVERY = 5.0
+UNKNOWN_FOR = 3600.0
+#: At most this many bytes of a strange message are shown in the log.
+SHOWN = 1024
+
+UNKNOWN_TASK = """\
+Received unregistered task of type %s.
+The message has been ignored and discarded.
+
+Did you remember to import the module containing this task?
+Or maybe you're using relative imports?
+The message was set aside as a dead letter, so nothing of it is lost.
+
+The full contents of the message body was:
+%s
+
+The full contents of the message headers:
+%s
+
+The delivery info for this task is:
+%s
+"""
+INVALID_TASK = """\
+Received invalid task message: %s
+The message has been ignored and discarded: it is kept as a dead letter.
+
+Please ensure your message conforms to the task
+message protocol as described here:
+https://docs.celeryq.dev/en/latest/internals/protocol.html
+
+The full contents of the message body was:
+%s
+"""
+UNKNOWN_MESSAGE = """\
+Received and deleted unknown message.  Wrong destination?!?
+
+The full contents of the message body was: %s
+It is kept as a dead letter: %s
+"""
+
+
+class Reception:
+    """The `Intake` of a worker.
+
+    Args:
+        lost_lease: called when this worker was fenced.
+        link: called with the error when the broker cannot be reached, with None when it can again.
+    """
+
+    def __init__(self, crew: Crew, link: Callable[[BrokerError | None], None]) -> None:
+        self._crew = crew
+        self._link = link
+        self._tags = itertools.count(1)
+        self._unknown_since: dict[str, float] = {}
+
+    # -- Intake -----------------------------------------------------------------------------------
+    def delivered(self, batch: list[Delivery]) -> None:
+        """Decide about each, then hand over what may run."""
+        now, mono = time.time(), time.monotonic()
+        shown = logger.isEnabledFor(logging.INFO)
+        for delivery in batch:
+            try:
+                self._one(delivery, now, mono, shown)
+            except Exception as error:  # a message must never stop the worker, whatever it is
+                logger.critical("Internal error about a message: %r; it is set aside", error, exc_info=True)
+                self._bury(delivery, f"internal error: {error!r}")
+        self._crew.dispatcher.pump()
+
+    def orphaned(self, batch: list[Delivery]) -> None:
+        """Record what a dead worker had acknowledged and never ended."""
+        for delivery in batch:
+            made = self._read(delivery)
+            if made is None:
+                continue
+            headers, raw, properties, body = made
+            error = WorkerLostError("The worker that ran this task died before it ended.")
+            policy = self._crew.policies(headers.task)
+            if policy is None:
+                self._crew.errands.start(self._refuse(delivery, raw, properties, body, error, DONE))
+                continue
+            run = Run(
+                next(self._tags),
+                delivery,
+                headers,
+                policy,
+                raw_headers=raw,
+                properties=properties,
+                body=body,
+                taken_at=time.monotonic(),
+            )
+            run.begun = True
+            logger.error("Task %s[%s] was lost: the worker that ran it died", run.name, run.id)
+            self._crew.state.add(run)
+            self._crew.errands.start(self._record_orphan(run, error))
+
+    def fenced(self, reason: str) -> None:
+        """Everything this worker held belongs to others now: forget it, and go on."""
+        crew = self._crew
+        logger.error(
+            "This worker was cut off for longer than its lease (%s): %d messages it held now belong to other "
+            "workers. It goes on with a new lease.",
+            reason,
+            len(crew.state.runs),
+        )
+        for run in crew.state.runs.values():
+            run.fenced = True
+        crew.dispatcher.forget()
+        crew.dispatcher.window = -1
+        crew.dispatcher.pump()
+
+    def disconnected(self, error: BrokerError) -> None:
+        self._link(error)
+
+    def connected(self) -> None:
+        self._link(None)
+
+    # -- one delivery -----------------------------------------------------------------------------
+    def _one(self, delivery: Delivery, now: float, mono: float, shown: bool) -> None:
+        crew = self._crew
+        made = self._read(delivery)
+        if made is None:
+            return
+        headers, raw, properties, body = made
+        decision = decide(
+            headers,
+            now=now,
+            deliveries=delivery.deliveries,
+            max_deliveries=crew.options.max_deliveries,
+            policy_of=crew.policies,
+            revoked=worker_state.revoked,
+            local=crew.options.local,
+        )
+        if type(decision) is Unknown:
+            self._unknown(delivery, headers, raw, properties, body, now)
+            return
+        assert not isinstance(decision, Unknown)
+        run = Run(
+            next(self._tags),
+            delivery,
+            headers,
+            decision.policy,
+            raw_headers=raw,
+            properties=properties,
+            body=body,
+            taken_at=mono,
+        )
+        if shown:
+            self._log_received(run)
+        if signals.task_received:
+            crew.extension.call(signals.task_received.send, sender=crew.sender, request=crew.requests.of(run))
+        if type(decision) is Accept:
+            self._accept(run)
+        elif type(decision) is Park:
+            assert crew.settler.consumer is not None
+            crew.settler.consumer.park(delivery, decision.due)
+        elif type(decision) is Discard:
+            crew.state.add(run)
+            crew.dispatcher.count_waiting(run)
+            crew.errands.start(self._discard(run, expired=decision.expired))
+        elif type(decision) is Poison:
+            crew.state.add(run)
+            crew.dispatcher.count_waiting(run)
+            crew.errands.start(self._poison(run))
+
+    def _read(self, delivery: Delivery) -> tuple[TaskHeaders, LazyObject, LazyObject, bytes] | None:
+        """Headers (typed and raw), properties and body in protocol 2 form; None if it was set aside."""
+        try:
+            return decode_headers(delivery.headers), delivery.headers, delivery.properties, delivery.body
+        except MalformedMessage:
+            pass
+        try:
+            raw, body, properties = normalize(delivery, self._crew.options.accept)
+        except MalformedMessage as error:
+            self._unreadable(delivery, error.reason)
+            return None
+        try:
+            return decode_headers(raw), raw, properties, body
+        except MalformedMessage as error:
+            self._invalid(delivery, error.reason, raw, body)
+        return None
+
+    def _accept(self, run: Run) -> None:
+        crew = self._crew
+        if crew.stopping:
+            crew.state.add(run)
+            crew.settler.settle(run, GIVEN_BACK)
+            return
+        running = crew.state.ids.get(run.id)
+        if (
+            running is not None
+            and run.delivery.redelivered
+            and running.headers.retries == run.headers.retries
+        ):
+            logger.warning("Task %s[%s] was delivered again while it still runs here", run.name, run.id)
+            run.tag = next(self._tags)
+            if running.duplicates is None:
+                running.duplicates = []
+            running.duplicates.append(run)
+            crew.dispatcher.count_waiting(run)
+            return
+        crew.state.add(run)
+        crew.dispatcher.times.came_in(run.headers.task)
+        policy = run.policy
+        if "revoked" in policy.hooks or (policy.deduplicate and run.delivery.redelivered):
+            crew.dispatcher.count_waiting(run)
+            crew.errands.start(self._ask_first(run))
+        else:
+            crew.dispatcher.add(run)
+
+    async def _ask_first(self, run: Run) -> None:
+        """Run it unless its own request class, or the stored result, says that it must not."""
+        crew = self._crew
+        if run.policy.deduplicate and run.delivery.redelivered and await crew.recorder.succeeded_before(run):
+            logger.info("Task %s[%s] was delivered again, but has succeeded: not run", run.name, run.id)
+            crew.settler.settle(run, DONE)
+            return
+        if "revoked" in run.policy.hooks:
+            try:
+                refused = await crew.extension.ask(crew.requests.of(run).revoked)
+            except Exception:
+                logger.exception("Request.revoked raised for %s[%s]; it runs", run.name, run.id)
+                refused = False
+            if refused:
+                await self._discard(run, expired=False)
+                return
+        if run.tag in crew.state.runs:
+            crew.dispatcher.uncount(run)
+            crew.dispatcher.add(run)
+            crew.dispatcher.pump()
+
+    async def _discard(self, run: Run, *, expired: bool) -> None:
+        logger.info("Discarding revoked task: %s[%s]", run.name, run.id)
+        stored = await self._crew.recorder.revoked(run, expired=expired)
+        self._crew.settler.settle(run, DONE if stored else AGAIN)
+        self._crew.dispatcher.pump()
+
+    async def _poison(self, run: Run) -> None:
+        deliveries = run.delivery.deliveries - 1
+        reason = f"delivered {deliveries} times, and each time the worker or its process died"
+        logger.error("Task %s[%s] was %s: failed, and set aside", run.name, run.id, reason)
+        error = WorkerLostError(f"Given up: {reason} (task_max_deliveries).")
+        await self._crew.recorder.failed(run, error, tell_task=False)
+        self._crew.settler.settle(run, Ending(Settlement.BURY, reason))
+        self._crew.dispatcher.pump()
+
+    async def _record_orphan(self, run: Run, error: Exception) -> None:
+        stored = await self._crew.recorder.failed(run, error, tell_task=False)
+        if not stored:
+            logger.critical("The failure of lost task %s[%s] could not be stored", run.name, run.id)
+        self._crew.settler.settle(run, DONE)
+
+    # -- what cannot run --------------------------------------------------------------------------
+    def _unknown(
+        self,
+        delivery: Delivery,
+        headers: TaskHeaders,
+        raw: LazyObject,
+        properties: LazyObject,
+        body: bytes,
+        now: float,
+    ) -> None:
+        crew = self._crew
+        if crew.options.park_unknown and self._offer_again(delivery, headers, now):
+            return
+        error = NotRegistered(headers.task)
+        logger.error(UNKNOWN_TASK, headers.task, _shown(body), raw.value, delivery_info(delivery))
+        if signals.task_unknown:
+            message = Message(delivery, raw, properties, body)
+            crew.extension.call(
+                signals.task_unknown.send,
+                sender=crew.sender,
+                message=message,
+                exc=error,
+                name=headers.task,
+                id=headers.id,
+            )
+        ending = Ending(Settlement.BURY, f"unregistered task {headers.task!r}")
+        crew.errands.start(self._refuse(delivery, raw, properties, body, error, ending))
+
+    def _offer_again(self, delivery: Delivery, headers: TaskHeaders, now: float) -> bool:
+        """Park a message of an unknown task, for an hour at most; False: its time is over."""
+        since = self._unknown_since.get(headers.id)
+        if since is None:
+            since = self._unknown_since[headers.id] = now
+            logger.warning(
+                "Received unregistered task of type %r (%s): offered again for an hour",
+                headers.task,
+                headers.id,
+            )
+            if len(self._unknown_since) > 10_000:
+                del self._unknown_since[next(iter(self._unknown_since))]
+        if now - since >= UNKNOWN_FOR:
+            self._unknown_since.pop(headers.id, None)
+            return False
+        assert self._crew.settler.consumer is not None
+        self._crew.settler.consumer.park(delivery, now + UNKNOWN_EVERY)
+        return True
+
+    async def _refuse(
+        self,
+        delivery: Delivery,
+        raw: LazyObject,
+        properties: LazyObject,
+        body: bytes,
+        error: Exception,
+        ending: Ending,
+    ) -> None:
+        await self._crew.recorder.refused(delivery, raw, properties, body, error)
+        self._crew.settler.settle_delivery(delivery, ending)
+
+    def _invalid(self, delivery: Delivery, reason: str, raw: LazyObject, body: bytes) -> None:
+        logger.error(INVALID_TASK, reason, _shown(body))
+        if signals.task_rejected:
+            self._crew.extension.call(
+                signals.task_rejected.send,
+                sender=self._crew.sender,
+                message=Message(delivery, raw, delivery.properties, body),
+                exc=InvalidTaskError(reason),
+            )
+        self._bury(delivery, f"invalid task message: {reason}")
+
+    def _unreadable(self, delivery: Delivery, reason: str) -> None:
+        logger.warning(UNKNOWN_MESSAGE, _shown(delivery.body), reason[:SHOWN])
+        if signals.task_rejected:
+            self._crew.extension.call(
+                signals.task_rejected.send,
+                sender=self._crew.sender,
+                message=Message(delivery, delivery.headers, delivery.properties, delivery.body),
+                exc=None,
+            )
+        self._bury(delivery, reason[:SHOWN])
+
+    def _bury(self, delivery: Delivery, reason: str) -> None:
+        self._crew.settler.settle_delivery(delivery, Ending(Settlement.BURY, reason))
+
+    def _log_received(self, run: Run) -> None:
+        headers = run.headers
+        context = {
+            "id": headers.id,
+            "name": run.name,
+            "args": headers.argsrepr,
+            "kwargs": headers.kwargsrepr,
+            "eta": headers.eta,
+        }
+        logger.info(trace.LOG_RECEIVED, context, extra={"data": context})
+
+
+def _shown(body: Any) -> str:
+    """The start of a body, safe for a log."""
+    text = repr(body[:SHOWN])
+    return f"{text} ({len(body)}b)"

@@ -1,0 +1,458 @@
+"""The core of a worker: one event loop on which no code of the user's ever runs.
+
+`Core.run` is the worker's whole life, on the thread that calls it: start the pool, connect, take
+deliveries until told to stop, and end in an order that loses nothing:
+
+1. the window closes, what has not begun to run goes back to the broker (at once);
+2. running tasks end (warm: as long as they like, or until the grace time; soft: for a while; cold: killed);
+3. outcomes that are still being stored are stored, and settled;
+4. the consumer gives up its lease; the pool is gone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import logging
+import random
+import time
+import uuid
+from typing import TYPE_CHECKING, Any
+
+from celery.app.utils import sanitize_url
+from celery.brokers.base import BrokerError, BrokerRefused
+
+from . import state as worker_state
+from .aftermath import Recorder
+from .crew import Crew, Errands
+from .dispatch import Dispatcher
+from .extension import ExtensionThread
+from .intake import Reception
+from .reports import PoolReports
+from .requests import Requests
+from .settle import Settler
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from celery.brokers.base import Broker, Consumer, Outgoing
+    from celery.brokers.topology import Queue
+    from celery.concurrency.base import Pool
+
+    from .options import WorkerOptions
+    from .policy import TaskPolicy
+    from .state import WorkerState
+
+logger = logging.getLogger("celery.worker.consumer")
+
+#: Waiting before the next attempt to connect: doubling between these, with jitter.
+FIRST_WAIT = 0.2
+LONGEST_WAIT = 5.0
+#: How often the core looks after things nobody tells it: stalled messages, `should_stop`.
+TICK = 0.25
+#: Seconds that prefetched messages may take to get back into their queues.
+HAND_BACK = 1.0
+#: Seconds that outcomes and farewells may take at the end of a shutdown.
+FAREWELL = 10.0
+#: Seconds the extension thread may take at the end.
+EXTENSIONS_END = 5.0
+
+
+class Stop(enum.IntEnum):
+    """How a worker ends; it only ever gets more urgent."""
+
+    NO = 0
+    WARM = 1
+    SOFT = 2
+    COLD = 3
+    NOW = 4
+
+
+class StartFailed(Exception):
+    """The worker cannot start; the message says why."""
+
+
+def new_loop() -> asyncio.AbstractEventLoop:
+    """A uvloop where it exists, else a stock loop."""
+    try:
+        import uvloop  # noqa: PLC0415 - optional
+    except ImportError:
+        return asyncio.new_event_loop()
+    return uvloop.new_event_loop()
+
+
+class Core:
+    """Runs one worker.
+
+    Args:
+        publish: sends one message, blocking; used on a thread.
+        on_ready: called on the extension thread once tasks are being taken.
+    """
+
+    def __init__(
+        self,
+        app: Any,
+        pool: Pool,
+        broker: Broker,
+        queues: Sequence[Queue],
+        options: WorkerOptions,
+        policies: Callable[[str], TaskPolicy | None],
+        state: WorkerState,
+        *,
+        publish: Callable[[Outgoing], None],
+        sender: Any = None,
+        on_ready: Callable[[], None] | None = None,
+    ) -> None:
+        self._broker = broker
+        self._queues = list(queues)
+        self._options = options
+        self._pool = pool
+        self._on_ready = on_ready
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._level = Stop.NO
+        self._failure: str | None = None
+        self._fatal: BaseException | None = None
+        self._consumer: Consumer | None = None
+        self._link_task: asyncio.Task[None] | None = None
+        self._news: asyncio.Event | None = None
+        self.restart_count = 0
+        extension = ExtensionThread()
+        settler = Settler(state, self._rested)
+        requests = Requests(app, options.hostname, pool, extension, settler.settle)
+        state.request_of = requests.of
+        dispatcher = Dispatcher(
+            pool,
+            state,
+            settle=settler.settle,
+            submit_by_request=requests.submit,
+            slots=options.concurrency,
+            bound=options.prefetch_bound,
+            ahead=options.fetch_ahead,
+        )
+        settler.uncount = dispatcher.uncount
+        self.crew = Crew(
+            app=app,
+            options=options,
+            state=state,
+            pool=pool,
+            dispatcher=dispatcher,
+            settler=settler,
+            recorder=Recorder(app, extension, options.hostname, publish, options.accept),
+            extension=extension,
+            errands=Errands(self._rested),
+            requests=requests,
+            policies=policies,
+            sender=sender,
+        )
+        self.reports = PoolReports(self.crew, self._broke)
+        self.reception = Reception(self.crew, self._link)
+
+    # -- from outside, any thread, signal handlers too --------------------------------------------
+    @property
+    def failed(self) -> bool:
+        """True if the worker ended because something broke."""
+        return self._fatal is not None or self._failure is not None
+
+    @property
+    def failure(self) -> str | None:
+        """What broke, in one line."""
+        return self._failure or (None if self._fatal is None else repr(self._fatal))
+
+    def stop(self, how: Stop) -> None:
+        """Begin to end, or end more urgently. Returns at once."""
+        if how <= self._level:
+            return
+        self._level = how
+        self.call_soon(self._rested)
+
+    def call_soon(self, fun: Callable[..., Any], *args: Any) -> None:
+        """Call `fun` on the core's loop; nothing happens before it runs and after it has ended."""
+        loop = self._loop
+        if loop is not None and not loop.is_closed():
+            try:
+                loop.call_soon_threadsafe(fun, *args)
+            except RuntimeError:  # it was closed this instant
+                logger.debug("the worker's loop has ended")
+
+    # -- the whole life ---------------------------------------------------------------------------
+    def run(self) -> None:
+        """Live. Returns when everything has been given back or ended; see `failed`."""
+        loop = self._loop = new_loop()
+        loop.set_exception_handler(_log_loop_error)
+        asyncio.set_event_loop(loop)
+        self.crew.requests.bind(loop)
+        try:
+            loop.run_until_complete(self._live())
+        except BaseException as error:
+            self._fatal = error
+            logger.critical("Unrecoverable error: %r", error, exc_info=error)
+            self._last_resort(loop)
+            if isinstance(error, KeyboardInterrupt | SystemExit):
+                raise
+        finally:
+            self.crew.extension.stop(EXTENSIONS_END)
+            self.crew.recorder.close()
+            asyncio.set_event_loop(None)
+            loop.close()
+
+    def _last_resort(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._level = Stop.NOW
+        try:
+            loop.run_until_complete(self._end())
+        except BaseException as error:
+            logger.critical("Could not end in order: %r", error, exc_info=error)
+
+    async def _live(self) -> None:
+        self._news = asyncio.Event()
+        try:
+            await self._start()
+            if self._level is Stop.NO:
+                await self._until_told()
+        except StartFailed as error:
+            self._failure = str(error)
+            logger.critical("%s", error)
+        await self._end()
+
+    async def _start(self) -> None:
+        """Start the pool and the consumer side by side; return early if told to stop."""
+        parts = [asyncio.ensure_future(part) for part in (self._pool.start(self.reports), self._connect())]
+        ready: asyncio.Future[Any] = asyncio.gather(*parts)
+        told: asyncio.Future[Any] = asyncio.ensure_future(self._told())
+        try:
+            await asyncio.wait({ready, told}, return_when=asyncio.FIRST_COMPLETED)
+            if ready.done():
+                ready.result()
+        finally:
+            await _cancel(told, *parts)
+        if self._level is not Stop.NO or self._consumer is None:
+            return
+        self.crew.settler.consumer = self._consumer
+        self.crew.dispatcher.consumer = self._consumer
+        self.crew.dispatcher.refresh()
+        if self._on_ready is not None:
+            self.crew.extension.call(self._on_ready)
+
+    async def _told(self) -> None:
+        """Return when the worker is to stop."""
+        assert self._news is not None
+        while self._level is Stop.NO:
+            self._news.clear()
+            await self._news.wait()
+
+    async def _connect(self) -> None:
+        """Connect, patiently.
+
+        Raises:
+            StartFailed: the broker says no, or trying again was forbidden or has been in vain.
+        """
+        options, attempt = self._options, 0
+        worker_id = f"{options.hostname}/{uuid.uuid4().hex[:12]}"
+        while True:
+            consumer = self._broker.consumer(worker_id, guarded=options.guarded)
+            try:
+                await consumer.start(self._queues, self.reception)
+            except BrokerRefused as error:
+                raise StartFailed(f"consumer: Cannot connect to {self._url}: {error}") from error
+            except BrokerError as error:
+                if not options.connection_retry_on_startup:
+                    raise StartFailed(_retry_disabled("broker_connection_retry_on_startup", error)) from error
+                attempt += 1
+                await asyncio.sleep(self._announce_retry(error, attempt))
+            else:
+                self._consumer = consumer
+                logger.info("Connected to %s", self._url)
+                return
+
+    @property
+    def _url(self) -> str:
+        return str(sanitize_url(self._broker.url))
+
+    def _announce_retry(self, error: BaseException, attempt: int) -> float:
+        """Log that a connection failed; return the seconds to wait.
+
+        Raises:
+            StartFailed: that was the last attempt.
+        """
+        most = self._options.connection_max_retries
+        if most and attempt > most:
+            raise StartFailed(
+                f"consumer: Cannot connect to {self._url}: {error}. Gave up after {most} retries."
+            )
+        wait: float = min(FIRST_WAIT * 2.0 ** min(attempt - 1, 10), LONGEST_WAIT) * random.uniform(0.75, 1.0)
+        count = f"({attempt}/{most})" if most else f"({attempt})"
+        logger.error(
+            "consumer: Cannot connect to %s: %s.\nTrying again in %.2f seconds... %s\n",
+            self._url,
+            error,
+            wait,
+            count,
+        )
+        return wait
+
+    async def _until_told(self) -> None:
+        """Look after things until the worker is to stop."""
+        assert self._news is not None
+        while self._level is Stop.NO:
+            self._news.clear()
+            try:
+                await asyncio.wait_for(self._news.wait(), TICK)
+            except TimeoutError:
+                self._tick()
+
+    def _tick(self) -> None:
+        now = asyncio.get_running_loop().time()
+        self.crew.dispatcher.give_back_stalled(now)
+        if worker_state.should_terminate not in (None, False):
+            self.stop(Stop.COLD)
+        elif worker_state.should_stop not in (None, False):
+            self.stop(Stop.WARM)
+
+    # -- queues, on the loop ----------------------------------------------------------------------
+    def subscribe(self, queue: Queue) -> None:
+        """Take messages of one more queue."""
+        if self._consumer is not None:
+            self.crew.errands.start(self._consumer.subscribe(queue))
+
+    def unsubscribe(self, name: str) -> None:
+        """Take messages of a queue no more."""
+        if self._consumer is not None:
+            self.crew.errands.start(self._consumer.unsubscribe(name))
+
+    # -- the link ---------------------------------------------------------------------------------
+    def _link(self, error: BrokerError | None) -> None:
+        """The consumer lost its broker (`error`), or has it again (None)."""
+        if self._link_task is not None:
+            self._link_task.cancel()
+            self._link_task = None
+        if error is None:
+            self.restart_count += 1
+            logger.info("Connected to %s", self._url)
+            self.crew.dispatcher.window = -1
+            self.crew.dispatcher.pump()
+            return
+        if self.crew.stopping:
+            return
+        if not self._options.connection_retry:
+            self._give_up(_retry_disabled("broker_connection_retry", error))
+            return
+        logger.warning(
+            "consumer: Connection to broker lost. Trying to re-establish the connection... (%s)",
+            error,
+            exc_info=error if logger.isEnabledFor(logging.DEBUG) else None,
+        )
+        self._link_task = asyncio.get_running_loop().create_task(self._count_retries(error))
+
+    async def _count_retries(self, error: BrokerError) -> None:
+        """The consumer tries by itself; this says so, and gives up if there is a limit."""
+        attempt = 0
+        try:
+            while True:
+                attempt += 1
+                await asyncio.sleep(self._announce_retry(error, attempt))
+        except StartFailed as failure:
+            self._give_up(str(failure))
+
+    def _give_up(self, why: str) -> None:
+        logger.critical("%s", why)
+        self._failure = why
+        self.stop(Stop.WARM)
+
+    def _broke(self, error: BaseException) -> None:
+        """The pool cannot go on."""
+        self._failure = f"the pool cannot go on: {error}"
+        logger.critical("Unrecoverable error: the pool cannot go on: %s", error)
+        self.stop(Stop.NOW)
+
+    # -- the end ----------------------------------------------------------------------------------
+    def _rested(self) -> None:
+        """Something changed that a shutdown may be waiting for."""
+        if self._news is not None:
+            self._news.set()
+
+    async def _end(self) -> None:
+        """Everything that has to be in order before this worker is gone."""
+        crew = self.crew
+        crew.stopping = True
+        if self._link_task is not None:
+            self._link_task.cancel()
+        crew.dispatcher.close()
+        await self._flush(HAND_BACK)
+        if not self.failed or self._level < Stop.COLD:
+            await self._wait_for_running()
+        if crew.dispatcher.busy:
+            await self._abandon_running()
+        else:
+            await self._pool.stop()
+        await crew.dispatcher.settled()
+        if not await crew.errands.drain(FAREWELL):
+            logger.critical("%d outcomes could not be stored in time", len(crew.errands))
+        for run in list(crew.state.runs.values()):
+            self.reports.abandon(run)
+        await crew.errands.drain(HAND_BACK)
+        await self._flush(HAND_BACK)
+        if self._consumer is not None:
+            try:
+                await asyncio.wait_for(self._consumer.stop(), FAREWELL)
+            except (BrokerError, TimeoutError) as error:
+                logger.warning("Could not take leave of the broker (%r); its lease will end by itself", error)
+
+    async def _flush(self, seconds: float) -> None:
+        if self._consumer is None:
+            return
+        try:
+            await asyncio.wait_for(self._consumer.flush(), seconds)
+        except (BrokerError, TimeoutError) as error:
+            logger.warning(
+                "The broker does not answer (%r); what this worker holds is offered again later", error
+            )
+
+    async def _wait_for_running(self) -> None:
+        """Wait for running tasks as long as the way of stopping allows."""
+        assert self._news is not None
+        options, began = self._options, time.monotonic()
+        while self._level < Stop.COLD:
+            soft = self._level is Stop.SOFT
+            limit = options.soft_shutdown_timeout if soft else options.shutdown_grace
+            idle = not (self.crew.dispatcher.busy or self.crew.errands)
+            if idle and not (soft and options.soft_shutdown_on_idle):
+                return
+            left = None if limit is None else began + limit - time.monotonic()
+            if left is not None and left <= 0:
+                logger.warning("Tasks still run after %s seconds: they are stopped", limit)
+                return
+            self._news.clear()
+            try:
+                await asyncio.wait_for(self._news.wait(), TICK if left is None else min(left, TICK))
+            except TimeoutError:
+                if worker_state.should_terminate not in (None, False):
+                    self.stop(Stop.COLD)
+
+    async def _abandon_running(self) -> None:
+        """Kill what runs; late-acknowledged tasks go back, others are recorded as failed."""
+        crew = self.crew
+        crew.abandoning = True
+        await self._pool.kill()
+        await crew.dispatcher.settled()
+        for run in [run for run in crew.state.runs.values() if run.active]:
+            self.reports.abandon(run)
+
+
+def _retry_disabled(setting: str, error: BaseException) -> str:
+    return (
+        "Retrying to establish a connection to the message broker after a connection loss has been disabled "
+        f"(app.conf.{setting}=False). Shutting down... ({error})"
+    )
+
+
+async def _cancel(*tasks: asyncio.Future[Any]) -> None:
+    """Cancel what has not ended, and wait until it has."""
+    pending = [task for task in tasks if not task.done()]
+    for task in pending:
+        task.cancel()
+    if pending:
+        await asyncio.wait(pending)
+
+
+def _log_loop_error(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    error = context.get("exception")
+    logger.critical("Internal error on the worker's loop: %s", context.get("message"), exc_info=error)

@@ -1,0 +1,90 @@
+"""What a worker says at start about settings that do not do here what their name promises."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from celery.exceptions import ImproperlyConfigured
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from celery.concurrency.base import Pool
+
+logger = logging.getLogger("celery.worker")
+
+#: Settings that are accepted and have no effect in this version, and what happens instead.
+NOT_EFFECTIVE: dict[str, str] = {
+    "worker_agent": "no agent is started",
+    "worker_autoscaler": "the pool keeps its size",
+    "worker_cancel_long_running_tasks_on_connection_loss": "tasks go on while the broker is away",
+    "worker_consumer": "the worker's own consumer is used",
+    "worker_pool_restarts": "there is no remote control yet",
+    "worker_send_task_events": "no events are sent yet",
+    "worker_state_db": "revoked ids are not kept over a restart",
+    "worker_timer": "the worker's own event loop keeps the time",
+}
+#: Values of these are what happens anyway, so nothing needs to be said.
+_SILENT: dict[str, tuple[Any, ...]] = {
+    "worker_autoscaler": ("celery.worker.autoscale:Autoscaler",),
+    "worker_consumer": ("celery.worker.consumer:Consumer",),
+    "worker_cancel_long_running_tasks_on_connection_loss": (False,),
+    "worker_pool_restarts": (False,),
+    "worker_send_task_events": (False,),
+}
+
+
+def warn_not_effective(conf: Any) -> list[str]:
+    """Log one warning for each setting that somebody set and that has no effect yet; return their names."""
+    named = []
+    for name, instead in NOT_EFFECTIVE.items():
+        if not conf.value_set_for(name):
+            continue
+        value = conf[name]
+        if value is None or value in _SILENT.get(name, ()):
+            continue
+        named.append(name)
+        logger.warning("Setting %s=%r has no effect in this version: %s.", name, value, instead)
+    return named
+
+
+def check_time_limits(
+    pool: Pool, pool_name: str, time_limit: float | None, soft_time_limit: float | None, tasks: Iterable[Any]
+) -> None:
+    """Refuse limits of this worker that its pool cannot enforce; warn about those of single tasks.
+
+    Raises:
+        ImproperlyConfigured: `time_limit` or `soft_time_limit` is set and cannot be kept.
+    """
+    for what, limit, able in (
+        ("task_time_limit (--time-limit)", time_limit, pool.hard_limits),
+        ("task_soft_time_limit (--soft-time-limit)", soft_time_limit, pool.soft_limits),
+    ):
+        if limit and not able:
+            raise ImproperlyConfigured(
+                f"{what} is {limit}, but the {pool_name} pool cannot enforce it: "
+                "use the prefork pool, or unset the limit for this worker"
+            )
+    for task in tasks:
+        hard = task.time_limit and not pool.hard_limits
+        soft = task.soft_time_limit and not pool.soft_limits
+        if hard or soft:
+            kind = "time_limit" if hard else "soft_time_limit"
+            limit = task.time_limit if hard else task.soft_time_limit
+            logger.warning(
+                "Task %s has %s=%s, which the %s pool cannot enforce: it runs without",
+                task.name,
+                kind,
+                limit,
+                pool_name,
+            )
+
+
+def warn_rate_limits(conf: Any, tasks: Iterable[Any]) -> None:
+    """Say which tasks have a rate limit: rate limits are not kept yet."""
+    if conf.worker_disable_rate_limits:
+        return
+    limited = sorted(task.name for task in tasks if getattr(task, "rate_limit", None))
+    if limited:
+        logger.warning("Rate limits are not kept in this version; set on: %s", ", ".join(limited))

@@ -1,0 +1,94 @@
+"""What the worker needs to know about a task type, read once and kept.
+
+Hot paths never look at settings or at task attributes: they look at one `TaskPolicy`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from celery.utils.imports import symbol_by_name
+
+from .request import HOOKS, Request
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@dataclass(frozen=True, slots=True)
+class TaskPolicy:
+    """How deliveries of one task type are treated by this worker.
+
+    Attributes:
+        task: the registered task.
+        acks_on_failure, acks_on_timeout: with late acknowledgement: a failed (timed out) message is done with.
+        time_limit, soft_time_limit: seconds; the defaults of a message that names none.
+        request_class: the task's own `Request` class; None if it has none.
+        hooks: names of the `Request` methods that class overrides.
+        rate: runs a second at most; 0 for no limit.
+    """
+
+    name: str
+    task: Any
+    acks_late: bool = False
+    acks_on_failure: bool = True
+    acks_on_timeout: bool = True
+    reject_on_worker_lost: bool = False
+    retry_on_worker_lost: bool = False
+    time_limit: float | None = None
+    soft_time_limit: float | None = None
+    request_class: type[Request] | None = None
+    hooks: frozenset[str] = frozenset()
+    rate: float = 0.0
+    deduplicate: bool = False
+
+    def limits(self, timelimit: Any) -> tuple[float | None, float | None]:
+        """Merge the `[hard, soft]` of a message with the task's own; return (hard, soft)."""
+        if not timelimit:
+            return self.time_limit, self.soft_time_limit
+        hard, soft = timelimit
+        return (
+            self.time_limit if hard is None else (float(hard) or None),
+            self.soft_time_limit if soft is None else (float(soft) or None),
+        )
+
+
+def _first(*values: Any) -> Any:
+    return next((value for value in values if value is not None), None)
+
+
+def _seconds(value: Any) -> float | None:
+    return float(value) if value else None
+
+
+def overridden_hooks(request_class: type[Request]) -> frozenset[str]:
+    """Names of the documented `Request` methods that `request_class` replaces."""
+    return frozenset(name for name in HOOKS if getattr(request_class, name) is not getattr(Request, name))
+
+
+def policy_for(task: Any, defaults: Mapping[str, Any]) -> TaskPolicy:
+    """Read one task.
+
+    Args:
+        defaults: `time_limit` and `soft_time_limit` of this worker (setting or command line),
+            `deduplicate`, `rate_limits` (False: ignore them).
+    """
+    umbrella = _first(getattr(task, "acks_on_failure_or_timeout", None), True)
+    request_class = symbol_by_name(getattr(task, "Request", None) or Request)
+    hooks = overridden_hooks(request_class)
+    late = bool(task.acks_late)
+    return TaskPolicy(
+        name=task.name,
+        task=task,
+        acks_late=late,
+        acks_on_failure=bool(_first(getattr(task, "acks_on_failure", None), umbrella)),
+        acks_on_timeout=bool(_first(getattr(task, "acks_on_timeout", None), umbrella)),
+        reject_on_worker_lost=bool(task.reject_on_worker_lost),
+        retry_on_worker_lost=bool(getattr(task, "retry_on_worker_lost", False)),
+        time_limit=_seconds(_first(task.time_limit, defaults.get("time_limit"))),
+        soft_time_limit=_seconds(_first(task.soft_time_limit, defaults.get("soft_time_limit"))),
+        request_class=request_class if request_class is not Request else None,
+        hooks=hooks,
+        deduplicate=late and bool(defaults.get("deduplicate")),
+    )
