@@ -238,7 +238,13 @@ class Broker(Protocol):
 
     def publisher(self) -> Publisher: ...
 
-    def consumer(self, worker_id: str) -> Consumer: ...
+    def consumer(self, worker_id: str, *, guarded: bool = False) -> Consumer:
+        """A consumer for one worker.
+
+        Args:
+            guarded: tasks run in the worker's own process (threads, solo, asyncio) and may keep all of its
+                threads from running for a minute: the lease must be renewed from outside.
+        """
 
     async def mailbox(
         self, name: str, exchange: Exchange, routing_key: str, *, expires: float

@@ -101,3 +101,15 @@ def queue_from_any(source: Any) -> Queue:
         consumer_arguments=dict(source.consumer_arguments or {}),
         alias=source.alias,
     )
+
+
+def delivery_mode_number(mode: int | str | None) -> int:
+    """`"transient"` and 1 as 1, `"persistent"`, 2 and None as 2.
+
+    Raises:
+        ValueError: anything else.
+    """
+    known = {"transient": 1, "persistent": 2, "1": 1, "2": 2, 1: 1, 2: 2, None: 2}
+    if mode not in known:
+        raise ValueError(f"delivery_mode must be 1 ('transient') or 2 ('persistent'), got {mode!r}")
+    return known[mode]

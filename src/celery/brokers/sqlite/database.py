@@ -28,6 +28,12 @@ _BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 _inherited: list[object] = []
 
 
+def abandon(thing: object) -> None:
+    """Keep something inherited by a fork as it is, for ever: neither used nor closed."""
+    if thing is not None:
+        _inherited.append(thing)
+
+
 class _PerThread(threading.local):
     connection: sqlite3.Connection | None = None
     pid: int = 0
@@ -98,7 +104,7 @@ class Database:
             if local.pid == os.getpid():
                 found.close()
             else:
-                _inherited.append(found)
+                abandon(found)
         local.connection = None
         fresh = self.connect()
         local.pid, local.inode = os.getpid(), self.inode()
@@ -178,6 +184,10 @@ class Database:
         except sqlite3.Error as error:
             raise translate(error, self.path) from error
 
+    def translate(self, error: sqlite3.Error) -> BrokerError:
+        """What a SQLite error means for this store, in plain words."""
+        return translate(error, self.path)
+
     def inode(self) -> tuple[int, int]:
         """Which file the path names now; zeros if none."""
         try:
@@ -193,7 +203,7 @@ class Database:
             if self._local.pid == os.getpid():
                 found.close()
             else:
-                _inherited.append(found)
+                abandon(found)
 
     def _check_place(self) -> None:
         """Say what SQLite would put as `unable to open database file`, and make our own folder."""

@@ -49,7 +49,7 @@ _FIRST = (
     "CREATE TABLE dead (id INTEGER PRIMARY KEY AUTOINCREMENT, queue TEXT NOT NULL, reason TEXT NOT NULL,"
     " died_at REAL NOT NULL, priority INTEGER NOT NULL, exchange TEXT NOT NULL, routing_key TEXT NOT NULL,"
     " headers BLOB NOT NULL, properties BLOB NOT NULL, body BLOB NOT NULL)",
-    "CREATE INDEX dead_queue ON dead (queue, died_at)",
+    "CREATE INDEX dead_queue ON dead (queue)",
     # Results: any key of a key-value backend; `expires` is unix time, NULL for ever.
     "CREATE TABLE result (key TEXT PRIMARY KEY, value BLOB NOT NULL, expires REAL) WITHOUT ROWID",
     "CREATE INDEX result_expires ON result (expires) WHERE expires IS NOT NULL",
@@ -104,7 +104,7 @@ def _is_current(connection: sqlite3.Connection, path: str) -> bool:
                 f"{path}: a newer version of Celeriac wrote this store (schema {version}, this one knows "
                 f"{VERSION}). Upgrade this installation, or use another file (setting embedded_store)."
             )
-        return version == VERSION
+        return bool(version == VERSION)
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
     if tables or owner or version:
         raise BrokerRefused(

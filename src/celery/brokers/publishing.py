@@ -1,0 +1,248 @@
+"""Sending with patience: the publish retry policy, inside one deadline for everything."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlsplit
+
+from celery._foreign import operational_error
+
+from .base import BrokerError, BrokerUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from celery.exceptions import OperationalError
+
+    from .base import Outgoing, Publisher
+
+#: Seconds that one publish may take, retries included, unless `task_publish_timeout` says otherwise.
+DEFAULT_TIMEOUT = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """`task_publish_retry_policy`, read once.
+
+    Attributes:
+        max_retries: attempts after the first; 0 for none, None for as many as the deadline allows.
+        interval_start, interval_step, interval_max: seconds before the first retry, added for each one
+            after it, and at most.
+        retry_errors: further exception classes to retry on.
+        errback: called with the exception and the seconds of the coming pause.
+    """
+
+    max_retries: int | None = 3
+    interval_start: float = 0.0
+    interval_step: float = 0.2
+    interval_max: float = 1.0
+    retry_errors: tuple[type[Exception], ...] = ()
+    errback: Callable[[BaseException, float], Any] | None = None
+
+    @classmethod
+    def read(cls, policy: Mapping[str, Any] | None) -> RetryPolicy:
+        """Read Celery's mapping; what it does not say keeps its default. Unknown keys are an error.
+
+        Raises:
+            TypeError: naming the key.
+        """
+        given = dict(policy or {})
+        unknown = [key for key in given if key not in cls.__dataclass_fields__]
+        if unknown:
+            raise TypeError(
+                f"task_publish_retry_policy: unknown key {unknown[0]!r}; it knows "
+                f"{', '.join(cls.__dataclass_fields__)}."
+            )
+        # None means no limit for `max_retries`, and the default for everything else.
+        values = {key: value for key, value in given.items() if value is not None or key == "max_retries"}
+        if "retry_errors" in values:
+            values["retry_errors"] = tuple(values["retry_errors"])
+        return cls(**values)
+
+    def pauses(self) -> Iterator[float]:
+        """Seconds to wait before each retry.
+
+        >>> list(RetryPolicy().pauses())
+        [0.0, 0.2, 0.4]
+        """
+        count = 0
+        while self.max_retries is None or count < self.max_retries:
+            yield min(self.interval_start + count * self.interval_step, self.interval_max)
+            count += 1
+
+
+#: One attempt.
+NEVER = RetryPolicy(max_retries=0)
+
+
+@dataclass(slots=True)
+class _Attempts:
+    """What is left to send, and what became of the rest."""
+
+    batch: Sequence[Outgoing]
+    policy: RetryPolicy
+    deadline: float
+    url: str
+    outcomes: list[BrokerError | None] = field(default_factory=list)
+    indices: list[int] = field(default_factory=list)
+    tried: int = 0
+
+    def __post_init__(self) -> None:
+        self.outcomes = [None] * len(self.batch)
+        self.indices = list(range(len(self.batch)))
+
+    def rest(self) -> Sequence[Outgoing]:
+        return self.batch if len(self.indices) == len(self.batch) else [self.batch[i] for i in self.indices]
+
+    def note(self, outcomes: Sequence[BrokerError | None]) -> BrokerError | None:
+        """Note the outcomes of an attempt; the error for which another one is worth it, if any."""
+        self.tried += 1
+        again: list[int] = []
+        for index, outcome in zip(self.indices, outcomes, strict=True):
+            self.outcomes[index] = outcome
+            if isinstance(outcome, BrokerUnavailable):
+                again.append(index)
+        self.indices = again
+        return self.outcomes[again[0]] if again else None
+
+    def pause(self, error: BaseException, pauses: Iterator[float]) -> float:
+        """How long to wait before the next attempt.
+
+        Raises:
+            OperationalError: there is none.
+        """
+        seconds = next(pauses, None)
+        if seconds is None:
+            limit = "task_publish_retry_policy allows no more attempts"
+        elif time.monotonic() + seconds >= self.deadline:
+            limit = "task_publish_timeout is over"
+        else:
+            if self.policy.errback is not None:
+                self.policy.errback(error, seconds)
+            return seconds
+        raise publish_error(self.url, error, f"after {self.tried} attempts; {limit}") from error
+
+
+def publish(
+    publisher: Publisher,
+    batch: Sequence[Outgoing],
+    policy: RetryPolicy | None = None,
+    deadline: float | None = None,
+    *,
+    url: str = "",
+) -> list[BrokerError | None]:
+    """Send a batch, trying again as the policy says, inside one deadline.
+
+    Args:
+        policy: None for one attempt.
+        deadline: `time.monotonic()` value; None for `DEFAULT_TIMEOUT` from now.
+        url: of the broker, for error messages (its password is masked).
+
+    Returns:
+        One entry per message: None if the broker has it, else why it refused it.
+
+    Raises:
+        OperationalError: kombu's as well as ours; some or all of the messages were not accepted.
+    """
+    policy = policy or NEVER
+    retriable: tuple[type[Exception], ...] = (BrokerUnavailable, *policy.retry_errors)
+    if deadline is None:
+        deadline = time.monotonic() + DEFAULT_TIMEOUT
+    attempts: _Attempts | None = None
+    pauses: Iterator[float] = iter(())
+    while True:
+        error: Exception | None
+        try:
+            outcomes = publisher.publish(attempts.rest() if attempts else batch, deadline=deadline)
+            if attempts is None and not any(outcomes):
+                return outcomes
+            attempts, pauses = _first(attempts, pauses, batch, policy, deadline, url)
+            error = attempts.note(outcomes)
+            if error is None:
+                return attempts.outcomes
+        except retriable as failure:
+            attempts, pauses = _first(attempts, pauses, batch, policy, deadline, url)
+            attempts.tried += 1
+            error = failure
+        except BrokerError as refusal:
+            raise publish_error(url, refusal) from refusal
+        time.sleep(attempts.pause(error, pauses))
+
+
+async def apublish(
+    publisher: Publisher,
+    batch: Sequence[Outgoing],
+    policy: RetryPolicy | None = None,
+    deadline: float | None = None,
+    *,
+    url: str = "",
+) -> list[BrokerError | None]:
+    """`publish`, awaited."""
+    import asyncio  # noqa: PLC0415 - a program that only calls `delay` need not load it
+
+    policy = policy or NEVER
+    retriable: tuple[type[Exception], ...] = (BrokerUnavailable, *policy.retry_errors)
+    if deadline is None:
+        deadline = time.monotonic() + DEFAULT_TIMEOUT
+    attempts: _Attempts | None = None
+    pauses: Iterator[float] = iter(())
+    while True:
+        error: Exception | None
+        try:
+            outcomes = await publisher.apublish(attempts.rest() if attempts else batch, deadline=deadline)
+            if attempts is None and not any(outcomes):
+                return outcomes
+            attempts, pauses = _first(attempts, pauses, batch, policy, deadline, url)
+            error = attempts.note(outcomes)
+            if error is None:
+                return attempts.outcomes
+        except retriable as failure:
+            attempts, pauses = _first(attempts, pauses, batch, policy, deadline, url)
+            attempts.tried += 1
+            error = failure
+        except BrokerError as refusal:
+            raise publish_error(url, refusal) from refusal
+        await asyncio.sleep(attempts.pause(error, pauses))
+
+
+def _first(
+    attempts: _Attempts | None,
+    pauses: Iterator[float],
+    batch: Sequence[Outgoing],
+    policy: RetryPolicy,
+    deadline: float,
+    url: str,
+) -> tuple[_Attempts, Iterator[float]]:
+    """Start counting on the first failure; nothing is counted for a publish that just works."""
+    if attempts is not None:
+        return attempts, pauses
+    return _Attempts(batch, policy, deadline, url), policy.pauses()
+
+
+def publish_error(url: str, cause: BaseException, how: str = "") -> OperationalError:
+    """The error a caller of `delay()` sees when the broker did not take the message.
+
+    Returns:
+        An instance of `celery.exceptions.OperationalError` that `except kombu.exceptions.OperationalError`
+        catches too.
+    """
+    where = mask(url)
+    text = str(cause)
+    said = text if not where or where in text else f"{where}: {text}"
+    return operational_error(f"Cannot publish: {said}" + (f" [{how}]" if how else ""))
+
+
+def mask(url: str) -> str:
+    """The URL with its password hidden.
+
+    >>> mask('redis://me:secret@host/1')
+    'redis://me:**@host/1'
+    """
+    parts = urlsplit(url)
+    if parts.password is None:
+        return url
+    user = quote(parts.username or "", safe="%")
+    host = parts.netloc.rpartition("@")[2]
+    return parts._replace(netloc=f"{user}:**@{host}").geturl()

@@ -1,0 +1,114 @@
+"""A store as a `Broker`: makes the faces, answers the operator."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from celery.brokers.base import Capabilities
+
+from . import location, store
+from .database import Database
+from .publisher import SqlitePublisher
+from .wakeup import nudge
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from celery.brokers.base import BrokerOptions, DeadLetter
+    from celery.brokers.topology import Exchange, Queue
+
+    from .consumer import SqliteConsumer
+    from .mailbox import SqliteMailbox
+
+
+class SqliteBroker:
+    """The `Broker` of a `sqlite://` URL. Making one touches no file.
+
+    Args:
+        url: `sqlite:///relative.db`, `sqlite:////absolute.db`, or `sqlite://` for the project's own store;
+            `?synchronous=FULL` in it wins over the option.
+        options: of `transport_options` it reads `lease` (seconds, 10).
+
+    Raises:
+        BrokerRefused: the URL makes no sense.
+    """
+
+    capabilities = Capabilities()
+
+    def __init__(self, url: str, options: BrokerOptions) -> None:
+        self.url = url
+        self._options = options
+        self.database = Database(
+            location.path_from_url(url), location.synchronous_from_url(url) or options.synchronous
+        )
+        self._publisher: SqlitePublisher | None = None
+        self._lock = threading.Lock()
+
+    def publisher(self) -> SqlitePublisher:
+        """See `Broker.publisher`."""
+        with self._lock:
+            if self._publisher is None:
+                self._publisher = SqlitePublisher(self.database)
+            return self._publisher
+
+    def consumer(self, worker_id: str, *, guarded: bool = False) -> SqliteConsumer:
+        """See `Broker.consumer`."""
+        from .consumer import SqliteConsumer  # noqa: PLC0415 - asyncio is not for those who only send
+
+        return SqliteConsumer(self.database, worker_id, self._options, guarded=guarded)
+
+    async def mailbox(
+        self, name: str, exchange: Exchange, routing_key: str, *, expires: float
+    ) -> SqliteMailbox:
+        """See `Broker.mailbox`."""
+        from .mailbox import SqliteMailbox  # noqa: PLC0415 - as above
+
+        box = SqliteMailbox(self.database, name, exchange, routing_key, expires=expires)
+        await box.open()
+        return box
+
+    def declare(self, queues: Sequence[Queue]) -> None:
+        """See `Broker.declare`."""
+        with self.database.transaction() as connection:
+            store.declare(connection, queues)
+
+    def delete(self, queue: str) -> int:
+        """See `Broker.delete`."""
+        with self.database.transaction() as connection:
+            number = store.queue_id(connection, queue)
+            return 0 if number is None else store.delete(connection, number)
+
+    def size(self, queue: str) -> int:
+        """See `Broker.size`."""
+        with self.database.errors():
+            connection = self.database.connection()
+            number = store.queue_id(connection, queue)
+            return 0 if number is None else store.size(connection, number)
+
+    def purge(self, queue: str) -> int:
+        """See `Broker.purge`."""
+        with self.database.transaction() as connection:
+            number = store.queue_id(connection, queue)
+            return 0 if number is None else store.purge(connection, number)
+
+    def dead(self, queue: str | None = None, limit: int = 100) -> list[DeadLetter]:
+        """See `Broker.dead`."""
+        with self.database.errors():
+            return store.dead(self.database.connection(), queue, limit)
+
+    def revive(self, ids: Sequence[int]) -> int:
+        """See `Broker.revive`."""
+        with self.database.transaction(time.monotonic() + self.database.patience) as connection:
+            count, addresses = store.revive(connection, ids)
+        nudge(addresses)
+        return count
+
+    def close(self) -> None:
+        """See `Broker.close`."""
+        with self._lock:
+            publisher, self._publisher = self._publisher, None
+        if publisher is not None:
+            publisher.close()
+        self.database.close()

@@ -1,0 +1,408 @@
+"""What every broker does with a message: order, windows, settlements, due times."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+
+from celery.brokers.base import Unroutable
+from celery.brokers.topology import Binding, Exchange, Queue
+
+from .conftest import outgoing, send
+
+
+def test_a_message_comes_as_it_was_sent(broker, queue, work):
+    async def test(hire):
+        send(broker, "hello", priority=3)
+        worker = await hire(queue)
+        (delivery,) = await worker.take(1)
+        assert delivery.body == b"hello"
+        assert delivery.headers.value == {"id": "hello"}
+        assert delivery.properties.value == {"correlation_id": "hello"}
+        assert (delivery.queue, delivery.exchange, delivery.routing_key) == ("work", "", "work")
+        assert (delivery.priority, delivery.deliveries, delivery.redelivered, delivery.due) == (
+            3,
+            1,
+            False,
+            None,
+        )
+        worker.consumer.ack(delivery)
+        await worker.consumer.flush()
+        assert broker.size("work") == 0
+
+    work(test)
+
+
+def test_first_in_first_out(broker, queue, work):
+    async def test(hire):
+        for number in range(5):
+            send(broker, number)
+        send(broker, *range(5, 50))
+        worker = await hire(queue)
+        await worker.take(50)
+        assert worker.seen.bodies == [str(number) for number in range(50)]
+
+    work(test)
+
+
+def test_priorities(broker, queue, work):
+    async def test(hire):
+        for priority in (0, 9, 5, 9, 0, 12, -3):
+            send(broker, f"{priority}", priority=priority)
+        worker = await hire(queue)
+        await worker.take(7)
+        expected = ["9", "9", "12", "5", "0", "0", "-3"]
+        if not broker.capabilities.highest_priority_first:
+            expected = ["0", "0", "-3", "5", "9", "9", "12"]
+        assert worker.seen.bodies == expected
+
+    work(test)
+
+
+def test_nothing_flows_before_allow_and_never_more_than_the_window(broker, queue, work):
+    async def test(hire):
+        send(broker, *range(10))
+        worker = await hire(queue)
+        await worker.consumer.flush()
+        assert worker.seen.deliveries == []
+        await worker.take(3)
+        await worker.consumer.flush()
+        assert worker.seen.bodies == ["0", "1", "2"]
+        worker.consumer.ack(worker.seen.deliveries[0])
+        await worker.seen.count(4)
+        await worker.consumer.flush()
+        assert worker.seen.bodies == ["0", "1", "2", "3"]
+        worker.consumer.allow(0)
+        for delivery in list(worker.seen.deliveries[1:]):
+            worker.consumer.ack(delivery)
+        await worker.consumer.flush()
+        assert len(worker.seen.deliveries) == 4
+        assert broker.size("work") == 6
+
+    work(test)
+
+
+def test_idle_consumer_is_woken(broker, queue, work):
+    async def test(hire):
+        worker = await hire(queue)
+        worker.consumer.allow(10)
+        await worker.consumer.flush()
+        for number in range(20):
+            send(broker, number)
+            worker.consumer.ack((await worker.seen.count(number + 1))[-1])
+
+    work(test)
+
+
+def test_every_idle_consumer_gets_its_share_of_a_batch(broker, queue, work):
+    async def test(hire):
+        workers = [await hire(queue) for _ in range(4)]
+        for worker in workers:
+            worker.consumer.allow(2)
+            await worker.consumer.flush()
+        send(broker, *range(8))
+        for worker in workers:
+            await worker.seen.count(2)
+
+    work(test)
+
+
+def test_requeue(broker, queue, work):
+    async def test(hire):
+        send(broker, "a", "b", "c")
+        worker = await hire(queue)
+        (first,) = await worker.take(1)
+        worker.consumer.requeue(first)
+        again = (await worker.seen.count(2))[1]
+        assert (again.body, again.deliveries, again.redelivered) == (b"a", 2, True)
+        worker.consumer.requeue(again, count=False)
+        again = (await worker.seen.count(3))[2]
+        assert (again.body, again.deliveries) == (b"a", 2)
+        worker.consumer.requeue(again, front=False)
+        for index, expected in ((3, b"b"), (4, b"c"), (5, b"a")):
+            delivery = (await worker.seen.count(index + 1))[index]
+            assert delivery.body == expected
+            worker.consumer.ack(delivery)
+        await worker.consumer.flush()
+        assert broker.size("work") == 0
+
+    work(test)
+
+
+def test_requeued_message_wakes_another_worker(broker, queue, work):
+    async def test(hire):
+        one, two = await hire(queue), await hire(queue)
+        send(broker, "a")
+        (delivery,) = await one.take(1)
+        two.consumer.allow(1)
+        await two.consumer.flush()
+        one.consumer.allow(0)
+        one.consumer.requeue(delivery)
+        assert (await two.seen.count(1))[0].deliveries == 2
+
+    work(test)
+
+
+def test_due_message_waits_for_its_time(broker, queue, work):
+    async def test(hire):
+        worker = await hire(queue)
+        worker.consumer.allow(10)
+        await worker.consumer.flush()
+        due = time.time() + 0.4
+        send(broker, "later", due=due)
+        send(broker, "past", due=time.time() - 5)
+        send(broker, "now")
+        await worker.seen.count(3)
+        assert worker.seen.bodies == ["past", "now", "later"]
+        assert time.time() >= due
+        assert worker.seen.deliveries[2].due == pytest.approx(due)
+
+    work(test)
+
+
+def test_an_earlier_due_time_comes_first(broker, queue, work):
+    async def test(hire):
+        worker = await hire(queue)
+        worker.consumer.allow(10)
+        now = time.time()
+        send(broker, "second", due=now + 0.6)
+        await worker.consumer.flush()
+        send(broker, "first", due=now + 0.3)
+        send(broker, "third", due=now + 3600)
+        await worker.seen.count(2)
+        assert worker.seen.bodies == ["first", "second"]
+        assert broker.size("work") == 1
+
+    work(test)
+
+
+def test_park(broker, queue, work):
+    async def test(hire):
+        send(broker, "a")
+        worker = await hire(queue)
+        (delivery,) = await worker.take(1)
+        due = time.time() + 0.3
+        worker.consumer.park(delivery, due)
+        await worker.consumer.flush()
+        assert broker.size("work") == 1
+        again = (await worker.seen.count(2))[1]
+        assert time.time() >= due
+        assert again.deliveries == 1
+
+    work(test)
+
+
+def test_bury_and_revive(broker, queue, work):
+    async def test(hire):
+        send(broker, "bad", priority=4)
+        worker = await hire(queue)
+        (delivery,) = await worker.take(1)
+        worker.consumer.bury(delivery, "cannot be read")
+        await worker.consumer.flush()
+        (letter,) = broker.dead("work")
+        assert (letter.queue, letter.reason, letter.body) == ("work", "cannot be read", b"bad")
+        assert letter.headers == {"id": "bad"}
+        assert broker.dead("other") == []
+        assert broker.size("work") == 0
+        assert broker.revive([letter.id, 10**9]) == 1
+        assert broker.dead() == []
+        again = (await worker.seen.count(2))[1]
+        assert (again.body, again.priority, again.deliveries) == (b"bad", 4, 1)
+
+    work(test)
+
+
+def test_begun_deliveries_leave_the_window_and_are_not_given_back(broker, queue, work):
+    async def test(hire):
+        send(broker, "a", "b", "c")
+        worker = await hire(queue)
+        first = await worker.take(1)
+        assert await worker.consumer.begin(first) == first
+        await worker.seen.count(2)
+        worker.consumer.ack(first[0])
+        await worker.consumer.flush()
+        await worker.consumer.stop()
+        assert broker.size("work") == 2
+
+    work(test)
+
+
+def test_stop_gives_back_what_was_not_begun(broker, queue, work):
+    async def test(hire):
+        send(broker, "a", "b")
+        one = await hire(queue)
+        await one.take(2)
+        await one.consumer.stop()
+        two = await hire(queue)
+        await two.take(2)
+        assert two.seen.bodies == ["a", "b"]
+        assert [delivery.deliveries for delivery in two.seen.deliveries] == [2, 2]
+
+    work(test)
+
+
+def test_subscribe_and_unsubscribe(broker, queue, work):
+    async def test(hire):
+        other = Queue("other")
+        worker = await hire(queue)
+        worker.consumer.allow(10)
+        await worker.consumer.subscribe(other)
+        send(broker, "a", queue="other")
+        await worker.seen.count(1)
+        assert worker.seen.deliveries[0].queue == "other"
+        await worker.consumer.unsubscribe("other")
+        send(broker, "b", queue="other")
+        send(broker, "c")
+        await worker.seen.count(2)
+        await worker.consumer.flush()
+        assert worker.seen.bodies == ["a", "c"]
+        assert broker.size("other") == 1
+
+    work(test)
+
+
+def test_each_queue_gets_its_turn(broker, queue, work):
+    async def test(hire):
+        other = Queue("other")
+        broker.declare([other])
+        send(broker, *range(100))
+        send(broker, "rare", queue="other")
+        worker = await hire(queue, other)
+        await worker.take(10)
+        assert "rare" in worker.seen.bodies
+
+    work(test)
+
+
+def test_size_and_purge(broker, queue, work):
+    async def test(hire):
+        send(broker, *range(5))
+        send(broker, "later", due=time.time() + 3600)
+        worker = await hire(queue)
+        await worker.take(2)
+        assert broker.size("work") == 4
+        assert broker.purge("work") == 4
+        assert broker.size("work") == 0
+        assert broker.size("unheard of") == 0
+        assert broker.purge("unheard of") == 0
+        for delivery in worker.seen.deliveries:
+            worker.consumer.requeue(delivery)
+        worker.consumer.allow(0)
+        await worker.consumer.flush()
+        assert broker.size("work") == 2
+
+    work(test)
+
+
+def test_delete(broker, queue):
+    send(broker, 1, 2)
+    assert broker.delete("work") == 2
+    assert broker.delete("work") == 0
+    (outcome,) = broker.publisher().publish([outgoing(3)], deadline=time.monotonic() + 5)
+    assert isinstance(outcome, Unroutable)
+
+
+def test_outcome_of_each_message(broker, queue):
+    batch = [
+        outgoing(1),
+        outgoing(2, queue="nowhere"),
+        outgoing(3, queue="nowhere", mandatory=False),
+        outgoing(4),
+    ]
+    outcomes = broker.publisher().publish(batch, deadline=time.monotonic() + 5)
+    assert [type(outcome) for outcome in outcomes] == [type(None), Unroutable, type(None), type(None)]
+    assert "nowhere" in str(outcomes[1])
+    assert broker.size("work") == 2
+
+
+def test_publishing_declares(broker):
+    made = Queue("fresh", Exchange("fresh"), "fresh")
+    send(broker, 1, queue="fresh", declare=[made])
+    send(broker, 2, exchange="fresh", routing_key="fresh")
+    assert broker.size("fresh") == 2
+
+
+def test_direct_topic_and_fanout(broker):
+    topic = Exchange("news", "topic")
+    broker.declare(
+        [
+            Queue("all", topic, "#"),
+            Queue("sport", topic, "sport.*"),
+            Queue(
+                "two",
+                topic,
+                "*.local",
+                bindings=(Binding(Exchange("direct"), "x"), Binding(topic, "sport.#")),
+            ),
+            Queue("f1", Exchange("fan", "fanout")),
+            Queue("f2", Exchange("fan", "fanout")),
+        ]
+    )
+    send(broker, 1, exchange="news", routing_key="sport.local")
+    send(broker, 2, exchange="news", routing_key="sport")
+    send(broker, 3, exchange="news", routing_key="sport.far.away")
+    send(broker, 4, exchange="direct", routing_key="x")
+    send(broker, 5, exchange="fan", routing_key="whatever")
+    assert {name: broker.size(name) for name in ("all", "sport", "two", "f1", "f2")} == {
+        "all": 3,
+        "sport": 1,
+        "two": 4,
+        "f1": 1,
+        "f2": 1,
+    }
+
+
+def test_new_binding_is_seen_by_a_publisher_that_has_sent_before(site):
+    exchange = Exchange("news", "topic")
+    site.broker.declare([Queue("one", exchange, "a")])
+    send(site.broker, 1, exchange="news", routing_key="a")
+    site.again().declare([Queue("two", exchange, "*")])
+    send(site.broker, 2, exchange="news", routing_key="a")
+    assert (site.broker.size("one"), site.broker.size("two")) == (2, 1)
+
+
+def test_mailboxes_get_everything_from_their_opening_on(broker):
+    async def test():
+        exchange = Exchange("control", "fanout")
+        one = await broker.mailbox("one", exchange, "", expires=30)
+        two = await broker.mailbox("two", exchange, "", expires=30)
+        waiting = asyncio.ensure_future(one.receive())
+        send(broker, "ping", exchange="control", routing_key="", mandatory=False)
+        assert [delivery.body for delivery in await waiting] == [b"ping"]
+        send(broker, "pong", exchange="control", routing_key="", mandatory=False)
+        assert [delivery.body for delivery in await one.receive()] == [b"pong"]
+        got = await two.receive()
+        assert [delivery.body for delivery in got] == [b"ping", b"pong"]
+        await one.aclose()
+        await two.aclose()
+        send(broker, "nobody", exchange="control", routing_key="", mandatory=False)
+
+    asyncio.run(test())
+
+
+def test_mailbox_on_a_topic(broker):
+    async def test():
+        box = await broker.mailbox("box", Exchange("events", "topic"), "worker.#", expires=30)
+        send(broker, 1, 2, exchange="events", routing_key="task.sent", mandatory=False)
+        send(broker, 3, exchange="events", routing_key="worker.online", mandatory=False)
+        assert [delivery.body for delivery in await box.receive()] == [b"3"]
+        await box.aclose()
+
+    asyncio.run(test())
+
+
+def test_awaited_publishing(broker, queue):
+    async def test():
+        publisher = broker.publisher()
+        outcomes = await asyncio.gather(
+            *(
+                publisher.apublish([outgoing(n), outgoing(-n)], deadline=time.monotonic() + 20)
+                for n in range(100)
+            )
+        )
+        assert outcomes == [[None, None]] * 100
+        assert broker.size("work") == 200
+
+    asyncio.run(test())
