@@ -149,6 +149,12 @@ def _register_builtin() -> None:
 
 
 _register_builtin()
+_OWN_JSON = _by_name["json"]
+
+
+def json_is_ours() -> bool:
+    """False if somebody has registered another serializer as "json"."""
+    return _by_name.get("json") is _OWN_JSON
 
 
 def _load_entry_point(name: str) -> Serializer | None:

@@ -1,0 +1,583 @@
+"""Queues and message making under their documented names: `app.amqp`.
+
+Queues are handed out as they were given: objects of kombu where a project's `task_queues` holds such, values of
+`celery.brokers.topology` otherwise. Both have `name`, `exchange`, `routing_key`, `alias`, `queue_arguments`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from celery import _foreign
+from celery.brokers.topology import Exchange, Queue, exchange_from_any, queue_from_any
+from celery.message.task import TaskMessage, build_v1, build_v2
+from celery.utils.saferepr import saferepr
+
+from . import dates, routes
+from .options import origin as anon_origin
+from .snapshot import Snapshot
+
+if TYPE_CHECKING:
+    from celery.app.base import Celery
+
+__all__ = ("AMQP", "Queues", "utf8dict")
+
+#: One line of the worker's banner.
+QUEUE_FORMAT = ".> {name:<16} exchange={exchange.name}({exchange.type}) key={routing_key}"
+
+
+def utf8dict(d: Mapping[Any, Any], encoding: str = "utf-8") -> dict[Any, Any]:
+    """A copy of `d` whose keys are text."""
+    return {key.decode(encoding) if isinstance(key, bytes) else key: value for key, value in d.items()}
+
+
+class Queues(dict[str, Any]):
+    """Queue names to queues.
+
+    Args:
+        queues: a mapping of names to options (see `add_compat`) or to queues, or a collection of queues.
+        default_exchange: for queues that name none.
+        create_missing: an unknown name makes a queue; else it is a KeyError.
+        create_missing_queue_type: "quorum" or "classic", of queues so made.
+        create_missing_queue_exchange_type: type of the exchange made with them; None: the default exchange's.
+        autoexchange: makes the exchange for such a queue out of its name.
+        max_priority: `x-max-priority` of queues that say none.
+        default_routing_key: for queues that name none.
+    """
+
+    def __init__(
+        self,
+        queues: Mapping[str, Any] | Iterable[Any] | None = None,
+        default_exchange: Any = None,
+        create_missing: bool = True,
+        create_missing_queue_type: str | None = None,
+        create_missing_queue_exchange_type: str | None = None,
+        autoexchange: Callable[[str], Any] | None = None,
+        max_priority: int | None = None,
+        default_routing_key: str | None = None,
+    ) -> None:
+        super().__init__()
+        self.aliases: dict[str, Any] = {}
+        self.default_exchange = default_exchange
+        self.default_routing_key = default_routing_key
+        self.create_missing = create_missing
+        self.create_missing_queue_type = create_missing_queue_type
+        self.create_missing_queue_exchange_type = create_missing_queue_exchange_type
+        self.autoexchange = self._new_exchange if autoexchange is None else autoexchange
+        self.max_priority = max_priority
+        self._consume_from: dict[str, Any] | None = None
+        self._topology: dict[str, tuple[Any, Queue]] = {}
+        if isinstance(queues, Mapping):
+            for name, given in queues.items():
+                self.add(given) if hasattr(given, "exchange") else self.add_compat(name, **(given or {}))
+        else:
+            for queue in queues or ():
+                self.add(queue)
+
+    def _new_exchange(self, name: str) -> Any:
+        kind = self.create_missing_queue_exchange_type
+        if kind is None:
+            kind = exchange_from_any(self.default_exchange).type if self.default_exchange else "direct"
+        return Exchange(name, kind)
+
+    # -- looking up
+
+    def __getitem__(self, name: str) -> Any:
+        try:
+            return self.aliases[name]
+        except KeyError:
+            return super().__getitem__(name)
+
+    def __missing__(self, name: str) -> Any:
+        if self.create_missing:
+            return self._add(self.new_missing(name))
+        raise KeyError(name)
+
+    def __setitem__(self, name: str, queue: Any) -> None:
+        if self.default_exchange and not queue.exchange:
+            queue = _with(queue, exchange=self.default_exchange)
+        super().__setitem__(name, queue)
+        if queue.alias:
+            self.aliases[queue.alias] = queue
+
+    def topology(self, name_or_queue: Any) -> Queue:
+        """A queue as a value of `celery.brokers.topology`, for drivers.
+
+        Raises:
+            KeyError: there is none of that name.
+        """
+        queue = self[name_or_queue] if isinstance(name_or_queue, str) else name_or_queue
+        if isinstance(queue, Queue):
+            return queue
+        known = self._topology.get(queue.name)
+        if known is None or known[0] is not queue:
+            known = self._topology[queue.name] = (queue, queue_from_any(queue))
+        return known[1]
+
+    # -- adding
+
+    def add(self, queue: Any, **kwargs: Any) -> Any:
+        """Add a queue.
+
+        Args:
+            queue: a queue, or the name of a new one.
+            **kwargs: options of the new one: see `add_compat`.
+        """
+        if not hasattr(queue, "exchange"):
+            return self.add_compat(queue, **kwargs)
+        return self._add(queue)
+
+    def add_compat(self, name: str, **options: Any) -> Any:
+        """Add a queue by options: `exchange`, `exchange_type`, `routing_key` (or `binding_key`), `queue_arguments`,
+        and every field of `celery.brokers.topology.Queue`."""
+        options.setdefault("routing_key", options.pop("binding_key", None))
+        if options["routing_key"] is None:
+            options["routing_key"] = name
+        kind = options.pop("exchange_type", None)
+        exchange = options.pop("exchange", None)
+        if isinstance(exchange, str):
+            exchange = Exchange(exchange, kind or "direct")
+        arguments = options.pop("queue_arguments", None) or {}
+        fields = {field.name for field in dataclasses.fields(Queue)}
+        unknown = sorted(set(options) - fields)
+        if unknown:
+            raise TypeError(f"queue {name!r}: unknown option {', '.join(unknown)}")
+        made = Queue(name, exchange_from_any(exchange), arguments=dict(arguments), **options)
+        return self._add(made)
+
+    def _add(self, queue: Any) -> Any:
+        changes: dict[str, Any] = {}
+        if not queue.routing_key and self.default_routing_key:
+            changes["routing_key"] = self.default_routing_key
+        if self.default_exchange and not (queue.exchange and queue.exchange.name):
+            changes["exchange"] = self.default_exchange
+        if self.max_priority is not None and "x-max-priority" not in (queue.queue_arguments or {}):
+            changes["arguments"] = {**(queue.queue_arguments or {}), "x-max-priority": self.max_priority}
+        self[queue.name] = _with(queue, **changes) if changes else queue
+        return self[queue.name]
+
+    def new_missing(self, name: str) -> Queue:
+        """The queue that stands for an unknown name; not added."""
+        arguments = {"x-queue-type": "quorum"} if self.create_missing_queue_type == "quorum" else {}
+        return Queue(name, exchange_from_any(self.autoexchange(name)), name, arguments=arguments)
+
+    # -- consuming
+
+    @property
+    def consume_from(self) -> dict[str, Any]:
+        """The queues that a worker consumes: the selected ones, else all that were configured."""
+        if self._consume_from is not None:
+            return self._consume_from
+        return self
+
+    def select(self, include: str | Iterable[str] | None) -> None:
+        """Consume these only (`-Q`). Names that are no queue make one, if `create_missing`.
+
+        Raises:
+            KeyError: an unknown name.
+        """
+        if include:
+            self._consume_from = {name: self[name] for name in _names(include)}
+
+    def select_add(self, queue: Any, **kwargs: Any) -> Any:
+        """Add a queue, and consume it even though others were selected."""
+        added = self.add(queue, **kwargs)
+        if self._consume_from is not None:
+            self._consume_from[added.name] = added
+        return added
+
+    def deselect(self, exclude: str | Iterable[str] | None) -> None:
+        """Do not consume these (`-X`)."""
+        if not exclude:
+            return
+        unwanted = {self._plain_name(name) for name in _names(exclude)}
+        self._consume_from = {
+            n: q for n, q in self.consume_from.items() if self._plain_name(n) not in unwanted
+        }
+
+    def _plain_name(self, name: str) -> str:
+        queue = self.aliases.get(name)
+        return name if queue is None else str(queue.name)
+
+    def format(self, indent: int = 0, indent_first: bool = True) -> str:
+        """The consumed queues for the banner, a line each, sorted.
+
+        Args:
+            indent: spaces before each line.
+            indent_first: before the first one too.
+        """
+        lines = [
+            QUEUE_FORMAT.format(name=name, exchange=queue.exchange, routing_key=queue.routing_key)
+            for name, queue in sorted(self.consume_from.items())
+        ]
+        margin = " " * indent
+        text = f"\n{margin}".join(lines)
+        return margin + text if indent_first and text else text
+
+
+def _names(names: str | Iterable[str]) -> list[str]:
+    return [names] if isinstance(names, str) else list(names)
+
+
+def _with(queue: Any, **changes: Any) -> Any:
+    """The queue with other fields; one of kombu's is changed in place, as Celery does."""
+    if isinstance(queue, Queue):
+        if "exchange" in changes:
+            changes["exchange"] = exchange_from_any(changes["exchange"])
+        return dataclasses.replace(queue, **changes)
+    for key, value in changes.items():
+        if key == "exchange" and isinstance(value, Exchange):
+            value = kombu_exchange(value)
+        setattr(queue, "queue_arguments" if key == "arguments" else key, value)
+    return queue
+
+
+def kombu_exchange(exchange: Exchange) -> Any:
+    """The kombu object that says what `exchange` says."""
+    make = _foreign.kombu_object("Exchange")
+    return make(
+        exchange.name,
+        exchange.type,
+        durable=exchange.durable,
+        auto_delete=exchange.auto_delete,
+        delivery_mode=exchange.delivery_mode,
+        arguments=exchange.arguments or None,
+    )
+
+
+def kombu_queue(queue: Any) -> Any:
+    """The kombu object that says what `queue` says; one of kombu's is returned as it is."""
+    if not isinstance(queue, Queue):
+        return queue
+    make = _foreign.kombu_object("Queue")
+    return make(
+        queue.name,
+        kombu_exchange(queue.exchange),
+        queue.routing_key,
+        durable=queue.durable,
+        exclusive=queue.exclusive,
+        auto_delete=queue.auto_delete,
+        no_ack=queue.no_ack,
+        expires=queue.expires,
+        queue_arguments=queue.arguments or None,
+        binding_arguments=queue.binding_arguments or None,
+        consumer_arguments=queue.consumer_arguments or None,
+        alias=queue.alias,
+    )
+
+
+#: The class, where `AMQP.Queues` hides its name.
+_Queues = Queues
+
+
+class AMQP:
+    """What an app knows about queues and messages. All of it is made when first needed.
+
+    Attributes:
+        argsrepr_maxsize, kwargsrepr_maxsize: length of the representations in the headers.
+        queues_cls: may be replaced by a subclass of `Queues`.
+        autoexchange: a function of a queue's name that makes the exchange of an automatic queue.
+    """
+
+    argsrepr_maxsize = 1024
+    kwargsrepr_maxsize = 1024
+    queues_cls: type[_Queues] = Queues
+    autoexchange: Callable[[str], Any] | None = None
+
+    def __init__(self, app: Celery) -> None:
+        self.app = app
+        self.task_protocols: dict[int, Callable[..., TaskMessage]] = {1: self.as_task_v1, 2: self.as_task_v2}
+        self._snapshot: Snapshot | None = None
+        self._queues: _Queues | None = None
+        self._router: routes.Router | None = None
+        self._default_exchange: Exchange | None = None
+        self._given_routes: Any = None
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """The settings that sending reads, and what was made from them; made anew after a change."""
+        known = self._snapshot
+        if known is None or known.version != self.app.conf.version:
+            known = self._snapshot = Snapshot.of(self.app)
+        return known
+
+    # -- queues
+
+    def Queues(  # noqa: N802, RUF100 - the documented name
+        self,
+        queues: Any,
+        create_missing: bool | None = None,
+        create_missing_queue_type: str | None = None,
+        create_missing_queue_exchange_type: str | None = None,
+        autoexchange: Callable[[str], Any] | None = None,
+        max_priority: int | None = None,
+    ) -> _Queues:
+        """Make the mapping of queues out of `task_queues`; what is None is read from the settings.
+
+        No queues at all means the default queue.
+        """
+        conf = self.app.conf
+        if create_missing is None:
+            create_missing = conf.task_create_missing_queues
+        if create_missing_queue_type is None:
+            create_missing_queue_type = conf.task_create_missing_queue_type
+        if create_missing_queue_exchange_type is None:
+            create_missing_queue_exchange_type = conf.task_create_missing_queue_exchange_type
+        if max_priority is None:
+            max_priority = conf.task_queue_max_priority
+        routing_key = conf.task_default_routing_key
+        if not queues and conf.task_default_queue:
+            quorum = conf.task_default_queue_type == "quorum"
+            arguments = {"x-queue-type": "quorum"} if quorum else {}
+            queues = (
+                Queue(conf.task_default_queue, self.default_exchange, routing_key, arguments=arguments),
+            )
+        return self.queues_cls(
+            queues,
+            self.default_exchange,
+            create_missing,
+            create_missing_queue_type,
+            create_missing_queue_exchange_type,
+            self.autoexchange if autoexchange is None else autoexchange,
+            max_priority,
+            routing_key,
+        )
+
+    @property
+    def queues(self) -> _Queues:
+        """The configured queues by name, and those that were named since."""
+        if self._queues is None:
+            self._queues = self.Queues(self.app.conf.task_queues)
+        return self._queues
+
+    @queues.setter
+    def queues(self, queues: Any) -> None:
+        self._queues = self.Queues(queues)
+        self._router = None
+        self._snapshot = None
+
+    @property
+    def default_queue(self) -> Any:
+        """The queue for what says none."""
+        return self.queues[self.app.conf.task_default_queue]
+
+    @property
+    def default_exchange(self) -> Exchange:
+        """The exchange for queues that say none."""
+        if self._default_exchange is None:
+            conf = self.app.conf
+            self._default_exchange = Exchange(conf.task_default_exchange, conf.task_default_exchange_type)
+        return self._default_exchange
+
+    # -- routes
+
+    def Router(self, queues: Any = None, create_missing: bool | None = None) -> routes.Router:  # noqa: N802, RUF100 - the documented name
+        """Make a router over `queues` (default: the app's) for `task_routes`."""
+        if create_missing is None:
+            create_missing = self.app.conf.task_create_missing_queues
+        return routes.Router(self.routes, queues or self.queues, create_missing, app=self.app)
+
+    @property
+    def router(self) -> routes.Router:
+        """The router of `task_routes`; made anew when that setting is replaced."""
+        given = self.app.conf.task_routes
+        if self._router is None or given is not self._given_routes:
+            self._given_routes = given
+            self._router = self.Router()
+        return self._router
+
+    @property
+    def routes(self) -> list[Any]:
+        """The prepared `task_routes`."""
+        return routes.prepare(self.app.conf.task_routes)
+
+    def flush_routes(self) -> None:
+        """Read `task_routes` again: only needed when the value itself was changed in place."""
+        self._router = None
+        self._snapshot = None
+
+    # -- messages
+
+    @property
+    def utc(self) -> bool:
+        """Whether dates in messages are UTC."""
+        return bool(self.app.conf.enable_utc)
+
+    @property
+    def create_task_message(self) -> Callable[..., TaskMessage]:
+        """`as_task_v1` or `as_task_v2`, as `task_protocol` says."""
+        return self.task_protocols[self.app.conf.task_protocol]
+
+    @property
+    def send_task_message(self) -> Callable[..., None]:
+        """A function `(producer, name, message, **options)` that publishes a message made by `create_task_message`."""
+        from . import sending  # noqa: PLC0415 - sending builds on this module
+
+        return sending.message_sender(self.app)
+
+    @property
+    def producer_pool(self) -> Any:
+        """The app's pool of kombu producers."""
+        return self.app.producer_pool
+
+    @property
+    def publisher_pool(self) -> Any:
+        """Old name of `producer_pool`."""
+        return self.app.producer_pool
+
+    def TaskConsumer(self, channel: Any, queues: Any = None, accept: Any = None, **kw: Any) -> Any:  # noqa: N802, RUF100 - the documented name
+        """A `kombu.Consumer` on `channel` for the queues that a worker consumes."""
+        if accept is None:
+            accept = self.app.conf.accept_content
+        chosen = queues or list(self.queues.consume_from.values())
+        return _foreign.kombu_object("Consumer")(
+            channel, accept=accept, queues=[kombu_queue(queue) for queue in chosen], **kw
+        )
+
+    def as_task_v2(
+        self,
+        task_id: str,
+        name: str,
+        args: Any = None,
+        kwargs: Any = None,
+        countdown: float | None = None,
+        eta: Any = None,
+        group_id: str | None = None,
+        group_index: int | None = None,
+        expires: Any = None,
+        retries: int = 0,
+        chord: Any = None,
+        callbacks: Any = None,
+        errbacks: Any = None,
+        reply_to: str | None = None,
+        time_limit: float | None = None,
+        soft_time_limit: float | None = None,
+        create_sent_event: bool = False,
+        root_id: str | None = None,
+        parent_id: str | None = None,
+        shadow: str | None = None,
+        chain: Any = None,
+        now: Any = None,
+        timezone: Any = None,
+        origin: str | None = None,
+        ignore_result: bool | None = False,
+        argsrepr: str | None = None,
+        kwargsrepr: str | None = None,
+        stamped_headers: list[str] | None = None,
+        replaced_task_nesting: int = 0,
+        **options: Any,
+    ) -> TaskMessage:
+        """A message of protocol 2, not yet serialized.
+
+        Args:
+            countdown, eta, expires: as `apply_async` takes them.
+            now: instead of the present time. timezone: of what is computed from it.
+            **options: the values of `stamped_headers`; others are ignored.
+
+        Raises:
+            TypeError: `args` is no list or tuple, `kwargs` no mapping. ValueError: a date makes no sense.
+        """
+        args, kwargs = checked_arguments(args, kwargs)
+        clock = dates.Clock.of(self.app, now, timezone)
+        due, until = clock.eta(countdown, eta), clock.expires(expires)
+        levels = self.snapshot.repr_levels
+        return build_v2(
+            task_id,
+            name,
+            args,
+            kwargs,
+            eta=due,
+            expires=until,
+            group_id=group_id,
+            group_index=group_index,
+            retries=retries,
+            chord=chord,
+            callbacks=callbacks,
+            errbacks=errbacks,
+            chain=chain,
+            reply_to=reply_to,
+            time_limit=time_limit,
+            soft_time_limit=soft_time_limit,
+            root_id=root_id,
+            parent_id=parent_id,
+            shadow=shadow,
+            origin=origin or anon_origin(),
+            ignore_result=ignore_result,
+            argsrepr=saferepr(args, self.argsrepr_maxsize, levels) if argsrepr is None else argsrepr,
+            kwargsrepr=saferepr(kwargs, self.kwargsrepr_maxsize, levels)
+            if kwargsrepr is None
+            else kwargsrepr,
+            stamped_headers=stamped_headers,
+            stamps={key: options[key] for key in stamped_headers or ()},
+            replaced_task_nesting=replaced_task_nesting,
+            sent_event=create_sent_event,
+        )
+
+    def as_task_v1(
+        self,
+        task_id: str,
+        name: str,
+        args: Any = None,
+        kwargs: Any = None,
+        countdown: float | None = None,
+        eta: Any = None,
+        group_id: str | None = None,
+        group_index: int | None = None,
+        expires: Any = None,
+        retries: int = 0,
+        chord: Any = None,
+        callbacks: Any = None,
+        errbacks: Any = None,
+        reply_to: str | None = None,
+        time_limit: float | None = None,
+        soft_time_limit: float | None = None,
+        create_sent_event: bool = False,
+        root_id: str | None = None,
+        parent_id: str | None = None,
+        shadow: str | None = None,
+        now: Any = None,
+        timezone: Any = None,
+        **compat_kwargs: Any,
+    ) -> TaskMessage:
+        """A message of protocol 1, not yet serialized; see `as_task_v2`. What protocol 1 cannot say is left out."""
+        args, kwargs = checked_arguments(args, kwargs)
+        clock = dates.Clock.of(self.app, now, timezone)
+        levels = self.snapshot.repr_levels
+        return build_v1(
+            task_id,
+            name,
+            args,
+            kwargs,
+            eta=clock.eta(countdown, eta),
+            expires=clock.expires(expires),
+            group_id=group_id,
+            group_index=group_index,
+            retries=retries,
+            chord=chord,
+            callbacks=callbacks,
+            errbacks=errbacks,
+            reply_to=reply_to,
+            time_limit=time_limit,
+            soft_time_limit=soft_time_limit,
+            utc=self.utc,
+            argsrepr=saferepr(args, self.argsrepr_maxsize, levels) if create_sent_event else "",
+            kwargsrepr=saferepr(kwargs, self.kwargsrepr_maxsize, levels) if create_sent_event else "",
+            sent_event=create_sent_event,
+        )
+
+
+def checked_arguments(args: Any, kwargs: Any) -> tuple[Any, Any]:
+    """Arguments as a message takes them: none at all are `()` and `{}`.
+
+    Raises:
+        TypeError: `args` is no list or tuple, `kwargs` no mapping.
+    """
+    args = () if args is None else args
+    kwargs = {} if kwargs is None else kwargs
+    if not isinstance(args, (list, tuple)):
+        raise TypeError("task args must be a list or tuple")
+    if not isinstance(kwargs, Mapping):
+        raise TypeError("task keyword arguments must be a mapping")
+    return args, kwargs

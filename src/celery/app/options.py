@@ -1,0 +1,407 @@
+"""From what a caller says to `SendOptions`: the one value that the rest of sending works with.
+
+Here call options, the task's own, the running task's and the settings come together, dates become absolute and
+the destination is decided. After this nobody looks at `**options` any more.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+
+from celery import _state
+from celery.brokers.topology import Queue, delivery_mode_number, queue_from_any
+from celery.utils import uuid
+from celery.utils.nodenames import anon_nodename
+
+from . import dates
+from .routes import merge
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from celery.app.base import Celery
+
+    from .snapshot import Snapshot
+
+logger = logging.getLogger("celery.app.base")
+
+PAST_EXPIRY = """\
+%s has an expiration date in the past (%ss ago).
+We assume this is intended and so we have set the expiration date to 0 instead.
+According to RabbitMQ's documentation:
+"Setting the TTL to 0 causes messages to be expired upon reaching a queue unless they can be delivered to a consumer immediately."
+If this was unintended, please check the code which published this task."""
+
+#: Attributes of a task that are options of its calls where they are set.
+EXECUTION_OPTIONS = (
+    "queue",
+    "routing_key",
+    "exchange",
+    "priority",
+    "expires",
+    "serializer",
+    "delivery_mode",
+    "compression",
+    "time_limit",
+    "soft_time_limit",
+    "immediate",
+    "mandatory",
+)
+
+
+class Destination(NamedTuple):
+    """Where to publish.
+
+    Attributes:
+        queues: to declare first, as they were given (perhaps kombu's objects).
+        declare: the same as values for drivers.
+    """
+
+    exchange: str
+    routing_key: str
+    delivery_mode: int
+    queues: tuple[Any, ...]
+    declare: tuple[Queue, ...]
+
+
+class SendOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything about one call but its arguments, settled.
+
+    Attributes:
+        eta, expires: absolute ISO-8601 strings, or None.
+        due: `eta` as unix time.
+        expiration: milliseconds, as a string, after which the broker may drop it.
+        callbacks, errbacks: signatures, from `link` and `link_error`.
+        headers: custom ones.
+        timeout: seconds for the publish, retries included; None: for ever.
+        retry_policy: keys that differ from the setting's.
+        producer: a kombu producer to publish with instead of the app's broker.
+        extra: further AMQP properties.
+    """
+
+    task_id: str
+    destination: Destination
+    eta: str | None = None
+    due: float | None = None
+    expires: str | None = None
+    expires_in: float | None = None
+    expiration: str | None = None
+    retries: int = 0
+    root_id: str | None = None
+    parent_id: str | None = None
+    group_id: str | None = None
+    group_index: int | None = None
+    callbacks: list[Any] | None = None
+    errbacks: list[Any] | None = None
+    chain: list[Any] | None = None
+    chord: Any = None
+    time_limit: float | None = None
+    soft_time_limit: float | None = None
+    shadow: str | None = None
+    ignore_result: bool | None = None
+    reply_to: str | None = None
+    origin: str = ""
+    argsrepr: str | None = None
+    kwargsrepr: str | None = None
+    stamped_headers: list[str] | None = None
+    stamps: dict[str, Any] | None = None
+    replaced_task_nesting: int = 0
+    priority: Any = None
+    serializer: str = "json"
+    compression: str | None = None
+    headers: Mapping[str, Any] | None = None
+    retry: bool = True
+    retry_policy: Mapping[str, Any] | None = None
+    timeout: float | None = None
+    mandatory: bool = True
+    producer: Any = None
+    connection: Any = None
+    extra: dict[str, Any] | None = None
+
+
+#: Options that are fields of the same name.
+_SAME = (
+    "retries",
+    "group_id",
+    "group_index",
+    "chord",
+    "chain",
+    "time_limit",
+    "soft_time_limit",
+    "shadow",
+    "ignore_result",
+    "argsrepr",
+    "kwargsrepr",
+    "replaced_task_nesting",
+    "priority",
+    "headers",
+    "retry_policy",
+    "connection",
+)
+#: Options that are seen to one by one, and those that concern only the caller's result.
+_HANDLED = frozenset(
+    (
+        *_SAME,
+        *("queue", "exchange", "routing_key", "exchange_type", "delivery_mode", "declare"),
+        *("task_id", "countdown", "eta", "expires", "root_id", "parent_id", "link", "link_error", "reply_to"),
+        *(
+            "origin",
+            "stamped_headers",
+            "stamps",
+            "serializer",
+            "compression",
+            "retry",
+            "producer",
+            "publisher",
+        ),
+        *("mandatory", "immediate", "timeout", "confirm_timeout"),
+        *("add_to_parent", "result_cls", "router", "route_name", "task_type", "now", "timezone"),
+        *("create_sent_event", "event_dispatcher"),
+    )
+)
+#: Without these nothing is embedded in the body and no property is added.
+_PLAIN = _HANDLED - {"link", "link_error", "stamped_headers", "stamps"}
+
+_origin: tuple[int, str] = (0, "")
+
+
+def origin() -> str:
+    """Who sends: `gen<pid>@host`."""
+    global _origin
+    pid = os.getpid()
+    if _origin[0] != pid:
+        _origin = (pid, anon_nodename())
+    return _origin[1]
+
+
+def execution_options(task: Any) -> dict[str, Any]:
+    """The options that a task has as attributes."""
+    found = {name: getattr(task, name, None) for name in EXECUTION_OPTIONS}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def send_options(
+    app: Celery,
+    name: str,
+    args: Any = None,
+    kwargs: Any = None,
+    *,
+    task_type: Any = None,
+    router: Any = None,
+    route_name: str | None = None,
+    **given: Any,
+) -> SendOptions:
+    """Settle the options of one call.
+
+    Args:
+        args, kwargs: the call's, for routers.
+        task_type: the task; None: what is registered as `name`, if anything, gives its execution options.
+        router: instead of the app's.
+        route_name: name to route by instead of the task's.
+        **given: options of `apply_async`. None counts as not said, except that it clears the task's own.
+
+    Raises:
+        TypeError, ValueError: an option makes no sense.
+        QueueNotFound: the queue is not configured, and new ones are not made.
+    """
+    snapshot = app.amqp.snapshot
+    if task_type is None:
+        given = _registered_options(app, name) | given
+    fields: dict[str, Any] = {"task_id": given.get("task_id") or uuid()}
+    given = _inherit(snapshot, given, fields)
+    routed = _route(app, snapshot, router, route_name or name, args, kwargs, task_type, given)
+    for key in _SAME:
+        value = routed.get(key)
+        if value is not None:
+            fields[key] = value
+    fields["destination"] = _destination(app, snapshot, routed)
+    _dates(app, routed, fields)
+    _publishing(app, snapshot, routed, fields)
+    if not routed.keys() <= _PLAIN:
+        _embedded(routed, fields)
+        _foreign_properties(routed, fields)
+    return SendOptions(**fields)
+
+
+def _registered_options(app: Celery, name: str) -> dict[str, Any]:
+    """Of a task called by name; an app that was never finalized is not finalized for this."""
+    if not app.finalized:
+        return {}
+    task = app.tasks.get(name)
+    return {} if task is None else execution_options(task)
+
+
+def _inherit(snapshot: Snapshot, given: dict[str, Any], fields: dict[str, Any]) -> dict[str, Any]:
+    """Take from the task that is running here what its calls inherit."""
+    root_id, parent_id = given.get("root_id"), given.get("parent_id")
+    if not root_id or not parent_id:
+        parent = _state.get_current_worker_task()
+        if parent is not None:
+            request = parent.request
+            root_id = root_id or request.root_id or request.id
+            parent_id = parent_id or request.id
+            if snapshot.inherit_priority and given.get("priority") is None:
+                given = {**given, "priority": (request.delivery_info or {}).get("priority")}
+    fields["root_id"] = root_id
+    fields["parent_id"] = parent_id
+    return given
+
+
+# -- where to
+
+
+def _route(
+    app: Celery,
+    snapshot: Snapshot,
+    router: Any,
+    name: str,
+    args: Any,
+    kwargs: Any,
+    task_type: Any,
+    given: Mapping[str, Any],
+) -> Mapping[str, Any]:
+    """`given`, completed by the routes."""
+    if router is None and snapshot.static_routes:
+        queue = given.get("queue")
+        if isinstance(queue, str):
+            given = app.amqp.router.expand_destination(given)
+        known = snapshot.routes.get(name)
+        if known is None:
+            known = snapshot.routes[name] = app.amqp.router.route({}, name, (), {}, None)
+        return merge(dict(known), given)
+    # As in Celery, routers see the arguments as they will be sent.
+    return dict((router or app.amqp.router).route(given, name, args or (), kwargs or {}, task_type))
+
+
+def _destination(app: Celery, snapshot: Snapshot, routed: Mapping[str, Any]) -> Destination:
+    queue = routed.get("queue")
+    exchange, routing_key = routed.get("exchange"), routed.get("routing_key")
+    kind, mode = routed.get("exchange_type"), routed.get("delivery_mode")
+    if routed.get("declare") is not None or not (exchange is None or isinstance(exchange, str)):
+        return _new_destination(app, snapshot, routed)
+    key = (id(queue), exchange, routing_key, kind, mode)
+    known = snapshot.destinations.get(key)
+    if known is None or (known.queues and known.queues[0] is not queue):
+        known = _new_destination(app, snapshot, routed)
+        if known.queues:
+            snapshot.destinations[key] = known
+    return known
+
+
+def _new_destination(app: Celery, snapshot: Snapshot, routed: Mapping[str, Any]) -> Destination:
+    queues = app.amqp.queues
+    queue, exchange = routed.get("queue"), routed.get("exchange")
+    routing_key = routed.get("routing_key")
+    exchange = getattr(exchange, "name", exchange)
+    mode = routed.get("delivery_mode")
+    declare = routed.get("declare")
+    if queue is None and not exchange:
+        queue = app.amqp.default_queue
+    if queue is not None:
+        known = queues.topology(queue)
+        kind = routed.get("exchange_type") or known.exchange.type or "direct"
+        mode = mode or known.exchange.delivery_mode
+        if declare is None and not _is_broadcast(queue):
+            declare = (queue,)
+        if kind == "direct" and (not exchange or not routing_key):
+            exchange, routing_key = "", known.name
+        elif not exchange:
+            exchange, routing_key = known.exchange.name, routing_key or known.routing_key
+    given = tuple(declare or ())
+    return Destination(
+        exchange or "",
+        routing_key or "",
+        snapshot.delivery_mode if mode is None else delivery_mode_number(mode),
+        given,
+        tuple(queue_from_any(one) for one in given),
+    )
+
+
+def _is_broadcast(queue: Any) -> bool:
+    """`kombu.common.Broadcast`: each worker has its own queue, which is not for senders to declare."""
+    return any(cls.__name__ == "Broadcast" for cls in type(queue).__mro__)
+
+
+# -- when
+
+
+def _dates(app: Celery, routed: Mapping[str, Any], fields: dict[str, Any]) -> None:
+    countdown, eta, expires = routed.get("countdown"), routed.get("eta"), routed.get("expires")
+    if not countdown and not eta and expires is None:
+        return
+    clock = dates.Clock.of(app, routed.get("now"), routed.get("timezone"))
+    when = clock.eta(countdown, eta)
+    if when is not None:
+        fields["eta"] = when
+        fields["due"] = clock.unix(when)
+    until = clock.expires(expires)
+    if until is not None:
+        fields["expires"] = until
+        is_date = isinstance(expires, str) or hasattr(expires, "isoformat")
+        seconds: Any = clock.seconds_until(until) if is_date else expires
+        if seconds < 0:
+            logger.warning(PAST_EXPIRY, fields["task_id"], -seconds)
+            seconds = 0
+        fields["expires_in"] = seconds
+        fields["expiration"] = str(int(seconds * 1000))
+
+
+# -- how
+
+
+def _publishing(app: Celery, snapshot: Snapshot, routed: Mapping[str, Any], fields: dict[str, Any]) -> None:
+    get = routed.get
+    fields["serializer"] = get("serializer") or snapshot.serializer
+    fields["compression"] = get("compression") or snapshot.compression
+    retry = get("retry")
+    fields["retry"] = snapshot.retry if retry is None else bool(retry)
+    fields["reply_to"] = get("reply_to") or app.thread_oid
+    fields["origin"] = get("origin") or origin()
+    fields["producer"] = get("producer") or get("publisher")
+    limit = snapshot.publish_timeout
+    for said in (get("timeout"), get("confirm_timeout")):
+        if said is not None:
+            limit = said if limit is None else min(limit, said)
+    fields["timeout"] = limit
+    if get("mandatory") is not None:
+        fields["mandatory"] = bool(get("mandatory"))
+    if get("immediate"):
+        raise ValueError("immediate=True: no broker offers it (RabbitMQ dropped it with 3.0); leave it out")
+
+
+def _embedded(routed: Mapping[str, Any], fields: dict[str, Any]) -> None:
+    fields["callbacks"] = _as_list(routed.get("link"))
+    fields["errbacks"] = _as_list(routed.get("link_error"))
+    stamped = routed.get("stamped_headers")
+    if stamped:
+        given = routed.get("stamps") or {}
+        missing = [key for key in stamped if key not in routed and key not in given]
+        if missing:
+            raise KeyError(f"stamped_headers names {', '.join(missing)}, but no option of that name is given")
+        fields["stamped_headers"] = list(stamped)
+        fields["stamps"] = {key: routed[key] if key in routed else given[key] for key in stamped}
+    elif routed.get("stamps"):
+        fields["stamps"] = dict(routed["stamps"])
+
+
+def _as_list(value: Any) -> list[Any] | None:
+    """A signature is a mapping, so a list is what is no mapping."""
+    if value is None or value == []:
+        return None
+    return list(value) if isinstance(value, (list, tuple)) else [value]
+
+
+def _foreign_properties(routed: Mapping[str, Any], fields: dict[str, Any]) -> None:
+    """What nobody here knows goes into the message's properties, as in Celery."""
+    stamped = routed.get("stamped_headers") or ()
+    extra = {
+        key: value
+        for key, value in routed.items()
+        if key not in _HANDLED and key not in stamped and value is not None
+    }
+    if extra:
+        fields["extra"] = extra
