@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from celery.app import shared_task as shared_task
     from celery.app.base import Celery as Celery
     from celery.app.task import Task as Task
-    from celery.app.utils import bugreport as bugreport
+    from celery.app import bugreport as bugreport
     from celery.canvas import Signature as Signature
     from celery.canvas import maybe_signature as maybe_signature
     from celery.canvas import signature as signature
@@ -52,7 +52,7 @@ _HOMES = {
     "Celery": "celery.app.base",
     "Signature": "celery.canvas",
     "Task": "celery.app.task",
-    "bugreport": "celery.app.utils",
+    "bugreport": "celery.app",
     "current_app": "celery._state",
     "current_task": "celery._state",
     "maybe_signature": "celery.canvas",

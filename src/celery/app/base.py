@@ -1,0 +1,1094 @@
+"""`Celery`, the application object: a facade; what it does is done by the modules around it."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import warnings
+import weakref
+from collections import defaultdict, deque
+from datetime import UTC, datetime
+from operator import attrgetter
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    ClassVar,
+    Concatenate,
+    Literal,
+    ParamSpec,
+    Protocol,
+    TypeVar,
+    cast,
+    overload,
+)
+from uuid import NAMESPACE_OID, uuid3
+
+from celery import _state, canvas, signals
+from celery.app import annotations, making, sending, wiring
+from celery.app.clock import LamportClock
+from celery.app.links import Links
+from celery.app.registry import TaskRegistry
+from celery.app.utils import AppPickler, ConfigRecord, Settings, _unpickle_app_v2, load_settings
+from celery.app.utils import bugreport as _bugreport
+from celery.exceptions import AlwaysEagerIgnored, ImproperlyConfigured
+from celery.loaders import get_loader_cls
+from celery.platforms import IS_WINDOWS, SYSTEM, IS_macOS
+from celery.utils import cached_property
+from celery.utils.dispatch import Signal
+from celery.utils.functional import head_from_fun
+from celery.utils.imports import gen_task_name, instantiate, symbol_by_name
+from celery.utils.nodenames import gethostname
+from celery.utils.objects import FallbackContext, mro_lookup
+from celery.utils.time import timezone
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+    from datetime import tzinfo
+
+    from celery.app.amqp import AMQP
+    from celery.app.sending import SendOptions
+    from celery.app.task import Task
+    from celery.brokers.base import Broker
+    from celery.canvas import Signature
+    from celery.result import AsyncResult
+
+__all__ = ("Celery",)
+
+P = ParamSpec("P")
+R = TypeVar("R")
+T = TypeVar("T")
+
+#: Kept for tools that look at it: set where processes are started by exec.
+USING_EXECV = os.environ.get("FORKED_BY_MULTIPROCESSING")
+
+BUILTIN_FIXUPS = {"celery.fixups.django:fixup"}
+DEFAULT_SECURITY_DIGEST = "sha256"
+ERR_ENVVAR_NOT_SET = """
+The environment variable {0!r} is not set,
+and as such the configuration could not be loaded.
+
+Please set this variable and make sure it points to
+a valid configuration module.
+
+Example:
+    {0}="proj.celeryconfig"
+"""
+_OMITTED: Any = object()
+
+
+class TaskDecorator(Protocol):
+    """What `app.task(...)` returns: makes the task of a function."""
+
+    @overload
+    def __call__(self, fun: Callable[P, Coroutine[Any, Any, R]], /) -> Task[P, R]: ...  # type: ignore[overload-overlap]
+    @overload
+    def __call__(self, fun: Callable[P, R], /) -> Task[P, R]: ...
+
+
+class BoundTaskDecorator(Protocol):
+    """What `app.task(bind=True, ...)` returns: the function's first parameter is the task."""
+
+    @overload
+    def __call__(self, fun: Callable[Concatenate[Any, P], Coroutine[Any, Any, R]], /) -> Task[P, R]: ...  # type: ignore[overload-overlap]
+    @overload
+    def __call__(self, fun: Callable[Concatenate[Any, P], R], /) -> Task[P, R]: ...
+
+
+def app_has_custom(app: Any, attr: str) -> Any:
+    """Whether the app's class defines `attr` itself."""
+    return mro_lookup(type(app), attr, stop={Celery, object}, monkey_patched=[__name__])
+
+
+def _unpickle_appattr(reverse_name: str, args: Any) -> Any:
+    """Rebuild an object that has the current app as attribute."""
+    return attrgetter(reverse_name)(_state.get_current_app())(*args)
+
+
+class Celery:
+    """An application: its configuration, its tasks, and its ways to broker and results.
+
+    Making one reads no configuration, opens no connection and makes no task; each happens when first needed.
+
+    Args:
+        main: stands for `__main__` in automatic task names.
+        loader: class of the loader, or its path; default: environment `CELERY_LOADER`, then the app loader.
+        backend: where results go: URL, alias or class.
+        amqp, events, log, control, task_cls: a class, or its path, in place of the usual one.
+        set_as_current: make this the current app of this thread.
+        tasks: the registry, or a class of registries, or its path.
+        broker: URL of the broker.
+        include: modules that a worker imports.
+        changes: settings, stronger than the configuration source.
+        config_source: as for `config_from_object`.
+        fixups: paths of adaptations to frameworks.
+        autofinalize: False: using a task before `finalize()` is an error.
+        namespace: prefix of the names of settings in the configuration source.
+        strict_typing: the default of `Task.typing`.
+        config_source_silent: a configuration source that cannot be imported is no error.
+        **kwargs: settings.
+    """
+
+    SYSTEM = SYSTEM
+    IS_macOS = IS_macOS
+    IS_WINDOWS = IS_WINDOWS
+    Pickler = AppPickler
+
+    main: str | None = None
+    amqp_cls: Any = "celery.app.amqp:AMQP"
+    backend_cls: Any = None
+    events_cls: Any = "celery.app.events:Events"
+    loader_cls: Any = None
+    log_cls: Any = "celery.app.log:Logging"
+    control_cls: Any = "celery.app.control:Control"
+    task_cls: Any = "celery.app.task:Task"
+    registry_cls: Any = "celery.app.registry:TaskRegistry"
+    builtin_fixups: ClassVar[Iterable[str]] = BUILTIN_FIXUPS
+    #: Bootsteps to add to the worker's and the consumer's.
+    steps: defaultdict[str, set[Any]] = None  # type: ignore[assignment]
+    #: Options (of click) to add to commands.
+    user_options: defaultdict[str, set[Any]] = None  # type: ignore[assignment]
+
+    #: Before the configuration is read.
+    on_configure: Any = None
+    #: After it was read; `source` is the configuration.
+    on_after_configure: Any = None
+    #: When every task exists.
+    on_after_finalize: Any = None
+    #: In a child after a fork.
+    on_after_fork: Any = None
+
+    def __init__(
+        self,
+        main: str | None = None,
+        loader: Any = None,
+        backend: Any = None,
+        amqp: Any = None,
+        events: Any = None,
+        log: Any = None,
+        control: Any = None,
+        set_as_current: bool = True,
+        tasks: Any = None,
+        broker: Any = None,
+        include: Any = None,
+        changes: Mapping[str, Any] | None = None,
+        config_source: Any = None,
+        fixups: Iterable[str] | None = None,
+        task_cls: Any = None,
+        autofinalize: bool = True,
+        namespace: str | None = None,
+        strict_typing: bool = True,
+        config_source_silent: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        self.clock = LamportClock()
+        self.main = main
+        self.amqp_cls = amqp or self.amqp_cls
+        self.events_cls = events or self.events_cls
+        self.loader_cls = loader or self._get_default_loader()
+        self.log_cls = log or self.log_cls
+        self.control_cls = control or self.control_cls
+        self._custom_task_cls_used = bool(task_cls)
+        self.task_cls = task_cls or self.task_cls
+        self.set_as_current = set_as_current
+        self.registry_cls = symbol_by_name(self.registry_cls)
+        self.user_options = defaultdict(set)
+        self.steps = defaultdict(set)
+        self.autofinalize = autofinalize
+        self.namespace = namespace
+        self.strict_typing = strict_typing
+        self.configured = False
+        self.finalized = False
+        #: Proxies of tasks that are not made yet.
+        self.pending_tasks: deque[Any] = deque()
+        self.duplicates_warned: set[str] = set()
+        self._pending_periodic_tasks: deque[tuple[str, dict[str, Any]]] = deque()
+        self._finalize_mutex = threading.RLock()
+        self._local = threading.local()
+        self._backend_cache: Any = None
+        self._task_class: Any = None
+        self._make_signals()
+        self._registry: TaskRegistry = self._make_registry(tasks)
+        self.config_record = ConfigRecord(
+            source=config_source, silent=config_source_silent, namespace=namespace
+        )
+        presets = {
+            **(changes or {}),
+            "broker_url": broker,
+            "result_backend": backend,
+            "include": include,
+            **kwargs,
+        }
+        self._conf: Settings = Settings.pending(
+            {key: value for key, value in presets.items() if value is not None}, self._load_config
+        )
+        if set_as_current:
+            self.set_current()
+        self.fixups = set(self.builtin_fixups) if fixups is None else fixups
+        self._fixups = [fixup for fixup in map(self._load_fixup, self.fixups) if fixup is not None]
+        self.on_init()
+        _state._register_app(self)
+        _track_forks(self)
+
+    def _make_signals(self) -> None:
+        for name, arguments in (
+            ("on_configure", ()),
+            ("on_after_configure", ("source",)),
+            ("on_after_finalize", ()),
+            ("on_after_fork", ()),
+        ):
+            custom = getattr(self, name)
+            signal = Signal(name=f"app.{name}", providing_args=set(arguments))
+            if callable(custom) and not isinstance(custom, Signal):
+                signal.connect(_without_sender(custom), weak=False)
+            setattr(self, name, signal)
+
+    def _make_registry(self, tasks: Any) -> TaskRegistry:
+        tasks = symbol_by_name(tasks) if isinstance(tasks, str) else tasks
+        if isinstance(tasks, TaskRegistry):
+            return tasks
+        return cast("TaskRegistry", self.registry_cls(tasks or {}))
+
+    def _load_fixup(self, path: Any) -> Any:
+        # Django's does nothing elsewhere: do not even import it.
+        if path in BUILTIN_FIXUPS and not os.environ.get("DJANGO_SETTINGS_MODULE"):
+            return None
+        return symbol_by_name(path)(self)
+
+    def _get_default_loader(self) -> Any:
+        return os.environ.get("CELERY_LOADER") or self.loader_cls or "celery.loaders.app:AppLoader"
+
+    def on_init(self) -> None:
+        """Called at the end of construction; for subclasses."""
+
+    # -- being current
+
+    def set_current(self) -> None:
+        """Make this the current app of this thread."""
+        _state._set_current_app(self)
+
+    def set_default(self) -> None:
+        """Make this the app of every thread that has no current one."""
+        _state.set_default_app(self)
+
+    def __enter__(self) -> Celery:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close what is open, and be no longer among the apps. It can still be used: things are opened again."""
+        self._close_links()
+        _state._deregister_app(self)
+
+    def _close_links(self) -> None:
+        links = self.__dict__.pop("_links", None)
+        if links is not None:
+            links.close()
+        pool = self.__dict__.pop("pool", None)
+        if pool is not None:
+            pool.force_close_all()
+        self.__dict__.pop("producer_pool", None)
+
+    # -- the command line
+
+    def start(self, argv: Sequence[str] | None = None) -> Any:
+        """Run the `celery` command for this app; return its exit code.
+
+        Args:
+            argv: default: those of the process.
+        """
+        main = wiring.resolve("main")
+        try:
+            return main(argv=None if argv is None else list(argv), app=self)
+        except SystemExit as exc:
+            return exc.code
+
+    def worker_main(self, argv: Sequence[str] | None = None) -> Any:
+        """Run `celery worker` for this app; the word `worker` is added to `argv` if it is not there."""
+        argv = list(sys.argv[1:] if argv is None else argv)
+        if "worker" not in argv:
+            argv.insert(0, "worker")
+        return self.start(argv=argv)
+
+    # -- tasks
+
+    @overload
+    def task(self, fun: Callable[P, Coroutine[Any, Any, R]], /) -> Task[P, R]: ...  # type: ignore[overload-overlap]
+    @overload
+    def task(self, fun: Callable[P, R], /) -> Task[P, R]: ...
+    @overload
+    def task(self, /, *, bind: Literal[True], **opts: Any) -> BoundTaskDecorator: ...
+    @overload
+    def task(self, /, *, bind: Literal[False] = ..., **opts: Any) -> TaskDecorator: ...
+    @overload
+    def task(self, fun: Callable[..., R], /, **opts: Any) -> Task[..., R]: ...
+    def task(self, *args: Any, **opts: Any) -> Any:
+        """Make a task of a function; usable as `@app.task` and `@app.task(...)`.
+
+        Args:
+            *args: the function, at most.
+            **opts: `name`, `base` (class), `bind` (the task itself is the first argument), `shared` (make it a
+                task of every other app too), `lazy` (make it when the app is finalized), `filter` (called
+                with the result), `pydantic...`, those of automatic retries, `typing`; any other becomes
+                an attribute of the task.
+
+        Raises:
+            TypeError: something other than one callable was given.
+        """
+        if len(args) == 1:
+            if callable(args[0]):
+                return making.decorator(self, **opts)(args[0])
+            raise TypeError("argument 1 to @task() must be a callable")
+        if args:
+            raise TypeError(f"@task() takes exactly 1 argument ({len(args) + len(opts)} given)")
+        return making.decorator(self, **opts)
+
+    def _task_from_fun(self, fun: Callable[..., Any], **options: Any) -> Any:
+        return making.task_from_fun(self, fun, **options)
+
+    def register_task(self, task: T | type[T], **options: Any) -> T:
+        """Register a class-based task, in place of one of the same name.
+
+        Args:
+            task: an instance or a class; without a name it is given one by `gen_task_name`.
+            **options: those of automatic retries.
+        """
+        return cast("T", making.register(self, task, **options))
+
+    def gen_task_name(self, name: str, module: str) -> str:
+        """Return the automatic name of a task; may be overridden."""
+        return cast("str", gen_task_name(self, name, module))
+
+    def type_checker(self, fun: Callable[..., Any], bound: bool = False) -> Callable[..., Any]:
+        """Return what raises TypeError for arguments that `fun` does not take."""
+        return head_from_fun(fun, bound=bound)
+
+    @property
+    def registry(self) -> TaskRegistry:
+        """The tasks made so far; unlike `tasks` this finalizes nothing."""
+        return self._registry
+
+    @property
+    def tasks(self) -> TaskRegistry:
+        """Every task of this app, by name.
+
+        Raises:
+            RuntimeError: the app is not finalized, and does not finalize by itself.
+        """
+        if not self.finalized:
+            self.finalize(auto=True)
+        return self._registry
+
+    def finalize(self, auto: bool = False) -> None:
+        """Make every task that was declared, and bind it. Does nothing the second time.
+
+        Args:
+            auto: this is because something needed a task.
+
+        Raises:
+            RuntimeError: `auto`, but the app does not finalize by itself.
+        """
+        with self._finalize_mutex:
+            if self.finalized:
+                return
+            if auto and not self.autofinalize:
+                raise RuntimeError("Contract breach: app not finalized")
+            self.finalized = True
+            _state._announce_app_finalized(self)
+            while self.pending_tasks:
+                proxy = self.pending_tasks.popleft()
+                proxy.__maybe_evaluate__()
+            for task in self._registry.values():
+                task.bind(self)
+            self.on_after_finalize.send(sender=self)
+
+    @property
+    def Task(self) -> Any:
+        """The base class of this app's tasks; may be assigned."""
+        if self._task_class is None:
+            self._task_class = self.create_task_cls()
+        return self._task_class
+
+    @Task.setter
+    def Task(self, cls: Any) -> None:
+        self._custom_task_cls_used = True
+        self.task_cls = cls
+        self._task_class = None
+
+    def create_task_cls(self) -> Any:
+        """Make the base class of this app's tasks, of `task_cls`."""
+        return self.subclass_with_self(
+            self.task_cls, name="Task", attribute="_app", keep_reduce=True, abstract=True
+        )
+
+    @property
+    def annotations(self) -> Iterable[Any]:
+        """The setting `task_annotations`, as objects."""
+        return annotations.prepare(self.conf.task_annotations)
+
+    def autodiscover_tasks(
+        self, packages: Any = None, related_name: str | None = "tasks", force: bool = False
+    ) -> None:
+        """Have the module `related_name` of each package imported when tasks are needed.
+
+        Args:
+            packages: names, or a function that returns them; none: those that a framework's fixup knows.
+            related_name: None: the packages themselves.
+            force: import now.
+        """
+        if force:
+            self._autodiscover_tasks(packages, related_name)
+            return
+
+        def discover(**_: Any) -> None:
+            self._autodiscover_tasks(packages, related_name)
+
+        signals.import_modules.connect(discover, weak=False, sender=self)
+
+    def _autodiscover_tasks(self, packages: Any, related_name: str | None) -> None:
+        names = packages() if callable(packages) else packages
+        if names:
+            self.loader.autodiscover_tasks(names, related_name)
+            return
+        for fixup in self._fixups:
+            if hasattr(fixup, "autodiscover_tasks"):
+                self.loader.autodiscover_tasks(fixup.autodiscover_tasks(), related_name)
+
+    def add_periodic_task(
+        self, schedule: Any, sig: Any, args: Any = (), kwargs: Any = (), name: str | None = None, **opts: Any
+    ) -> str:
+        """Add an entry to `beat_schedule`, now or when the configuration is read; return its key.
+
+        Args:
+            schedule: seconds, a timedelta or a schedule.
+            sig: the signature (or task) to send.
+            args, kwargs: added to the signature's own.
+            name: the key; default: the text of the call.
+            **opts: options of `apply_async`.
+        """
+        sig = sig.clone(args, dict(kwargs)) if hasattr(sig, "clone") else sig.signature(args, dict(kwargs))
+        key = name or repr(sig)
+        entry = {
+            "schedule": schedule,
+            "task": sig.name,
+            "args": sig.args,
+            "kwargs": sig.kwargs,
+            "options": {**sig.options, **opts},
+        }
+        if self._conf.loaded:
+            self._add_periodic_entry(key, entry)
+        else:
+            self._pending_periodic_tasks.append((key, entry))
+        return key
+
+    def _add_periodic_entry(self, key: str, entry: dict[str, Any]) -> None:
+        self._conf["beat_schedule"] = {**(self._conf["beat_schedule"] or {}), key: entry}
+
+    # -- configuration
+
+    @property
+    def conf(self) -> Settings:
+        """The settings; reading any of them reads the configuration."""
+        return self._conf
+
+    @conf.setter
+    def conf(self, settings: Any) -> None:
+        if isinstance(settings, Settings):
+            self._conf = settings
+        else:
+            self._conf.clear()
+            self._conf.update(settings)
+
+    def _load_config(self, conf: Settings) -> None:
+        self.on_configure.send(sender=self)
+        load_settings(self)
+        self.configured = True
+        while self._pending_periodic_tasks:
+            self._add_periodic_entry(*self._pending_periodic_tasks.popleft())
+        self.on_after_configure.send(sender=self, source=conf)
+
+    def prepare_config(self, c: Any) -> Any:
+        """Return the configuration as read from its source, changed or not; may be overridden."""
+        return c
+
+    def config_from_object(
+        self, obj: Any, silent: bool = False, force: bool = False, namespace: str | None = None
+    ) -> Any:
+        """Take the configuration from an object, in place of any earlier source. It is read when first needed.
+
+        Args:
+            obj: name of a module (or of an attribute in one), module, class, instance or mapping.
+            silent: that it cannot be imported is no error.
+            force: read it now, and return the settings.
+            namespace: prefix of the names; only these are read.
+        """
+        self.config_record.source = obj
+        self.config_record.silent = silent
+        if namespace is not None:
+            self.namespace = self.config_record.namespace = namespace
+        was_loaded = self._conf.loaded
+        self._conf.forget()
+        return self._conf.finalize() if force or was_loaded else None
+
+    def config_from_envvar(self, variable_name: str, silent: bool = False, force: bool = False) -> Any:
+        """Take the configuration from the module that an environment variable names.
+
+        Raises:
+            ImproperlyConfigured: the variable is not set, and `silent` is false.
+        """
+        module = os.environ.get(variable_name)
+        if not module:
+            if silent:
+                return False
+            raise ImproperlyConfigured(ERR_ENVVAR_NOT_SET.strip().format(variable_name))
+        return self.config_from_object(module, silent=silent, force=force)
+
+    def config_from_cmdline(self, argv: Sequence[str], namespace: str = "celery") -> None:
+        """Set what arguments of the form `family.name=value` say."""
+        self._conf.update(self.loader.cmdline_config_parser(argv, namespace))
+
+    def add_defaults(self, fun: Any) -> Any:
+        """Add settings, stronger than the configuration source, weaker than changes made by code.
+
+        Args:
+            fun: a mapping, or a function that returns one and is called when the configuration is read.
+        """
+        self.config_record.defaults.append(fun)
+        if self._conf.loaded:
+            return self._conf.add_defaults(fun)
+        return None
+
+    def setup_security(
+        self,
+        allowed_serializers: Any = None,
+        key: str | None = None,
+        key_password: bytes | None = None,
+        cert: str | None = None,
+        store: str | None = None,
+        digest: str = DEFAULT_SECURITY_DIGEST,
+        serializer: str = "json",
+    ) -> Any:
+        """Sign messages, and accept only signed ones."""
+        return wiring.resolve("setup_security")(
+            allowed_serializers, key, key_password, cert, store, digest, serializer, app=self
+        )
+
+    def either(self, default_key: str, *defaults: Any) -> Any:
+        """Return the first of `defaults` that is not None, else the setting `default_key`."""
+        for value in defaults:
+            if value is not None:
+                return value() if callable(value) and not isinstance(value, type) else value
+        return self.conf[default_key]
+
+    def bugreport(self) -> str:
+        """Text about versions and settings, for reports of errors."""
+        return _bugreport(self)
+
+    # -- sending
+
+    def send_task(
+        self,
+        name: str,
+        args: Any = None,
+        kwargs: Any = None,
+        countdown: float | None = None,
+        eta: Any = None,
+        task_id: str | None = None,
+        producer: Any = None,
+        connection: Any = None,
+        router: Any = None,
+        result_cls: Any = None,
+        expires: Any = _OMITTED,
+        publisher: Any = None,
+        link: Any = None,
+        link_error: Any = None,
+        add_to_parent: bool = True,
+        group_id: str | None = None,
+        group_index: int | None = None,
+        retries: int = 0,
+        chord: Any = None,
+        reply_to: str | None = None,
+        time_limit: Any = _OMITTED,
+        soft_time_limit: Any = _OMITTED,
+        root_id: str | None = None,
+        parent_id: str | None = None,
+        route_name: str | None = None,
+        shadow: str | None = None,
+        chain: Any = None,
+        task_type: Any = None,
+        replaced_task_nesting: int = 0,
+        **options: Any,
+    ) -> AsyncResult[Any]:
+        """Send a task by name; it need not be known here. See `Task.apply_async` for the options.
+
+        Returns:
+            The result of the call; `result_cls` makes it.
+
+        Raises:
+            OperationalError: the broker did not take the message.
+            EncodeError: an argument cannot be serialized.
+        """
+        given = _given(locals())
+        self._warn_if_eager()
+        settled = sending.send_options(self, name, args, kwargs, **given, **options)
+        sending.send_task_message(self, name, args, kwargs, options=settled)
+        return self._sent(settled, result_cls, add_to_parent)
+
+    async def asend_task(
+        self,
+        name: str,
+        args: Any = None,
+        kwargs: Any = None,
+        *,
+        result_cls: Any = None,
+        add_to_parent: bool = True,
+        **options: Any,
+    ) -> AsyncResult[Any]:
+        """`send_task` that awaits the broker instead of blocking the event loop."""
+        self._warn_if_eager()
+        settled = sending.send_options(self, name, args, kwargs, **options)
+        await sending.asend_task_message(self, name, args, kwargs, options=settled)
+        return self._sent(settled, result_cls, add_to_parent)
+
+    def send_many(self, name: str, calls: Iterable[Any], **options: Any) -> list[AsyncResult[Any]]:
+        """Send a task many times with few round trips to the broker.
+
+        Args:
+            name: of the task, or the task itself.
+            calls: the positional arguments of each call as a list or tuple, its keyword arguments as a
+                mapping, or `celery.app.sending.Call` objects.
+            **options: of `apply_async`, for all calls.
+
+        Raises:
+            OperationalError: some were not sent; its attribute `sent` says how many certainly were.
+        """
+        task = None if isinstance(name, str) else name
+        ids = sending.send_many(self, getattr(name, "name", name), calls, task_type=task, **options)
+        return [self.AsyncResult(task_id) for task_id in ids]
+
+    async def asend_many(self, name: str, calls: Iterable[Any], **options: Any) -> list[AsyncResult[Any]]:
+        """`send_many` that awaits the broker instead of blocking the event loop."""
+        task = None if isinstance(name, str) else name
+        ids = await sending.asend_many(self, getattr(name, "name", name), calls, task_type=task, **options)
+        return [self.AsyncResult(task_id) for task_id in ids]
+
+    def _warn_if_eager(self) -> None:
+        if self.conf.task_always_eager:
+            warnings.warn(
+                "task_always_eager has no effect on send_task",
+                AlwaysEagerIgnored,
+                stacklevel=3,
+            )
+
+    def _sent(self, settled: SendOptions, result_cls: Any, add_to_parent: bool) -> AsyncResult[Any]:
+        result = (result_cls or self.AsyncResult)(settled.task_id)
+        result.ignored = bool(settled.ignore_result)
+        if add_to_parent:
+            parent = _state.get_current_worker_task()
+            if parent is not None:
+                parent.add_trail(result)
+        return cast("AsyncResult[Any]", result)
+
+    def signature(self, *args: Any, **kwargs: Any) -> Signature[Any]:
+        """Make a signature bound to this app. See `celery.signature`."""
+        kwargs["app"] = self
+        return canvas.signature(*args, **kwargs)
+
+    def select_queues(self, queues: Any = None) -> Any:
+        """Consume only from these queues (names; a list or separated by commas)."""
+        return self.amqp.queues.select(queues)
+
+    # -- parts
+
+    @cached_property
+    def loader(self) -> Any:
+        """Reads the configuration and imports modules."""
+        return get_loader_cls(self.loader_cls)(app=self)
+
+    @cached_property
+    def amqp(self) -> AMQP:
+        """Queues, routes and messages."""
+        return cast("AMQP", instantiate(self.amqp_cls, app=self))
+
+    @cached_property
+    def log(self) -> Any:
+        """Sets logging up."""
+        return instantiate(self.log_cls, app=self)
+
+    @cached_property
+    def control(self) -> Any:
+        """Remote control of workers."""
+        return instantiate(self.control_cls, app=self)
+
+    @cached_property
+    def events(self) -> Any:
+        """Events of workers and tasks."""
+        return instantiate(self.events_cls, app=self)
+
+    @property
+    def backend(self) -> Any:
+        """Where results are: one object for each thread, unless `result_backend_thread_safe`."""
+        shared = self._backend_cache
+        if shared is not None:
+            return shared
+        try:
+            return self._local.backend
+        except AttributeError:
+            backend = self._get_backend()
+            if self.conf.get("result_backend_thread_safe"):
+                self._backend_cache = backend
+            else:
+                self._local.backend = backend
+            return backend
+
+    @backend.setter
+    def backend(self, value: Any) -> None:
+        if value is None:
+            self._backend_cache = None
+            self._local = threading.local()
+        else:
+            self._backend_cache = value
+
+    def _get_backend(self) -> Any:
+        from celery.app import backends  # noqa: PLC0415 - whoever only sends may need no results
+
+        cls, url = backends.by_url(self.backend_cls or self.conf.result_backend, self.loader)
+        return cls(app=self, url=url)
+
+    if TYPE_CHECKING:
+        AsyncResult: Any
+        ResultSet: Any
+        GroupResult: Any
+        WorkController: Any
+        Worker: Any
+    else:
+
+        @cached_property
+        def AsyncResult(self) -> Any:
+            """`celery.result.AsyncResult` bound to this app."""
+            return self.subclass_with_self("celery.result:AsyncResult")
+
+        @cached_property
+        def ResultSet(self) -> Any:
+            """`celery.result.ResultSet` bound to this app."""
+            return self.subclass_with_self("celery.result:ResultSet")
+
+        @cached_property
+        def GroupResult(self) -> Any:
+            """`celery.result.GroupResult` bound to this app."""
+            return self.subclass_with_self("celery.result:GroupResult")
+
+        @cached_property
+        def WorkController(self) -> Any:
+            """The embeddable worker, bound to this app."""
+            return self.subclass_with_self(wiring.TABLE["WorkController"])
+
+        @cached_property
+        def Worker(self) -> Any:
+            """The worker program, bound to this app."""
+            return self.subclass_with_self(wiring.TABLE["Worker"])
+
+    def subclass_with_self(
+        self,
+        Class: Any,
+        name: str | None = None,
+        attribute: str = "app",
+        reverse: str | None = None,
+        keep_reduce: bool = False,
+        **kw: Any,
+    ) -> Any:
+        """Make a subclass that has this app as a class attribute.
+
+        Args:
+            Class: the class or its path.
+            name: of the new class; default: the same.
+            attribute: where the app is kept.
+            reverse: the attribute of the app that gives this class, for pickling; default: its name.
+            keep_reduce: leave pickling to the class.
+            **kw: more attributes.
+        """
+        cls = symbol_by_name(Class)
+        path = reverse or cls.__name__
+
+        def __reduce__(obj: Any) -> Any:
+            return _unpickle_appattr, (path, obj.__reduce_args__())
+
+        attributes = {
+            attribute: self,
+            "__module__": cls.__module__,
+            "__doc__": cls.__doc__,
+            **kw,
+        }
+        if not keep_reduce:
+            attributes["__reduce__"] = __reduce__
+        return type(name or cls.__name__, (cls,), attributes)
+
+    # -- brokers
+
+    @cached_property
+    def _links(self) -> Links:
+        return Links(self)
+
+    def broker_for_write(self) -> Broker:
+        """The broker that messages are sent to, through our own ports."""
+        return self._links.broker(self.conf.broker_write_url)
+
+    def broker_for_read(self) -> Broker:
+        """The broker that workers consume from, through our own ports."""
+        return self._links.broker(self.conf.broker_read_url)
+
+    def connection_for_read(self, url: str | None = None, **kwargs: Any) -> Any:
+        """Make a kombu connection to consume by. See `connection`."""
+        return self._connection(url or self.conf.broker_read_url, **kwargs)
+
+    def connection_for_write(self, url: str | None = None, **kwargs: Any) -> Any:
+        """Make a kombu connection to publish by. See `connection`."""
+        return self._connection(url or self.conf.broker_write_url, **kwargs)
+
+    def connection(
+        self,
+        hostname: str | None = None,
+        userid: str | None = None,
+        password: str | None = None,
+        virtual_host: str | None = None,
+        port: int | None = None,
+        ssl: Any = None,
+        connect_timeout: float | None = None,
+        transport: str | None = None,
+        transport_options: Mapping[str, Any] | None = None,
+        heartbeat: float | None = None,
+        login_method: str | None = None,
+        failover_strategy: Any = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Make a kombu connection to the broker; it connects when first used. What is not given is configured.
+
+        Args:
+            hostname: a host, or a whole URL.
+            heartbeat: seconds.
+            connect_timeout: seconds.
+        """
+        return self._connection(
+            hostname or self.conf.broker_write_url,
+            userid=userid,
+            password=password,
+            virtual_host=virtual_host,
+            port=port,
+            ssl=ssl,
+            connect_timeout=connect_timeout,
+            transport=transport,
+            transport_options=transport_options,
+            heartbeat=heartbeat,
+            login_method=login_method,
+            failover_strategy=failover_strategy,
+            **kwargs,
+        )
+
+    broker_connection = connection
+
+    def _connection(self, url: Any, **kwargs: Any) -> Any:
+        return wiring.resolve("kombu_objects").connection(self, url, **kwargs)
+
+    def connection_or_acquire(self, connection: Any = None, pool: bool = True, *_: Any, **__: Any) -> Any:
+        """Context manager: `connection` if given, else one from the pool (or a new one, without `pool`)."""
+        return FallbackContext(connection, self._acquire_connection, pool=pool)
+
+    default_connection = connection_or_acquire
+
+    def _acquire_connection(self, pool: bool = True) -> Any:
+        if not pool:
+            return self.connection_for_write()
+        return self._acquired(self.pool)
+
+    def producer_or_acquire(self, producer: Any = None) -> Any:
+        """Context manager: `producer` if given, else one from the pool."""
+        return FallbackContext(producer, self._acquire_producer)
+
+    default_producer = producer_or_acquire
+
+    def _acquire_producer(self) -> Any:
+        return self._acquired(self.producer_pool)
+
+    def _acquired(self, pool: Any) -> Any:
+        return wiring.resolve("kombu_objects").acquire(self, pool)
+
+    @cached_property
+    def pool(self) -> Any:
+        """kombu connections, at most `broker_pool_limit` at a time."""
+        return wiring.resolve("kombu_objects").connection_pool(self)
+
+    @cached_property
+    def producer_pool(self) -> Any:
+        """kombu producers, at most `broker_pool_limit` at a time."""
+        return wiring.resolve("kombu_objects").producer_pool(self)
+
+    # -- identity and time
+
+    @property
+    def oid(self) -> str:
+        """The id of this app in this process."""
+        return self._identity(threaded=False)
+
+    @property
+    def thread_oid(self) -> str:
+        """The id of this app in this thread: where replies to it go."""
+        return self._identity(threaded=True)
+
+    def _identity(self, *, threaded: bool) -> str:
+        pid = os.getpid()
+        holder: Any = self._local if threaded else self
+        known = getattr(holder, "_known_oid", None)
+        if known is None or known[0] != pid:
+            ident = threading.get_ident() if threaded else 0
+            text = f"{_node()}-{pid}-{ident}-{id(self)}"
+            known = holder._known_oid = (pid, str(uuid3(NAMESPACE_OID, text)))
+        return cast("str", known[1])
+
+    def now(self) -> datetime:
+        """The time, in the app's time zone."""
+        return datetime.now(UTC).astimezone(self.timezone)
+
+    @cached_property
+    def timezone(self) -> tzinfo:
+        """The setting `timezone`; UTC, or the system's if `enable_utc` is off, if it is not set."""
+        conf = self.conf
+        if not conf.timezone:
+            return timezone.utc if conf.enable_utc else timezone.local
+        return timezone.get_timezone(conf.timezone)
+
+    def uses_utc_timezone(self) -> bool:
+        """Whether the app's time zone is UTC."""
+        return self.timezone == timezone.utc
+
+    @property
+    def current_task(self) -> Any:
+        """The task that is running here, None outside of tasks."""
+        return _state.get_current_task()
+
+    @property
+    def current_worker_task(self) -> Any:
+        """The task that a worker is running here, whatever it has called itself; None outside of tasks."""
+        return _state.get_current_worker_task()
+
+    # -- forks
+
+    def _after_fork(self) -> None:
+        """In a child: connections are the parent's; make new ones when needed."""
+        links = self.__dict__.get("_links")
+        if links is not None:
+            links.forget()
+        for name in ("pool", "producer_pool"):
+            self.__dict__.pop(name, None)
+        self._finalize_mutex = threading.RLock()
+        self._local = threading.local()
+        self._backend_cache = None
+        if self.on_after_fork.receivers:
+            self.on_after_fork.send(sender=self)
+
+    # -- as an object
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.main or '__main__'} at {id(self):#x}>"
+
+    def __reduce__(self) -> Any:
+        return _unpickle_app_v2, (type(self), self.__reduce_keys__())
+
+    def __reduce_keys__(self) -> dict[str, Any]:
+        """Constructor arguments that make this app again; for subclasses."""
+        return {
+            "main": self.main,
+            "changes": dict(self._conf.changes),
+            "loader": self.loader_cls,
+            "backend": self.backend_cls,
+            "amqp": self.amqp_cls,
+            "events": self.events_cls,
+            "log": self.log_cls,
+            "control": self.control_cls,
+            "fixups": self.fixups,
+            "config_source": self.config_record.source,
+            "config_source_silent": self.config_record.silent,
+            "task_cls": self.task_cls,
+            "namespace": self.namespace,
+        }
+
+    def __reduce_args__(self) -> tuple[Any, ...]:
+        """The positional form of old pickles; for subclasses."""
+        return (
+            self.main, dict(self._conf.changes), self.loader_cls, self.backend_cls, self.amqp_cls,
+            self.events_cls, self.log_cls, self.control_cls, False, self.config_record.source, False,
+        )  # fmt: skip
+
+
+def _given(values: dict[str, Any]) -> dict[str, Any]:
+    """Those of `send_task`'s own arguments that were given a value."""
+    return {key: value for key, value in values.items() if _SEND_DEFAULTS.get(key, value) is not value}
+
+
+#: What `send_task`'s named options are when they are not given, `expires` and the limits apart (None clears those).
+_SEND_DEFAULTS: dict[str, Any] = {
+    "countdown": None,
+    "eta": None,
+    "task_id": None,
+    "producer": None,
+    "connection": None,
+    "router": None,
+    "expires": _OMITTED,
+    "publisher": None,
+    "link": None,
+    "link_error": None,
+    "group_id": None,
+    "group_index": None,
+    "retries": 0,
+    "chord": None,
+    "reply_to": None,
+    "time_limit": _OMITTED,
+    "soft_time_limit": _OMITTED,
+    "root_id": None,
+    "parent_id": None,
+    "route_name": None,
+    "shadow": None,
+    "chain": None,
+    "task_type": None,
+    "replaced_task_nesting": 0,
+}
+
+_node_id: str | None = None
+
+
+def _node() -> str:
+    """This host, for ids."""
+    global _node_id
+    if _node_id is None:
+        _node_id = gethostname()
+    return _node_id
+
+
+def _without_sender(method: Callable[..., Any]) -> Callable[..., Any]:
+    """A receiver for a method of a subclass (`on_configure` ...) that may take no arguments."""
+
+    def receive(**named: Any) -> Any:
+        return method(**{key: value for key, value in named.items() if key not in {"sender", "signal"}})
+
+    return receive
+
+
+# -- apps after a fork
+
+_forking: weakref.WeakSet[Celery] = weakref.WeakSet()
+
+
+def _track_forks(app: Celery) -> None:
+    _forking.add(app)
+
+
+def _after_fork_in_child() -> None:
+    for app in list(_forking):
+        app._after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
+
+App = Celery

@@ -1,0 +1,136 @@
+"""Tasks run in place: `Task.apply`, and what `task_always_eager` does instead of sending."""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, Any
+
+from celery import _state, states
+from celery.app import trace
+from celery.app.context import Context
+from celery.exceptions import Retry
+from celery.message import serializers
+from celery.result import EagerResult, denied_join_result
+from celery.utils.functional import maybe_list
+from celery.utils.nodenames import gethostname
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+no_waiting = denied_join_result
+
+
+def as_if_sent(args: Any, kwargs: Any, serializer: str | None) -> tuple[Any, Any]:
+    """Return the arguments as a worker would see them.
+
+    Raises:
+        EncodeError: they cannot be serialized.
+    """
+    content_type, encoding, payload = serializers.dumps((args or (), kwargs or {}), serializer or "json")
+    args, kwargs = serializers.loads(payload, content_type, encoding, {content_type})
+    return args, kwargs
+
+
+def make_request(
+    task: Any,
+    args: Any,
+    kwargs: Any,
+    *,
+    task_id: str,
+    retries: int,
+    link: Any = None,
+    link_error: Any = None,
+    logfile: str | None = None,
+    loglevel: int | None = None,
+    headers: Mapping[str, Any] | None = None,
+    options: Mapping[str, Any],
+) -> Context:
+    """Make the request of a task that runs in place; a task that calls it is its parent."""
+    parent = _state.get_current_worker_task()
+    root_id, parent_id = options.get("root_id"), options.get("parent_id")
+    if parent is not None:
+        root_id = root_id or parent.request.root_id or parent.request.id
+        parent_id = parent_id or parent.request.id
+    stamped = options.get("stamped_headers")
+    return Context(
+        {
+            "id": task_id,
+            "task": task.name,
+            "parent_id": parent_id,
+            "root_id": root_id or task_id,
+            "retries": retries,
+            "is_eager": True,
+            "logfile": logfile,
+            "loglevel": loglevel or 0,
+            "hostname": gethostname(),
+            "callbacks": maybe_list(link),
+            "errbacks": maybe_list(link_error),
+            "headers": dict(headers) if headers else None,
+            "timelimit": None,
+            "ignore_result": options.get("ignore_result", False),
+            "shadow": options.get("shadow"),
+            "chain": options.get("chain"),
+            "group": options.get("group_id"),
+            "group_index": options.get("group_index"),
+            "chord": options.get("chord"),
+            "replaced_task_nesting": options.get("replaced_task_nesting", 0),
+            "stamped_headers": stamped,
+            "stamps": {key: options.get(key) for key in stamped or ()},
+            "delivery_info": {
+                "is_eager": True,
+                "exchange": options.get("exchange"),
+                "routing_key": options.get("routing_key"),
+                "priority": options.get("priority"),
+            },
+            "args": args,
+            "kwargs": kwargs,
+            "called_directly": False,
+        }
+    )
+
+
+def apply(task: Any, request: Context, *, throw: bool | None) -> EagerResult[Any]:
+    """Run `task` for `request` here, again for each retry, and return its result."""
+    tracer = _tracer(task, throw)
+    result = _result(task, request, tracer(request.id, request.args, request.kwargs, request))
+    if isinstance(result, Retry):
+        again: EagerResult[Any] = result.sig.apply(retries=request.retries + 1, throw=throw)
+        return again
+    return result
+
+
+async def aapply(task: Any, request: Context, *, throw: bool | None = None) -> EagerResult[Any]:
+    """`apply` on the running event loop."""
+    tracer = _tracer(task, throw)
+    arun = getattr(inspect.unwrap(tracer), "arun", None)
+    if arun is None:
+        return apply(task, request, throw=throw)
+    result = _result(task, request, await arun(request.id, request.args, request.kwargs, request))
+    if isinstance(result, Retry):
+        options = {key: value for key, value in result.sig.options.items() if key not in _NOT_FOR_REQUESTS}
+        again = make_request(
+            task, result.sig.args, result.sig.kwargs, task_id=request.id or "", retries=request.retries + 1,
+            link=request.callbacks, link_error=request.errbacks, headers=request.headers, options=options,
+        )  # fmt: skip
+        return await aapply(task, again, throw=throw)
+    return result
+
+
+_NOT_FOR_REQUESTS = frozenset({"task_id", "retries", "link", "link_error", "headers"})
+
+
+def _tracer(task: Any, throw: bool | None) -> Any:
+    app = task.app
+    propagate = app.conf.task_eager_propagates if throw is None else throw
+    return trace.build_tracer(task.name, task, eager=True, propagate=propagate, app=app)
+
+
+def _result(task: Any, request: Context, traced: Any) -> Any:
+    retval, traceback = traced.retval, None
+    state = states.SUCCESS if traced.info is None else traced.info.state
+    if traced.info is not None:
+        traceback = getattr(retval, "traceback", None)
+        retval = getattr(retval, "exception", retval)
+        if isinstance(retval, Retry) and retval.sig is not None:
+            return retval
+    return EagerResult(request.id, retval, state, traceback=traceback, name=task.name)

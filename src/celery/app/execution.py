@@ -1,0 +1,304 @@
+"""One run of one task, in steps.
+
+A tracer (`app.trace.build_tracer`) is only this: `begin`, the body, `returned` or `raised`, `end`. Everything that
+does not change between runs is in a `Plan`, made once per task; a task whose class overrides no handler, in a
+process where no signal is connected, pays for none of them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from celery import _state, signals, states
+from celery.app import outcome
+from celery.app.context import Context
+from celery.app.einfo import ExceptionInfo, clear_frames
+from celery.app.jobs import Verdict
+from celery.exceptions import EncodeError, Ignore, OperationalError, Reject, Retry, WorkerLostError
+from celery.utils.saferepr import saferepr
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+#: After these states nothing is final, so `after_return` is not called.
+IGNORE_STATES = frozenset({states.IGNORED, states.RETRY, states.REJECTED})
+
+#: Results whose `repr` is short and safe.
+_PLAIN = (int, float, bool, type(None))
+
+
+@dataclass(slots=True, eq=False)
+class Plan:
+    """What all runs of a task have in common.
+
+    Attributes:
+        fun: the body as a worker calls it: the task itself if its class defines `__call__`, else its `run`.
+        before_start, on_success, after_return: the task's handler, None if not overridden.
+        eager: run by `apply()`: nothing is sent or stored unless asked for, errors of handlers propagate.
+        propagate: raise the body's exception (eager only).
+        report: log one ended run (success, state, run).
+        internal: tell about an error of ours; returns its `ExceptionInfo`.
+        make_info: `TraceInfo(state, retval)`.
+    """
+
+    task: Any
+    app: Any
+    fun: Callable[..., Any]
+    hostname: str | None
+    eager: bool
+    propagate: bool
+    store_errors: bool
+    store_eager: bool
+    track_started: bool
+    deduplicate: bool
+    inherit_priority: bool
+    repr_maxsize: int
+    before_start: Callable[..., Any] | None
+    on_success: Callable[..., Any] | None
+    after_return: Callable[..., Any] | None
+    report: Callable[[Run], None]
+    internal: Callable[[Run, BaseException], ExceptionInfo]
+    make_info: Callable[[str, Any], Any]
+    cleanup: Callable[[], Any] | None
+
+
+class Run:
+    """The state of one run.
+
+    Attributes:
+        state: how it ended.
+        value: the return value, or the exception.
+        result: the return value, or an `ExceptionInfo`.
+        info: None after success, else a `TraceInfo`.
+    """
+
+    __slots__ = (
+        "args",
+        "info",
+        "kwargs",
+        "plan",
+        "request",
+        "result",
+        "retstr",
+        "runtime",
+        "started",
+        "state",
+        "store",
+        "uuid",
+        "value",
+    )
+
+    def __init__(self, plan: Plan, uuid: str, args: Any, kwargs: Any, request: Any) -> None:
+        self.plan = plan
+        self.uuid = uuid
+        self.args = args
+        self.kwargs = kwargs
+        if type(request) is not Context:
+            request = Context(request or {}, args=args, called_directly=False, kwargs=kwargs)
+        self.request: Context = request
+        if request.id is None:
+            request.id = uuid
+        self.store = (plan.store_eager or not plan.eager) and not outcome.ignores_result(plan.task, request)
+        self.state = states.SUCCESS
+        self.value: Any = None
+        self.result: Any = None
+        self.info: Any = None
+        self.runtime: float | None = None
+        self.retstr: str | None = None
+        self.started = monotonic()
+
+    # -- steps
+
+    def enter(self) -> None:
+        """Make this the current task and its request; undone by `end`."""
+        _state.push_current_task(self.plan.task)
+        self.plan.task.request_stack.push(self.request)
+
+    @property
+    def has_io(self) -> bool:
+        """Whether ending well means to talk to a broker or a store."""
+        request = self.request
+        return bool(self.store or request.callbacks or request.chain or request.chord)
+
+    def begin(self) -> bool:
+        """Do what comes before the body; False if the body must not run."""
+        plan = self.plan
+        task = plan.task
+        if plan.deduplicate and self._done_before():
+            return False
+        if signals.task_prerun.receivers:
+            signals.task_prerun.send(
+                sender=task, task_id=self.uuid, task=task, args=self.args, kwargs=self.kwargs
+            )
+        if plan.track_started and self.store:
+            outcome.mark_started(task, self.request)
+        if plan.before_start is not None:
+            try:
+                plan.before_start(self.uuid, self.args, self.kwargs)
+            except Exception as exc:  # noqa: BLE001 - the user's code
+                self.raised(exc)
+                return False
+        return True
+
+    def returned(self, value: Any) -> None:
+        """The body returned."""
+        self.value = self.result = value
+        try:
+            self._succeeded(value)
+        except Reject as exc:
+            self.raised(exc)
+        except (EncodeError, OperationalError) as exc:
+            if self.plan.propagate:
+                raise
+            self.raised(exc)
+
+    def raised(self, exc: BaseException) -> None:
+        """The body (or what belongs to it) raised."""
+        plan = self.plan
+        if isinstance(exc, Ignore):
+            self._ended(states.IGNORED, exc, ExceptionInfo((type(exc), exc, exc.__traceback__)))
+        elif isinstance(exc, Reject):
+            self._ended(states.REJECTED, exc, ExceptionInfo((type(exc), exc, exc.__traceback__)))
+        elif isinstance(exc, Retry):
+            self._ended(states.RETRY, exc, None)
+            self.result = self._stored(outcome.retry, exc, store=self.store)
+        else:
+            self._failed(exc)
+        if self.result is not None:
+            plan.report(self)
+
+    def end(self) -> None:
+        """Do what comes after everything, and leave the stack."""
+        plan = self.plan
+        try:
+            self._after()
+        except Exception as exc:  # noqa: BLE001 - the user's code, or ours
+            self.broke(exc)
+        finally:
+            plan.task.request_stack.pop()
+            _state.pop_current_task()
+            if self.info is not None and not plan.eager and isinstance(self.value, BaseException):
+                clear_frames(self.value)
+
+    def broke(self, exc: BaseException) -> None:
+        """Something outside the body went wrong: nothing is known about what was stored."""
+        if self.plan.eager:
+            raise exc
+        self.request.trouble = (Verdict.INTERNAL, exc)
+        self.value = exc
+        self.result = self.plan.internal(self, exc)
+        self.info = self.plan.make_info(states.FAILURE, exc)
+        self.state = states.FAILURE
+
+    # -- parts of the steps
+
+    def _done_before(self) -> bool:
+        """Whether this is a redelivery of a task whose success is stored already."""
+        if not (self.request.delivery_info or {}).get("redelivered"):
+            return False
+        if self.plan.task.backend.get_state(self.uuid) != states.SUCCESS:
+            return False
+        outcome.logger.info(
+            "Task %(name)s[%(id)s] %(description)s",
+            {
+                "name": self.plan.task.name,
+                "id": self.uuid,
+                "description": "Task already completed successfully.",
+            },
+        )
+        return True
+
+    def _succeeded(self, value: Any) -> None:
+        plan = self.plan
+        request = self.request
+        task = plan.task
+        if request.callbacks or request.chain:
+            outcome.send_links(task, request, value, eager=plan.eager, inherit_priority=plan.inherit_priority)
+        if self.store or request.chord:
+            try:
+                task.backend.mark_as_done(self.uuid, value, request, self.store)
+                if plan.on_success is not None or signals.task_success.receivers:
+                    task.backend.flush()
+            except EncodeError:
+                raise
+            except Exception as exc:
+                if plan.eager:
+                    raise
+                request.trouble = (Verdict.UNSTORED, exc)
+        self.runtime = monotonic() - self.started
+        if plan.on_success is not None:
+            outcome.call_handler(
+                "on_success", plan.on_success, value, self.uuid, self.args, self.kwargs, eager=plan.eager
+            )
+        if signals.task_success.receivers:
+            signals.task_success.send(sender=task, result=value, runtime=self.runtime)
+        self.retstr = self._repr(value)
+        plan.report(self)
+
+    def _failed(self, exc: BaseException) -> None:
+        plan = self.plan
+        if plan.propagate:
+            raise exc
+        if not isinstance(exc, Exception):
+            if plan.eager:
+                raise exc
+            # Stored as it is, it would end whoever asks for the result.
+            exc = WorkerLostError(f"Task raised {exc!r}").with_traceback(exc.__traceback__)
+        self._ended(states.FAILURE, exc, None)
+        store = self.store or bool(plan.store_errors and not plan.eager)
+        self.result = self._stored(outcome.fail, exc, store=store, call_errbacks=True)
+        if self.result is not None and self.result.exception is not exc:
+            self.value = self.result.exception
+
+    def _stored(self, end: Callable[..., Any], exc: BaseException, **options: Any) -> Any:
+        plan = self.plan
+        try:
+            return end(plan.task, self.request, exc, eager=plan.eager, **options)
+        except Reject as rejected:
+            self._ended(states.REJECTED, rejected, None)
+            return ExceptionInfo((type(rejected), rejected, rejected.__traceback__))
+        except Exception as error:
+            if plan.eager:
+                raise
+            self.request.trouble = (Verdict.UNSTORED, error)
+            return ExceptionInfo((type(exc), exc, exc.__traceback__))
+
+    def _ended(self, state: str, exc: BaseException, einfo: ExceptionInfo | None) -> None:
+        self.state = state
+        self.value = exc
+        self.result = einfo
+        self.info = self.plan.make_info(state, exc)
+
+    def _after(self) -> None:
+        plan = self.plan
+        if plan.after_return is not None and self.state not in IGNORE_STATES:
+            outcome.call_handler(
+                "after_return",
+                plan.after_return,
+                self.state,
+                self.value,
+                self.uuid,
+                self.args,
+                self.kwargs,
+                None,
+                eager=plan.eager,
+            )
+        if signals.task_postrun.receivers:
+            signals.task_postrun.send(
+                sender=plan.task,
+                task_id=self.uuid,
+                task=plan.task,
+                args=self.args,
+                kwargs=self.kwargs,
+                retval=self.value,
+                state=self.state,
+            )
+        if plan.cleanup is not None:
+            plan.cleanup()
+
+    def _repr(self, value: Any) -> str:
+        if type(value) in _PLAIN:
+            return repr(value)
+        return saferepr(value, self.plan.repr_maxsize)

@@ -1,0 +1,124 @@
+"""What each way for a task to end does: store, tell handlers, tell signals. Logging is `app.trace`'s.
+
+The order inside each function is part of the public behaviour:
+
+- success: links and the next step of a chain are sent, then the result is stored, then `on_success`, then the
+  signal. (Who waits for the result may rely on the rest being on its way.)
+- failure: the failure is stored, chords and chains are told and errbacks called (all by the backend), then
+  `on_failure`, then the signal.
+- retry: the state is stored, `on_retry`, the signal. The message itself was sent by `Task.retry`.
+- ignore, reject: nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import TYPE_CHECKING, Any
+
+from celery import canvas, signals
+from celery.app.einfo import ExceptionInfo
+from celery.exceptions import Reject
+from celery.utils.serialization import get_pickleable_etype, get_pickleable_exception
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from celery.app.context import Context
+
+logger = logging.getLogger("celery.app.trace")
+
+
+def ignores_result(task: Any, request: Context) -> bool:
+    """Whether this call's result is not wanted: what the call says, else what the task says."""
+    wanted = request.ignore_result
+    return bool(task.ignore_result if wanted is None else wanted)
+
+
+def call_handler(name: str, handler: Callable[..., Any], *args: Any, eager: bool) -> None:
+    """Call a handler of the task's class; in a worker what it raises is logged and changes nothing.
+
+    Raises:
+        Reject: the handler did.
+        Exception: anything, in eager mode.
+    """
+    try:
+        handler(*args)
+    except Reject:
+        raise
+    except Exception:
+        if eager:
+            raise
+        logger.exception("Task handler %s raised an exception; the task's outcome is kept", name)
+
+
+def mark_started(task: Any, request: Context) -> None:
+    """Store STARTED with this process and node."""
+    task.backend.store_result(
+        request.id, {"pid": os.getpid(), "hostname": request.hostname}, "STARTED", request=request
+    )
+
+
+def send_links(task: Any, request: Context, retval: Any, *, eager: bool, inherit_priority: bool) -> None:
+    """Send what was linked to this task, with its result, and the next step of its chain.
+
+    Raises:
+        EncodeError: the result cannot be an argument.
+        OperationalError: the broker did not take them.
+    """
+    options: dict[str, Any] = {"parent_id": request.id, "root_id": request.root_id or request.id}
+    if inherit_priority:
+        options["priority"] = (request.delivery_info or {}).get("priority")
+    for callback in request.callbacks or ():
+        _call(canvas.signature(callback, app=task.app), retval, options, eager)
+    if request.chain:
+        *rest, following = request.chain
+        _call(canvas.signature(following, app=task.app), retval, {**options, "chain": rest}, eager)
+
+
+def _call(sig: Any, retval: Any, options: dict[str, Any], eager: bool) -> None:
+    if eager:
+        sig.apply((retval,), **options)
+    else:
+        sig.apply_async((retval,), **options)
+
+
+def fail(
+    task: Any, request: Context, exc: BaseException, *, store: bool, call_errbacks: bool, eager: bool
+) -> Any:
+    """Do what a failure does, and return the `ExceptionInfo` that handlers were given."""
+    safe = get_pickleable_exception(exc)
+    if safe.__traceback__ is None and exc.__traceback__ is not None:
+        safe = safe.with_traceback(exc.__traceback__)
+    einfo = ExceptionInfo((get_pickleable_etype(type(exc)), safe, safe.__traceback__))
+    task.backend.mark_as_failure(
+        request.id, safe, einfo.traceback, request=request, store_result=store, call_errbacks=call_errbacks
+    )
+    call_handler(
+        "on_failure", task.on_failure, safe, request.id, request.args, request.kwargs, einfo, eager=eager
+    )
+    if signals.task_failure.receivers:
+        signals.task_failure.send(
+            sender=task,
+            task_id=request.id,
+            exception=safe,
+            args=request.args,
+            kwargs=request.kwargs,
+            traceback=einfo.tb,
+            einfo=einfo,
+        )
+    return einfo
+
+
+def retry(task: Any, request: Context, reason: Any, *, store: bool, eager: bool) -> Any:
+    """Do what a retry does, and return the `ExceptionInfo` that handlers were given."""
+    einfo = ExceptionInfo((type(reason), reason, reason.__traceback__))
+    cause = reason.exc
+    if store:
+        task.backend.mark_as_retry(request.id, cause, einfo.traceback, request=request, store_result=True)
+    call_handler(
+        "on_retry", task.on_retry, cause, request.id, request.args, request.kwargs, einfo, eager=eager
+    )
+    if signals.task_retry.receivers:
+        signals.task_retry.send(sender=task, request=request, reason=reason, einfo=einfo)
+    return einfo

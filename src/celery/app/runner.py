@@ -1,0 +1,189 @@
+"""From a pool's job to an outcome: decode, run, say how it ended."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import inspect
+import logging
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from celery import states
+from celery.app.context import Context
+from celery.app.jobs import Outcome, Verdict
+from celery.message.errors import MalformedMessage
+from celery.message.serializers import prepare_accept_content
+from celery.message.task import decode_body
+from celery.utils.saferepr import saferepr
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from celery.app.jobs import Job
+
+logger = logging.getLogger("celery.app.trace")
+
+_decode = msgspec.json.Decoder(dict[str, Any]).decode
+_VERDICTS = {
+    states.FAILURE: Verdict.FAILURE,
+    states.RETRY: Verdict.RETRY,
+    states.IGNORED: Verdict.IGNORE,
+}
+#: Characters of an exception's or a result's text that an outcome carries.
+_DETAIL = 1024
+
+
+async def in_thread(needed: bool, fun: Callable[..., Any], *args: Any) -> Any:
+    """Call `fun` in a thread of the running loop's executor, or right here if that is not `needed`."""
+    if not needed:
+        return fun(*args)
+    context = contextvars.copy_context()
+    return await asyncio.get_running_loop().run_in_executor(None, context.run, fun, *args)
+
+
+class JobRunner:
+    """Runs jobs in this process or thread; knows nothing of pools and messages beyond the job.
+
+    Safe to use from many threads. Keeps nothing of a task once it has ended.
+
+    Args:
+        app: whose tasks these are.
+        hostname: node name of the worker.
+    """
+
+    def __init__(self, app: Any, hostname: str) -> None:
+        self.app = app
+        self.hostname = hostname
+        self._accept = prepare_accept_content(app.conf.accept_content)
+        self._tasks = app.tasks
+
+    def build(self, task: Any) -> Callable[..., Any]:
+        """Make the tracer of a task."""
+        raise NotImplementedError
+
+    def run(self, job: Job, *, defer: bool = False) -> Outcome:
+        """Run one job to its end. Raises nothing.
+
+        Args:
+            defer: results may be buffered until `flush`: what `Outcome` says about storing holds only then.
+        """
+        prepared = self._prepare(job)
+        if isinstance(prepared, Outcome):
+            return prepared
+        task, request = prepared
+        if defer:
+            task.backend.defer()
+        started = monotonic()
+        try:
+            traced = self._tracer(task)(request.id, request.args, request.kwargs, request)
+        except BaseException as exc:  # noqa: BLE001 - a tracer that a tool has put in
+            return _broken(task, exc, monotonic() - started)
+        return _outcome(traced, request, monotonic() - started)
+
+    async def arun(self, job: Job) -> Outcome:
+        """Run one job on the running event loop: an `async def` task natively, any other in a thread of the
+        loop's executor.
+
+        Raises:
+            asyncio.CancelledError: whoever runs this was cancelled.
+        """
+        prepared = self._prepare(job)
+        if isinstance(prepared, Outcome):
+            return prepared
+        task, request = prepared
+        tracer = self._tracer(task)
+        started = monotonic()
+        try:
+            arguments = (request.id, request.args, request.kwargs, request)
+            native: Callable[..., Awaitable[Any]] | None = getattr(inspect.unwrap(tracer), "arun", None)
+            if native is not None:
+                traced = await native(*arguments)
+            else:
+                traced = await in_thread(True, tracer, *arguments)
+        except Exception as exc:  # noqa: BLE001 - a tracer that a tool has put in
+            return _broken(task, exc, monotonic() - started)
+        return _outcome(traced, request, monotonic() - started)
+
+    def flush(self) -> None:
+        """Store what was buffered by `run(..., defer=True)` in this thread.
+
+        Raises:
+            BackendStoreError: the store does not take it, after retries.
+        """
+        self.app.backend.flush()
+
+    def _tracer(self, task: Any) -> Callable[..., Any]:
+        tracer: Callable[..., Any] | None = task.__trace__
+        if tracer is None:
+            tracer = task.__trace__ = self.build(task)
+        return tracer
+
+    def _prepare(self, job: Job) -> tuple[Any, Context] | Outcome:
+        """Return the task and its request, or why there is none."""
+        try:
+            headers = _decode(job.headers)
+            properties = _decode(job.properties)
+            body = decode_body(
+                job.body,
+                properties.get("content_type"),
+                properties.get("content_encoding"),
+                headers.get("compression"),
+                self._accept,
+            )
+        except (MalformedMessage, msgspec.DecodeError) as exc:
+            return Outcome(Verdict.INVALID, 0.0, _bounded(str(exc)))
+        try:
+            task = self._tasks[job.name]
+        except KeyError as exc:
+            return Outcome(Verdict.INVALID, 0.0, _bounded(repr(exc)))
+        return task, self._request(job, headers, properties, body)
+
+    def _request(self, job: Job, headers: dict[str, Any], properties: dict[str, Any], body: Any) -> Context:
+        args, kwargs, embed = body
+        headers.update(
+            args=args,
+            kwargs=kwargs,
+            called_directly=False,
+            hostname=self.hostname,
+            delivery_info=dict(job.delivery_info),
+            properties=properties,
+            reply_to=properties.get("reply_to"),
+            correlation_id=properties.get("correlation_id"),
+            callbacks=embed.get("callbacks"),
+            errbacks=embed.get("errbacks"),
+            chain=embed.get("chain"),
+            chord=embed.get("chord"),
+            logfile=None,
+            loglevel=logger.getEffectiveLevel(),
+        )
+        return Context.adopt(headers)
+
+
+def _bounded(text: str) -> str:
+    return text if len(text) <= _DETAIL else f"{text[: _DETAIL - 3]}..."
+
+
+def _broken(task: Any, exc: BaseException, runtime: float) -> Outcome:
+    logger.critical("Task %s: the tracer itself raised %r", task.name, exc, exc_info=exc)
+    return Outcome(Verdict.INTERNAL, runtime, _bounded(repr(exc)))
+
+
+def _outcome(traced: Any, request: Context, elapsed: float) -> Outcome:
+    retval, info, runtime, retstr = traced
+    trouble = request.trouble
+    if trouble is not None:
+        verdict, exc = trouble
+        return Outcome(verdict, elapsed, _bounded(repr(exc)))
+    if info is None:
+        return Outcome(Verdict.SUCCESS, elapsed if runtime is None else runtime, retstr or "")
+    exc = info.retval
+    if info.state == states.REJECTED:
+        verdict = Verdict.REQUEUE if getattr(exc, "requeue", False) else Verdict.REJECT
+        return Outcome(verdict, elapsed, _bounded(str(getattr(exc, "reason", exc))))
+    verdict = _VERDICTS.get(info.state, Verdict.FAILURE)
+    cause = getattr(exc, "exc", None) if verdict is Verdict.RETRY else exc
+    traceback = getattr(retval, "traceback", "") if verdict in (Verdict.FAILURE, Verdict.RETRY) else ""
+    return Outcome(verdict, elapsed, saferepr(cause, _DETAIL), traceback)

@@ -1,0 +1,652 @@
+"""`Task`: what a decorated function becomes, and what class-based tasks derive from."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, cast
+
+from celery import _state, canvas, exceptions
+from celery._public import publish
+from celery.app import annotations, retrying
+from celery.app.context import Context
+from celery.app.registry import _unpickle_task_v2
+from celery.exceptions import CDeprecationWarning
+from celery.local import class_property
+from celery.utils import uuid
+from celery.utils.threads import LocalStack
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+    from typing_extensions import ParamSpec, TypeVar
+
+    from celery.app.base import Celery
+    from celery.canvas import Signature
+    from celery.result import AsyncResult, EagerResult
+
+    P = ParamSpec("P", default=...)
+    R = TypeVar("R", covariant=True, default=Any)
+else:
+    from typing import ParamSpec, TypeVar
+
+    P = ParamSpec("P")
+    R = TypeVar("R", covariant=True)
+
+__all__ = ("Context", "Task")
+
+#: Attributes that are given to `apply_async` as options where they are set.
+_EXEC_OPTIONS = (
+    "queue",
+    "routing_key",
+    "exchange",
+    "priority",
+    "expires",
+    "serializer",
+    "delivery_mode",
+    "compression",
+    "time_limit",
+    "soft_time_limit",
+    "immediate",
+    "mandatory",
+)
+#: Attributes of this kind lose their effect with Celery 6.0.
+_ROUTING_ATTRIBUTES = ("queue", "exchange", "exchange_type", "routing_key", "delivery_mode", "priority")
+
+
+class Task(Generic[P, R]):
+    """A unit of work that can be called from anywhere and runs in a worker.
+
+    `@app.task` makes an instance of a subclass of this; a class of one's own defines `run` and is registered by
+    `app.register_task`. There is one instance in a process, whatever happens. An attribute that is None
+    here takes the value of the setting that `from_config` names, when the task is bound to its app.
+    """
+
+    __trace__: Callable[..., Any] | None = None
+    __v2_compat__ = False
+
+    #: Registry name; `module.function` by default.
+    name: str = None  # type: ignore[assignment]
+    #: Check arguments at the call against the function's own; None: the app's `strict_typing`.
+    typing: bool | None = None
+    #: Retries after which `MaxRetriesExceededError` is raised; None: no limit.
+    max_retries: int | None = 3
+    #: Seconds until a retry.
+    default_retry_delay: float = 3 * 60
+    #: For instance `10/s`, `100/m`; per worker.
+    rate_limit: str | float | None = None
+    ignore_result: bool | None = None
+    #: Remember the results of tasks that this task calls.
+    trail = True
+    send_events = True
+    store_errors_even_if_ignored: bool | None = None
+    store_eager_result: bool | None = None
+    serializer: str | None = None
+    #: Seconds; the process that runs the task is killed.
+    time_limit: float | None = None
+    #: Seconds; `SoftTimeLimitExceeded` is raised in the task.
+    soft_time_limit: float | None = None
+    #: An abstract class is never registered.
+    abstract = True
+    #: Report STARTED.
+    track_started: bool | None = None
+    #: Acknowledge after the run, not before.
+    acks_late: bool | None = None
+    acks_on_failure_or_timeout: bool | None = None
+    acks_on_failure: bool | None = None
+    acks_on_timeout: bool | None = None
+    reject_on_worker_lost: bool | None = None
+    retry_on_worker_lost: bool | None = None
+    #: Exceptions that are expected: logged at INFO, without traceback.
+    throws: tuple[type[BaseException], ...] = ()
+    #: Seconds or a time, after which the task is not run any more.
+    expires: Any = None
+    priority: int | None = None
+    #: Longest text of a result in logs and events.
+    resultrepr_maxsize = 1024
+    Strategy: Any = "celery.worker.strategy:default"
+    Request: Any = "celery.worker.request:Request"
+    request_stack: LocalStack[Context] = LocalStack()
+    MaxRetriesExceededError = exceptions.MaxRetriesExceededError
+    OperationalError = exceptions.OperationalError
+
+    #: Attribute -> setting whose value it takes if it is None.
+    from_config: ClassVar[tuple[tuple[str, str], ...]] = (
+        ("serializer", "task_serializer"),
+        ("rate_limit", "task_default_rate_limit"),
+        ("priority", "task_default_priority"),
+        ("time_limit", "task_time_limit"),
+        ("soft_time_limit", "task_soft_time_limit"),
+        ("track_started", "task_track_started"),
+        ("acks_late", "task_acks_late"),
+        ("acks_on_failure_or_timeout", "task_acks_on_failure_or_timeout"),
+        ("acks_on_failure", "task_acks_on_failure"),
+        ("acks_on_timeout", "task_acks_on_timeout"),
+        ("reject_on_worker_lost", "task_reject_on_worker_lost"),
+        ("retry_on_worker_lost", "task_retry_on_worker_lost"),
+        ("ignore_result", "task_ignore_result"),
+        ("store_eager_result", "task_store_eager_result"),
+        ("store_errors_even_if_ignored", "task_store_errors_even_if_ignored"),
+    )
+
+    __bound__ = False
+    _app: Any = None
+    _backend: Any = None
+    _exec_options: dict[str, Any] | None = None
+    _default_request: Context | None = None
+    #: Raises TypeError for arguments that the function does not take.
+    __header__: Callable[..., Any] | None = None
+    _dump_pydantic_arguments: Callable[..., Any] | None = None
+
+    # -- binding to an app
+
+    @classmethod
+    def bind(cls, app: Celery) -> Celery:
+        """Make `app` this task's app: read the settings it takes, apply annotations. Returns the app."""
+        was_bound, cls.__bound__ = cls.__bound__, True
+        cls._app = app
+        cls._exec_options = None
+        if cls.typing is None:
+            cls.typing = app.strict_typing
+        cls._warn_about_routing_attributes()
+        conf = app.conf
+        for attribute, setting in cls.from_config:
+            if getattr(cls, attribute, None) is None:
+                setattr(cls, attribute, conf[setting])
+        cls._complete_acks()
+        if not was_bound:
+            cls.annotate()
+        cls.request_stack = LocalStack()
+        cls.on_bound(app)
+        return app
+
+    @classmethod
+    def _complete_acks(cls) -> None:
+        """What is not said about failures and timeouts alone follows what is said about both."""
+        for attribute in ("acks_on_failure", "acks_on_timeout"):
+            if getattr(cls, attribute) is None:
+                setattr(cls, attribute, cls.acks_on_failure_or_timeout)
+
+    @classmethod
+    def _warn_about_routing_attributes(cls) -> None:
+        for attribute in _ROUTING_ATTRIBUTES:
+            for base in cls.__mro__:
+                if base.__module__ == __name__ and base.__name__ in {"Task", "BaseTask"}:
+                    break
+                if attribute in vars(base) and vars(base)[attribute] is not None:
+                    _warn_routing_attribute(attribute)
+                    break
+
+    @classmethod
+    def on_bound(cls, app: Celery) -> None:
+        """Called when the class was bound to an app; for subclasses."""
+
+    @classmethod
+    def _get_app(cls) -> Celery:
+        if cls._app is None:
+            cls._app = _state.get_current_app()
+        if not cls.__bound__:
+            cls.bind(cls._app)
+        return cast("Celery", cls._app)
+
+    if TYPE_CHECKING:
+        app: Celery
+    else:
+        app = class_property(_get_app, bind)
+
+    @classmethod
+    def annotate(cls) -> None:
+        """Apply `task_annotations`: set attributes, and wrap those given as `@name`."""
+        for found in annotations.resolve_all(cls.app.annotations, cls):
+            for key, value in found.items():
+                if key.startswith("@"):
+                    cls.add_around(key[1:], value)
+                else:
+                    setattr(cls, key, value)
+
+    @classmethod
+    def add_around(cls, attr: str, around: Callable[[Any], Any]) -> None:
+        """Wrap an attribute: it becomes `around(what it was)`."""
+        original = getattr(cls, attr)
+        if not hasattr(original, "__wrapped__"):
+            wrapped = around(original)
+            wrapped.__wrapped__ = original
+            setattr(cls, attr, wrapped)
+
+    # -- running
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run the body here and now, as a plain function."""
+        _state.push_current_task(self)
+        self.push_request(args=args, kwargs=kwargs)
+        try:
+            value = self.run(*args, **kwargs)
+        finally:
+            self.pop_request()
+            _state.pop_current_task()
+        if inspect.iscoroutine(value):
+            return cast("R", self._await_as_current(value, args, kwargs))
+        return value
+
+    async def _await_as_current(self, coroutine: Coroutine[Any, Any, Any], args: Any, kwargs: Any) -> Any:
+        _state.push_current_task(self)
+        self.push_request(args=args, kwargs=kwargs)
+        try:
+            return await coroutine
+        finally:
+            self.pop_request()
+            _state.pop_current_task()
+
+    def run(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """The body; defined by the decorated function or the subclass."""
+        raise NotImplementedError("Tasks must define the run method.")
+
+    def apply(
+        self,
+        args: Any = None,
+        kwargs: Mapping[str, Any] | None = None,
+        link: Any = None,
+        link_error: Any = None,
+        task_id: str | None = None,
+        retries: int | None = None,
+        throw: bool | None = None,
+        logfile: str | None = None,
+        loglevel: int | None = None,
+        headers: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> EagerResult[R]:
+        """Run the task here and now as a worker would, retries and links included.
+
+        Args:
+            throw: raise what the task raises; default: the setting `task_eager_propagates`.
+            retries: how often it has been retried already.
+            **options: of `apply_async`; those about sending are only kept in the request.
+
+        Returns:
+            An `EagerResult`, ready.
+        """
+        from celery.app import eager  # noqa: PLC0415 - tracing is not needed to define tasks
+
+        request = eager.make_request(
+            self, args or (), kwargs or {}, task_id=task_id or uuid(), retries=retries or 0,
+            link=link, link_error=link_error, logfile=logfile, loglevel=loglevel, headers=headers,
+            options=options,
+        )  # fmt: skip
+        return cast("EagerResult[R]", eager.apply(self, request, throw=throw))
+
+    # -- calling
+
+    def delay(self, *args: P.args, **kwargs: P.kwargs) -> AsyncResult[R]:
+        """Send the task with these arguments: `apply_async` without options."""
+        return self.apply_async(args, kwargs)
+
+    async def adelay(self, *args: P.args, **kwargs: P.kwargs) -> AsyncResult[R]:
+        """`delay` that awaits the broker instead of blocking the event loop."""
+        return await self.aapply_async(args, kwargs)
+
+    def apply_async(
+        self,
+        args: Any = None,
+        kwargs: Mapping[str, Any] | None = None,
+        task_id: str | None = None,
+        producer: Any = None,
+        link: Any = None,
+        link_error: Any = None,
+        shadow: str | None = None,
+        **options: Any,
+    ) -> AsyncResult[R]:
+        """Send the task.
+
+        Args:
+            args: a list or tuple.
+            kwargs: a mapping.
+            task_id: default: a new one.
+            producer: a kombu producer to publish with.
+            link: signature(s) to call with the result.
+            link_error: signature(s) to call when the task fails.
+            shadow: name to show in logs and monitors.
+            **options: `countdown`, `eta`, `expires`, `queue`, `exchange`, `routing_key`, `priority`,
+                `serializer`, `compression`, `headers`, `retry`, `retry_policy`, `time_limit`,
+                `soft_time_limit`, `ignore_result`, `add_to_parent` ...
+
+        Raises:
+            TypeError: the task does not take these arguments.
+            ValueError: an option is out of range.
+            OperationalError: the broker did not take the message.
+            EncodeError: an argument cannot be serialized.
+        """
+        app = self._get_app()
+        args, kwargs = self._checked(args, kwargs, options)
+        if app.conf.task_always_eager:
+            return self._apply_eagerly(args, kwargs, task_id, link, link_error, options)
+        shadow = shadow or self.shadow_name(args, kwargs, options)
+        return cast(
+            "AsyncResult[R]",
+            app.send_task(
+                self.name,
+                args,
+                kwargs,
+                task_id=task_id,
+                producer=producer,
+                link=link,
+                link_error=link_error,
+                result_cls=self.AsyncResult,
+                shadow=shadow,
+                task_type=self,
+                **self._with_defaults(options),
+            ),
+        )
+
+    async def aapply_async(
+        self,
+        args: Any = None,
+        kwargs: Mapping[str, Any] | None = None,
+        task_id: str | None = None,
+        link: Any = None,
+        link_error: Any = None,
+        shadow: str | None = None,
+        **options: Any,
+    ) -> AsyncResult[R]:
+        """`apply_async` that awaits the broker instead of blocking the event loop."""
+        app = self._get_app()
+        args, kwargs = self._checked(args, kwargs, options)
+        if app.conf.task_always_eager:
+            return await self._aapply_eagerly(args, kwargs, task_id, link, link_error, options)
+        shadow = shadow or self.shadow_name(args, kwargs, options)
+        return cast(
+            "AsyncResult[R]",
+            await app.asend_task(
+                self.name,
+                args,
+                kwargs,
+                task_id=task_id,
+                link=link,
+                link_error=link_error,
+                result_cls=self.AsyncResult,
+                shadow=shadow,
+                task_type=self,
+                **self._with_defaults(options),
+            ),
+        )
+
+    def _checked(self, args: Any, kwargs: Any, options: Mapping[str, Any]) -> tuple[Any, Any]:
+        """Return the arguments to send.
+
+        Raises:
+            TypeError, ValueError: they, or the limits, cannot be right.
+        """
+        if args is not None and not isinstance(args, (list, tuple)):
+            raise TypeError(
+                f"task args must be a list or tuple, not {type(args).__name__}: args=({args!r}, ...)"
+            )
+        if kwargs is not None and not isinstance(kwargs, Mapping):
+            raise TypeError(
+                f"task keyword arguments must be a mapping, not {type(kwargs).__name__}; "
+                f"positional arguments go into one tuple: args=({', '.join(map(repr, args or ()))}, {kwargs!r})"
+            )
+        if self.typing and self.__header__ is not None:
+            self.__header__(*(args or ()), **(kwargs or {}))
+        if self._dump_pydantic_arguments is not None:
+            serializer = options.get("serializer") or self.serializer
+            args, kwargs = self._dump_pydantic_arguments(args or (), kwargs or {}, serializer)
+        if self.soft_time_limit and self.time_limit and self.soft_time_limit > self.time_limit:
+            raise ValueError("soft_time_limit must be less than or equal to time_limit")
+        return args, kwargs
+
+    def _with_defaults(self, options: dict[str, Any]) -> dict[str, Any]:
+        merged = {**self._get_exec_options(), **options} if options else dict(self._get_exec_options())
+        merged.setdefault("ignore_result", self.ignore_result)
+        if self.priority:
+            merged.setdefault("priority", self.priority)
+        return merged
+
+    def _get_exec_options(self) -> dict[str, Any]:
+        if self._exec_options is None:
+            self._exec_options = {name: getattr(self, name, None) for name in _EXEC_OPTIONS}
+        return self._exec_options
+
+    def _apply_eagerly(
+        self, args: Any, kwargs: Any, task_id: str | None, link: Any, link_error: Any, options: dict[str, Any]
+    ) -> AsyncResult[R]:
+        from celery.app import eager  # noqa: PLC0415 - only where tasks are run in place
+
+        options = self._with_defaults(options)
+        args, kwargs = eager.as_if_sent(args, kwargs, options.get("serializer") or self.serializer)
+        with eager.no_waiting():
+            return self.apply(
+                args, kwargs, task_id=task_id or uuid(), link=link, link_error=link_error, **options
+            )
+
+    async def _aapply_eagerly(
+        self, args: Any, kwargs: Any, task_id: str | None, link: Any, link_error: Any, options: dict[str, Any]
+    ) -> AsyncResult[R]:
+        from celery.app import eager  # noqa: PLC0415 - only where tasks are run in place
+
+        options = self._with_defaults(options)
+        args, kwargs = eager.as_if_sent(args, kwargs, options.get("serializer") or self.serializer)
+        request = eager.make_request(
+            self, args, kwargs, task_id=task_id or uuid(), retries=0, link=link, link_error=link_error,
+            options=options,
+        )  # fmt: skip
+        with eager.no_waiting():
+            return cast("AsyncResult[R]", await eager.aapply(self, request))
+
+    def shadow_name(self, args: Any, kwargs: Any, options: Mapping[str, Any]) -> str | None:
+        """Return another name to show for this call, or None; for subclasses."""
+        return None
+
+    # -- signatures
+
+    def signature(self, args: Any = None, *starargs: Any, **starkwargs: Any) -> Signature[R]:
+        """Make a signature: `signature(args, kwargs, options)` or with options as keywords."""
+        starkwargs.setdefault("app", self.app)
+        return cast("Signature[R]", canvas.signature(self, args, *starargs, **starkwargs))
+
+    subtask = signature
+
+    def s(self, *args: Any, **kwargs: Any) -> Signature[R]:
+        """Make a signature of a call with these (perhaps not all) arguments."""
+        return self.signature(args, kwargs)
+
+    def si(self, *args: Any, **kwargs: Any) -> Signature[R]:
+        """Make an immutable signature: it takes no arguments from a task it is linked to."""
+        return self.signature(args, kwargs, immutable=True)
+
+    def signature_from_request(
+        self,
+        request: Context | None = None,
+        args: Any = None,
+        kwargs: Mapping[str, Any] | None = None,
+        queue: Any = None,
+        **extra_options: Any,
+    ) -> Signature[R]:
+        """Make a signature that calls the same task again, with the same id, in the same place."""
+        return cast(
+            "Signature[R]",
+            retrying.signature_of(self, request or self.request, args, kwargs, queue, extra_options),
+        )
+
+    subtask_from_request = signature_from_request
+
+    # -- retrying
+
+    def retry(
+        self,
+        args: Any = None,
+        kwargs: Mapping[str, Any] | None = None,
+        exc: BaseException | None = None,
+        throw: bool = True,
+        eta: Any = None,
+        countdown: float | None = None,
+        max_retries: int | None = None,
+        **options: Any,
+    ) -> exceptions.Retry:
+        """Send this task again, for later: `raise self.retry(exc=error)`.
+
+        Args:
+            args: other positional arguments. (An exception given here is taken as `exc`.)
+            kwargs: other keyword arguments.
+            exc: why; raised when there are no retries left.
+            throw: raise `Retry`; else return it, and go on.
+            eta: when, a datetime.
+            countdown: seconds; default: `default_retry_delay`.
+            max_retries: instead of the task's own, for this attempt; None: the task's own.
+            **options: of `apply_async`.
+
+        Raises:
+            Retry: to tell the worker; always, unless `throw` is false.
+            MaxRetriesExceededError: the limit is reached and `exc` was not given.
+            Reject: the message could not be sent.
+        """
+        plan = retrying.plan(self, args, kwargs, exc, eta, countdown, max_retries, options)
+        if not plan.is_eager:
+            try:
+                plan.sig.apply_async()
+            except Exception as error:
+                raise exceptions.Reject(error, requeue=False) from error
+        if throw:
+            raise plan
+        return plan
+
+    async def aretry(
+        self,
+        args: Any = None,
+        kwargs: Mapping[str, Any] | None = None,
+        exc: BaseException | None = None,
+        throw: bool = True,
+        eta: Any = None,
+        countdown: float | None = None,
+        max_retries: int | None = None,
+        **options: Any,
+    ) -> exceptions.Retry:
+        """`retry` that awaits the broker, for `async def` tasks: `raise await self.aretry(exc=error)`."""
+        plan = retrying.plan(self, args, kwargs, exc, eta, countdown, max_retries, options)
+        if not plan.is_eager:
+            try:
+                await plan.sig.aapply_async()
+            except Exception as error:
+                raise exceptions.Reject(error, requeue=False) from error
+        if throw:
+            raise plan
+        return plan
+
+    # -- state and results
+
+    def AsyncResult(self, task_id: str, **kwargs: Any) -> AsyncResult[R]:
+        """Make the result object of a call of this task."""
+        return cast(
+            "AsyncResult[R]",
+            self._get_app().AsyncResult(task_id, backend=self.backend, task_name=self.name, **kwargs),
+        )
+
+    def update_state(
+        self, task_id: str | None = None, state: str | None = None, meta: Any = None, **kwargs: Any
+    ) -> None:
+        """Store a state of one's own with data for those who look at the result.
+
+        Args:
+            task_id: default: the call that is running.
+            state: for instance `"PROGRESS"`.
+            meta: what `AsyncResult.info` will be.
+        """
+        request = self.request
+        self.backend.store_result(task_id or request.id, meta, state, request=request, **kwargs)
+
+    def add_trail(self, result: Any) -> Any:
+        """Remember a result as that of a task called by this one; return it."""
+        if self.trail:
+            self.request.children.append(result)
+        return result
+
+    def push_request(self, *args: Any, **kwargs: Any) -> None:
+        """Make a request current, for tests: attributes as keywords."""
+        self.request_stack.push(Context(*args, **kwargs))
+
+    def pop_request(self) -> None:
+        """Undo `push_request`."""
+        self.request_stack.pop()
+
+    @property
+    def request(self) -> Context:
+        """The request of the call that is running; outside of one, an empty one."""
+        request = self.request_stack.top
+        if request is None:
+            if self._default_request is None:
+                self._default_request = Context()
+            return self._default_request
+        return request
+
+    @property
+    def backend(self) -> Any:
+        """Where results of this task are stored: the app's backend, unless another was assigned."""
+        return self._backend if self._backend is not None else self.app.backend
+
+    @backend.setter
+    def backend(self, value: Any) -> None:
+        self._backend = value
+
+    def get_logger(self) -> Any:
+        """The logger of this task, by its name."""
+        from celery.utils.log import get_task_logger  # noqa: PLC0415 - for old code only
+
+        return get_task_logger(self.name)
+
+    def get_publisher(self, connection: Any = None, **kwargs: Any) -> Any:
+        """A kombu producer, as a context manager, for `publisher=` of `apply_async`."""
+        if connection is None:
+            return self.app.producer_or_acquire()
+        return self.app.producer_on(connection, **kwargs)
+
+    # -- handlers
+
+    def before_start(self, task_id: str, args: Any, kwargs: Any) -> None:
+        """Called in the worker just before the body; raising here fails the task."""
+
+    def on_success(self, retval: Any, task_id: str, args: Any, kwargs: Any) -> None:
+        """Called in the worker when the task has succeeded and the result is stored."""
+
+    def on_retry(self, exc: Any, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
+        """Called in the worker when the task is to be retried."""
+
+    def on_failure(self, exc: Any, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
+        """Called in the worker when the task has failed and that is stored."""
+
+    def after_return(
+        self, status: str, retval: Any, task_id: str, args: Any, kwargs: Any, einfo: Any
+    ) -> None:
+        """Called in the worker after success and failure, when all else is done."""
+
+    def start_strategy(self, app: Any, consumer: Any, **kwargs: Any) -> Any:
+        """Make what a consumer calls with each message of this task."""
+        from celery.utils.imports import instantiate  # noqa: PLC0415 - workers only
+
+        return instantiate(self.Strategy, self, app, consumer, **kwargs)
+
+    # -- as an object
+
+    @property
+    def __name__(self) -> str:
+        return type(self).__name__
+
+    def __repr__(self) -> str:
+        app = self._app or _state.get_current_app()
+        return f"<@task: {self.name} of {app.main or '__main__'} at {id(app):#x}>"
+
+    def __reduce__(self) -> Any:
+        module = type(self).__module__
+        return _unpickle_task_v2, (self.name, module), None
+
+
+def _warn_routing_attribute(attribute: str) -> None:
+    import warnings  # noqa: PLC0415 - rarely
+
+    warnings.warn(
+        f"The {attribute!r} task attribute is deprecated and scheduled for removal in version 6.0. "
+        "Use the task_routes setting instead.",
+        CDeprecationWarning,
+        stacklevel=5,
+    )
+
+
+BaseTask = Task
+publish(globals(), "Context")
