@@ -15,7 +15,7 @@ from . import json
 
 T = TypeVar("T")
 
-_decode = msgspec.json.Decoder(dict[str, Any]).decode
+_decoder = msgspec.json.Decoder(dict[str, Any])
 _encode_loosely = msgspec.json.Encoder(enc_hook=str).encode
 
 
@@ -34,6 +34,13 @@ def _decode_extended(raw: bytes) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise msgspec.ValidationError("Expected `object`")
     return value
+
+
+def _decode(raw: bytes) -> dict[str, Any]:
+    try:
+        return _decoder.decode(raw)
+    except (RecursionError, UnicodeDecodeError) as exc:
+        raise msgspec.DecodeError(str(exc)) from exc
 
 
 class LazyObject:
@@ -71,9 +78,13 @@ class LazyObject:
         """Decode straight into a typed struct, without making the dict.
 
         Raises:
-            msgspec.ValidationError: a field has the wrong type or a required one is missing.
+            msgspec.DecodeError: it is no JSON object, nested too deeply or not UTF-8; its subclass
+                `ValidationError`: a field has the wrong type or a required one is missing.
         """
-        return decoder.decode(self.raw)
+        try:
+            return decoder.decode(self.raw)
+        except (RecursionError, UnicodeDecodeError) as exc:
+            raise msgspec.DecodeError(str(exc)) from exc
 
     def __repr__(self) -> str:
         return f"LazyObject({self.value!r})"

@@ -164,7 +164,12 @@ def dumps(value: Any) -> bytes:
 
 _quick = msgspec.json.Decoder().decode
 #: Escapes that could spell `__type__`; other texts can be read without looking at each object.
-_HIDDEN = (b"__type__", b"\\u005", b"\\u006", b"\\u007")
+_HIDDEN = (b"\\u005", b"\\u006", b"\\u007")
+
+
+def may_be_extended(raw: bytes) -> bool:
+    """False if `raw` certainly holds no extended type."""
+    return b"__type__" in raw or (b"\\" in raw and any(mark in raw for mark in _HIDDEN))
 
 
 def loads(data: bytes | bytearray | memoryview | str) -> Any:
@@ -174,7 +179,7 @@ def loads(data: bytes | bytearray | memoryview | str) -> Any:
         ValueError: no JSON, not UTF-8, an unknown `__type__` or a wrong `__value__`, nested too deeply.
     """
     raw = data.encode() if isinstance(data, str) else bytes(data)
-    if not any(mark in raw for mark in _HIDDEN):
+    if not may_be_extended(raw):
         try:
             return _quick(raw)
         except (msgspec.DecodeError, RecursionError):

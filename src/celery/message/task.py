@@ -18,9 +18,10 @@ import msgspec
 from celery.utils.iso8601 import parse_iso8601
 
 from . import compression as _compression
-from . import serializers
+from . import json, serializers
 from .errors import MalformedMessage
 from .headers import LazyObject
+from .template import NO_EMBED
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -43,6 +44,8 @@ __all__ = (
 
 #: Seconds; what a limit may be at most (it becomes a timer).
 LONGEST_LIMIT = 1e9
+#: Headers with fewer brackets cannot be nested too deeply for whoever decodes all of them.
+SHALLOW = 200
 #: More retries than this are a mistake, and would make back-off arithmetic explode.
 MOST_RETRIES = 1_000_000
 
@@ -318,6 +321,9 @@ def decode_headers(headers: LazyObject) -> TaskHeaders:
         decoded.timelimit = (None, None)
     elif limits != (None, None):
         _check_limits(limits)
+    raw = headers.raw
+    if len(raw) > 1000 and raw.count(b"[") + raw.count(b"{") > SHALLOW:
+        _check_depth(headers)
     return decoded
 
 
@@ -347,6 +353,13 @@ def _check_limits(limits: tuple[float | int | None, float | int | None]) -> None
     for limit in limits:
         if limit is not None and not 0 <= limit <= LONGEST_LIMIT:
             raise MalformedMessage(f"headers: timelimit is no number of seconds: {limit!r}")
+
+
+def _check_depth(headers: LazyObject) -> None:
+    try:
+        LazyObject(raw=headers.raw).value  # noqa: B018 - decoding is the check
+    except Exception as exc:
+        raise MalformedMessage(f"headers cannot be read: {_why(exc)}") from exc
 
 
 def _why(exc: BaseException) -> str:
@@ -384,6 +397,10 @@ def decode_body(
     Raises:
         MalformedMessage: anything is wrong with it; `__cause__` tells more, for instance `ContentDisallowed`.
     """
+    if content_type == "application/json" and not compression and (accept is None or content_type in accept):
+        plain = _plain_body(body)
+        if plain is not None:
+            return plain
     payload = _payload(body, content_type, content_encoding, compression, accept)
     if isinstance(payload, dict) and "args" in payload:
         embed = {key: payload.get(key) for key in ("callbacks", "errbacks", "chain", "chord")}
@@ -398,6 +415,20 @@ def decode_body(
     if not all(isinstance(key, str) for key in kwargs):
         raise MalformedMessage("body: a keyword argument's name is no text")
     return Body(list(args), kwargs, _checked_embed(embed))
+
+
+_plain_decoder = msgspec.json.Decoder(tuple[list[Any], dict[str, Any], dict[str, Any]])
+
+
+def _plain_body(body: bytes) -> Body | None:
+    """A JSON body that has its usual shape and no extended types and embeds nothing; a third of the long way."""
+    if not serializers.json_is_ours() or json.may_be_extended(body):
+        return None
+    try:
+        args, kwargs, embed = _plain_decoder.decode(body)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        return None  # the long way says what is wrong
+    return Body(args, kwargs, embed) if embed == NO_EMBED else None
 
 
 def _payload(
