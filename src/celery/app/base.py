@@ -25,7 +25,8 @@ from typing import (
 from uuid import NAMESPACE_OID, uuid3
 
 from celery import _state, canvas, signals
-from celery.app import annotations, making, sending, wiring
+from celery.app import making, sending, wiring
+from celery.app.annotations import prepare as prepare_annotations
 from celery.app.clock import LamportClock
 from celery.app.links import Links
 from celery.app.registry import TaskRegistry
@@ -81,7 +82,7 @@ class TaskDecorator(Protocol):
     """What `app.task(...)` returns: makes the task of a function."""
 
     @overload
-    def __call__(self, fun: Callable[P, Coroutine[Any, Any, R]], /) -> Task[P, R]: ...  # type: ignore[overload-overlap]
+    def __call__(self, fun: Callable[P, Coroutine[Any, Any, R]], /) -> Task[P, R]: ...
     @overload
     def __call__(self, fun: Callable[P, R], /) -> Task[P, R]: ...
 
@@ -90,7 +91,7 @@ class BoundTaskDecorator(Protocol):
     """What `app.task(bind=True, ...)` returns: the function's first parameter is the task."""
 
     @overload
-    def __call__(self, fun: Callable[Concatenate[Any, P], Coroutine[Any, Any, R]], /) -> Task[P, R]: ...  # type: ignore[overload-overlap]
+    def __call__(self, fun: Callable[Concatenate[Any, P], Coroutine[Any, Any, R]], /) -> Task[P, R]: ...
     @overload
     def __call__(self, fun: Callable[Concatenate[Any, P], R], /) -> Task[P, R]: ...
 
@@ -324,7 +325,7 @@ class Celery:
     def task(self, /, *, bind: Literal[False] = ..., **opts: Any) -> TaskDecorator: ...
     @overload
     def task(self, fun: Callable[..., R], /, **opts: Any) -> Task[..., R]: ...
-    def task(self, *args: Any, **opts: Any) -> Any:
+    def task(self, /, *args: Any, **opts: Any) -> Any:
         """Make a task of a function; usable as `@app.task` and `@app.task(...)`.
 
         Args:
@@ -426,7 +427,7 @@ class Celery:
     @property
     def annotations(self) -> Iterable[Any]:
         """The setting `task_annotations`, as objects."""
-        return annotations.prepare(self.conf.task_annotations)
+        return prepare_annotations(self.conf.task_annotations)
 
     def autodiscover_tasks(
         self, packages: Any = None, related_name: str | None = "tasks", force: bool = False
@@ -652,7 +653,7 @@ class Celery:
         await sending.asend_task_message(self, name, args, kwargs, options=settled)
         return self._sent(settled, result_cls, add_to_parent)
 
-    def send_many(self, name: str, calls: Iterable[Any], **options: Any) -> list[AsyncResult[Any]]:
+    def send_many(self, name: Any, calls: Iterable[Any], **options: Any) -> list[AsyncResult[Any]]:
         """Send a task many times with few round trips to the broker.
 
         Args:
@@ -668,7 +669,7 @@ class Celery:
         ids = sending.send_many(self, getattr(name, "name", name), calls, task_type=task, **options)
         return [self.AsyncResult(task_id) for task_id in ids]
 
-    async def asend_many(self, name: str, calls: Iterable[Any], **options: Any) -> list[AsyncResult[Any]]:
+    async def asend_many(self, name: Any, calls: Iterable[Any], **options: Any) -> list[AsyncResult[Any]]:
         """`send_many` that awaits the broker instead of blocking the event loop."""
         task = None if isinstance(name, str) else name
         ids = await sending.asend_many(self, getattr(name, "name", name), calls, task_type=task, **options)

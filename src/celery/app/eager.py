@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from celery import _state, states
 from celery.app import trace
@@ -96,7 +96,7 @@ def apply(task: Any, request: Context, *, throw: bool | None) -> EagerResult[Any
     if isinstance(result, Retry):
         again: EagerResult[Any] = result.sig.apply(retries=request.retries + 1, throw=throw)
         return again
-    return result
+    return cast("EagerResult[Any]", result)
 
 
 async def aapply(task: Any, request: Context, *, throw: bool | None = None) -> EagerResult[Any]:
@@ -113,7 +113,7 @@ async def aapply(task: Any, request: Context, *, throw: bool | None = None) -> E
             link=request.callbacks, link_error=request.errbacks, headers=request.headers, options=options,
         )  # fmt: skip
         return await aapply(task, again, throw=throw)
-    return result
+    return cast("EagerResult[Any]", result)
 
 
 _NOT_FOR_REQUESTS = frozenset({"task_id", "retries", "link", "link_error", "headers"})
@@ -133,4 +133,4 @@ def _result(task: Any, request: Context, traced: Any) -> Any:
         retval = getattr(retval, "exception", retval)
         if isinstance(retval, Retry) and retval.sig is not None:
             return retval
-    return EagerResult(request.id, retval, state, traceback=traceback, name=task.name)
+    return EagerResult(request.id or "", retval, state, traceback=traceback, name=task.name)

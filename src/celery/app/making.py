@@ -123,7 +123,7 @@ def task_from_fun(
 
 def register(app: Celery, task: Any, **options: Any) -> Any:
     """Register a class-based task, in place of one of the same name; return the instance."""
-    instance = task() if inspect.isclass(task) else task
+    instance: Any = task() if inspect.isclass(task) else task
     if not instance.name:
         cls = type(instance)
         instance.name = app.gen_task_name(cls.__name__, cls.__module__)

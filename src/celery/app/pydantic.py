@@ -82,7 +82,7 @@ def validating(
 
     def dump(value: Any) -> Any:
         if returned is not None and isinstance(value, base):
-            return value.model_dump(**{"mode": "json", **(dump_kwargs or {})})  # type: ignore[attr-defined]
+            return value.model_dump(**{"mode": "json", **(dump_kwargs or {})})
         return value
 
     if inspect.iscoroutinefunction(fun):
@@ -119,7 +119,7 @@ def dumper(
     def one(model: type[Any], value: Any) -> Any:
         if not isinstance(value, base) or hasattr(value, "__json__"):
             return value
-        dumped = value.model_dump(mode="json")  # type: ignore[attr-defined]
+        dumped = value.model_dump(mode="json")
         try:
             same = model.model_validate(dumped, strict=strict, context=context) == value
         except Exception:  # noqa: BLE001 - not what would arrive: let the serializer say so

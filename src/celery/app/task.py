@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, cast
 
 from celery import _state, canvas, exceptions
 from celery._public import publish
-from celery.app import annotations, retrying
+from celery.app import retrying
+from celery.app.annotations import resolve_all
 from celery.app.context import Context
 from celery.app.registry import _unpickle_task_v2
 from celery.exceptions import CDeprecationWarning
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
 
     from celery.app.base import Celery
     from celery.canvas import Signature
-    from celery.result import AsyncResult, EagerResult
+    from celery.result import AsyncResult as Result
+    from celery.result import EagerResult
 
     P = ParamSpec("P", default=...)
     R = TypeVar("R", covariant=True, default=Any)
@@ -197,7 +199,7 @@ class Task(Generic[P, R]):
     @classmethod
     def annotate(cls) -> None:
         """Apply `task_annotations`: set attributes, and wrap those given as `@name`."""
-        for found in annotations.resolve_all(cls.app.annotations, cls):
+        for found in resolve_all(cls.app.annotations, cls):
             for key, value in found.items():
                 if key.startswith("@"):
                     cls.add_around(key[1:], value)
@@ -276,11 +278,11 @@ class Task(Generic[P, R]):
 
     # -- calling
 
-    def delay(self, *args: P.args, **kwargs: P.kwargs) -> AsyncResult[R]:
+    def delay(self, *args: P.args, **kwargs: P.kwargs) -> Result[R]:
         """Send the task with these arguments: `apply_async` without options."""
         return self.apply_async(args, kwargs)
 
-    async def adelay(self, *args: P.args, **kwargs: P.kwargs) -> AsyncResult[R]:
+    async def adelay(self, *args: P.args, **kwargs: P.kwargs) -> Result[R]:
         """`delay` that awaits the broker instead of blocking the event loop."""
         return await self.aapply_async(args, kwargs)
 
@@ -294,7 +296,7 @@ class Task(Generic[P, R]):
         link_error: Any = None,
         shadow: str | None = None,
         **options: Any,
-    ) -> AsyncResult[R]:
+    ) -> Result[R]:
         """Send the task.
 
         Args:
@@ -321,7 +323,7 @@ class Task(Generic[P, R]):
             return self._apply_eagerly(args, kwargs, task_id, link, link_error, options)
         shadow = shadow or self.shadow_name(args, kwargs, options)
         return cast(
-            "AsyncResult[R]",
+            "Result[R]",
             app.send_task(
                 self.name,
                 args,
@@ -346,7 +348,7 @@ class Task(Generic[P, R]):
         link_error: Any = None,
         shadow: str | None = None,
         **options: Any,
-    ) -> AsyncResult[R]:
+    ) -> Result[R]:
         """`apply_async` that awaits the broker instead of blocking the event loop."""
         app = self._get_app()
         args, kwargs = self._checked(args, kwargs, options)
@@ -354,7 +356,7 @@ class Task(Generic[P, R]):
             return await self._aapply_eagerly(args, kwargs, task_id, link, link_error, options)
         shadow = shadow or self.shadow_name(args, kwargs, options)
         return cast(
-            "AsyncResult[R]",
+            "Result[R]",
             await app.asend_task(
                 self.name,
                 args,
@@ -407,7 +409,7 @@ class Task(Generic[P, R]):
 
     def _apply_eagerly(
         self, args: Any, kwargs: Any, task_id: str | None, link: Any, link_error: Any, options: dict[str, Any]
-    ) -> AsyncResult[R]:
+    ) -> Result[R]:
         from celery.app import eager  # noqa: PLC0415 - only where tasks are run in place
 
         options = self._with_defaults(options)
@@ -419,7 +421,7 @@ class Task(Generic[P, R]):
 
     async def _aapply_eagerly(
         self, args: Any, kwargs: Any, task_id: str | None, link: Any, link_error: Any, options: dict[str, Any]
-    ) -> AsyncResult[R]:
+    ) -> Result[R]:
         from celery.app import eager  # noqa: PLC0415 - only where tasks are run in place
 
         options = self._with_defaults(options)
@@ -429,7 +431,7 @@ class Task(Generic[P, R]):
             options=options,
         )  # fmt: skip
         with eager.no_waiting():
-            return cast("AsyncResult[R]", await eager.aapply(self, request))
+            return cast("Result[R]", await eager.aapply(self, request))
 
     def shadow_name(self, args: Any, kwargs: Any, options: Mapping[str, Any]) -> str | None:
         """Return another name to show for this call, or None; for subclasses."""
@@ -532,10 +534,10 @@ class Task(Generic[P, R]):
 
     # -- state and results
 
-    def AsyncResult(self, task_id: str, **kwargs: Any) -> AsyncResult[R]:
+    def AsyncResult(self, task_id: str, **kwargs: Any) -> Result[R]:
         """Make the result object of a call of this task."""
         return cast(
-            "AsyncResult[R]",
+            "Result[R]",
             self._get_app().AsyncResult(task_id, backend=self.backend, task_name=self.name, **kwargs),
         )
 
@@ -595,7 +597,7 @@ class Task(Generic[P, R]):
         """A kombu producer, as a context manager, for `publisher=` of `apply_async`."""
         if connection is None:
             return self.app.producer_or_acquire()
-        return self.app.producer_on(connection, **kwargs)
+        return connection.Producer(**kwargs)
 
     # -- handlers
 
@@ -624,9 +626,11 @@ class Task(Generic[P, R]):
 
     # -- as an object
 
-    @property
-    def __name__(self) -> str:
-        return type(self).__name__
+    if not TYPE_CHECKING:
+
+        @property
+        def __name__(self) -> str:
+            return type(self).__name__
 
     def __repr__(self) -> str:
         app = self._app or _state.get_current_app()

@@ -416,7 +416,7 @@ def build_tracer(
                 if run.begin():
                     try:
                         value = fun(*args, **kwargs)
-                        if is_coroutine and inspect.isawaitable(value):
+                        if is_coroutine and inspect.iscoroutine(value):
                             value = coroutines.run(value)
                     except BaseException as exc:  # noqa: BLE001 - whatever a task raises is its outcome
                         run.raised(exc)

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from typing_extensions import TypeVar
 
     from celery.app.base import Celery
-    from celery.result import AsyncResult, EagerResult
+    from celery.result import AsyncResult as Result
+    from celery.result import EagerResult
 
     R = TypeVar("R", covariant=True, default=Any)
 else:
@@ -210,7 +211,7 @@ class Signature(dict[str, Any], Generic[R]):
     @property
     def app(self) -> Celery:
         """The app that sends this; the current one unless it was bound."""
-        return cast("Celery", self._app or _state.get_current_app())
+        return self._app or _state.get_current_app()
 
     @property
     def type(self) -> Any:
@@ -224,12 +225,12 @@ class Signature(dict[str, Any], Generic[R]):
         return self._type
 
     @property
-    def AsyncResult(self) -> Callable[..., AsyncResult[R]]:
+    def AsyncResult(self) -> Callable[..., Result[R]]:
         """Makes results of this task's class, or of the app's if the task is not known here."""
         try:
-            return cast("Callable[..., AsyncResult[R]]", self.type.AsyncResult)
+            return cast("Callable[..., Result[R]]", self.type.AsyncResult)
         except KeyError:
-            return cast("Callable[..., AsyncResult[R]]", self.app.AsyncResult)
+            return cast("Callable[..., Result[R]]", self.app.AsyncResult)
 
     # -- calling
 
@@ -238,11 +239,11 @@ class Signature(dict[str, Any], Generic[R]):
         args, kwargs, _ = self._merge(partial_args, partial_kwargs, None)
         return cast("R", self.type(*args, **kwargs))
 
-    def delay(self, *partial_args: Any, **partial_kwargs: Any) -> AsyncResult[R]:
+    def delay(self, *partial_args: Any, **partial_kwargs: Any) -> Result[R]:
         """`apply_async` with the arguments given as in a plain call."""
         return self.apply_async(partial_args, partial_kwargs)
 
-    async def adelay(self, *partial_args: Any, **partial_kwargs: Any) -> AsyncResult[R]:
+    async def adelay(self, *partial_args: Any, **partial_kwargs: Any) -> Result[R]:
         """`delay` that awaits the broker instead of blocking the event loop."""
         return await self.aapply_async(partial_args, partial_kwargs)
 
@@ -259,7 +260,7 @@ class Signature(dict[str, Any], Generic[R]):
         kwargs: Mapping[str, Any] | None = None,
         route_name: str | None = None,
         **options: Any,
-    ) -> AsyncResult[R]:
+    ) -> Result[R]:
         """Send the task.
 
         Args:
@@ -269,7 +270,7 @@ class Signature(dict[str, Any], Generic[R]):
             **options: as `Task.apply_async`; None means: as the signature says.
         """
         args, kwargs, options = self._for_sending(args, kwargs, route_name, options)
-        return cast("AsyncResult[R]", self._sender("apply_async", "send_task")(args, kwargs, **options))
+        return cast("Result[R]", self._sender("apply_async", "send_task")(args, kwargs, **options))
 
     async def aapply_async(
         self,
@@ -277,11 +278,11 @@ class Signature(dict[str, Any], Generic[R]):
         kwargs: Mapping[str, Any] | None = None,
         route_name: str | None = None,
         **options: Any,
-    ) -> AsyncResult[R]:
+    ) -> Result[R]:
         """`apply_async` that awaits the broker instead of blocking the event loop."""
         args, kwargs, options = self._for_sending(args, kwargs, route_name, options)
         send = self._sender("aapply_async", "asend_task")
-        return cast("AsyncResult[R]", await send(args, kwargs, **options))
+        return cast("Result[R]", await send(args, kwargs, **options))
 
     def _for_sending(
         self, args: Any, kwargs: Mapping[str, Any] | None, route_name: str | None, options: dict[str, Any]
@@ -353,7 +354,7 @@ class Signature(dict[str, Any], Generic[R]):
         root_id: str | None = None,
         parent_id: str | None = None,
         group_index: int | None = None,
-    ) -> AsyncResult[R]:
+    ) -> Result[R]:
         """Choose the task id now (keeping one already chosen) and return the result that will have it."""
         options = self.options
         task_id = options.get("task_id")
@@ -427,10 +428,10 @@ class Signature(dict[str, Any], Generic[R]):
         self._list_option(key).extend(maybe_list(value) or ())
 
     def _list_option(self, key: str) -> MutableSequence[Any]:
-        items = self.options.setdefault(key, [])
+        items: Any = self.options.setdefault(key, [])
         if not isinstance(items, MutableSequence):
             items = self.options[key] = [items]
-        return items
+        return cast("MutableSequence[Any]", items)
 
     def flatten_links(self) -> list[Signature[Any]]:
         """Return this signature and all that is linked to it, and to those, and so on."""
