@@ -1,0 +1,22 @@
+"""Results of tasks: ask, wait, get. Every name's public home is here."""
+
+from __future__ import annotations
+
+from celery._public import publish
+
+from .eager import EagerResult
+from .guards import allow_join_result, assert_will_not_block, denied_join_result, task_join_will_block
+from .single import AsyncResult, ResultBase, result_from_tuple
+
+__all__ = (
+    "AsyncResult",
+    "EagerResult",
+    "ResultBase",
+    "allow_join_result",
+    "assert_will_not_block",
+    "denied_join_result",
+    "result_from_tuple",
+    "task_join_will_block",
+)
+
+publish(globals())

@@ -1,0 +1,137 @@
+"""Finding the class of a result backend by URL, alias, path or entry point."""
+
+from __future__ import annotations
+
+import importlib
+from importlib.metadata import entry_points
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from celery import _state
+from celery.exceptions import ImproperlyConfigured
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ("by_name", "by_url")
+
+UNKNOWN_BACKEND = """
+Unknown result backend: {0!r}.  Did you spell that correctly? ({1!r})
+"""
+
+#: Entry points of other distributions: alias -> class.
+NAMESPACE = "celery.result_backends"
+
+BACKEND_ALIASES: dict[str, str] = {
+    "cache": "celery.backends.cache:CacheBackend",
+    "disabled": "celery.backends.base:DisabledBackend",
+    "memory": "celery.backends.cache:CacheBackend",
+    "sqlite": "celery.backends.sqlite:SqliteBackend",
+}
+
+#: What Celery has and this version does not.
+_MISSING = frozenset(
+    [
+        "arangodb",
+        "azureblockblob",
+        "cassandra",
+        "consul",
+        "cosmosdbsql",
+        "couchbase",
+        "couchdb",
+        "database",
+        "db",
+        "dynamodb",
+        "elasticsearch",
+        "file",
+        "gs",
+        "mongodb",
+        "redis",
+        "rediss",
+        "riak",
+        "rpc",
+        "s3",
+        "sentinel",
+    ]
+)
+
+
+def by_name(
+    backend: str | type | None = None,
+    loader: Any = None,
+    extension_namespace: str = NAMESPACE,
+) -> Any:
+    """The class that a name stands for.
+
+    Args:
+        backend: an alias, `module:Class`, `module.Class`, or the class itself; None: results are disabled.
+        loader: whose `override_backends` add aliases; default: the current app's.
+        extension_namespace: the group of entry points that add aliases.
+
+    Raises:
+        ImproperlyConfigured: it is no name of a class, or of one that this version does not have.
+        ModuleNotFoundError: no such module.
+    """
+    backend = backend or "disabled"
+    if not isinstance(backend, str):
+        return backend
+    path = _path_of(backend, loader, extension_namespace)
+    if not isinstance(path, str):
+        return path
+    try:
+        found = _load(path)
+    except ValueError as exc:
+        raise ImproperlyConfigured(UNKNOWN_BACKEND.strip().format(backend, exc)) from exc
+    if isinstance(found, ModuleType):
+        reason = "is a Python module, not a backend class."
+        raise ImproperlyConfigured(UNKNOWN_BACKEND.strip().format(backend, reason))
+    return found
+
+
+def _path_of(name: str, loader: Any, namespace: str) -> Any:
+    """The path behind a name, or the class, if an override says so."""
+    loader = loader or _state.get_current_app().loader
+    overrides: Mapping[str, Any] = loader.override_backends
+    if name in overrides:
+        return overrides[name]
+    for point in entry_points(group=namespace, name=name):
+        return point.value
+    if name in _MISSING:
+        built = ", ".join(sorted(BACKEND_ALIASES))
+        raise ImproperlyConfigured(
+            f"The result backend {name!r} is not part of this version of Celeriac. "
+            f"Set result_backend to one of these: {built}."
+        )
+    return BACKEND_ALIASES.get(name, name)
+
+
+def _load(path: str) -> Any:
+    """Import `module:attribute`, `module.attribute`, or a module."""
+    module, colon, attribute = path.partition(":")
+    if not colon:
+        module, _, attribute = path.rpartition(".")
+    if not module:
+        return importlib.import_module(path)
+    found: Any = importlib.import_module(module)
+    for part in attribute.split("."):
+        found = getattr(found, part)
+    return found
+
+
+def by_url(backend: str | type | None = None, loader: Any = None) -> tuple[Any, str | None]:
+    """The class and the URL to give it.
+
+    `scheme://...` takes the class of `scheme` and the whole URL; `alias+scheme://...` the class of `alias`
+    and the URL after the plus.
+
+    Raises:
+        ImproperlyConfigured, ModuleNotFoundError: as `by_name`.
+    """
+    url = None
+    if isinstance(backend, str) and "://" in backend:
+        url = backend
+        scheme = url.partition("://")[0]
+        backend = scheme
+        if "+" in scheme:
+            backend, url = url.split("+", 1)
+    return by_name(backend, loader), url

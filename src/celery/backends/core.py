@@ -1,0 +1,556 @@
+"""The base of all result backends. Public as `celery.backends.base`."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import logging
+import sys
+import traceback as tracebacks
+import warnings
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeVar
+
+from celery import states
+from celery._state import current_app, get_current_task
+from celery.exceptions import (
+    BackendGetMetaError,
+    BackendStoreError,
+    TaskRevokedError,
+    TimeoutError,  # noqa: A004 - the public name
+)
+from celery.message import serializers
+from celery.result import ResultBase
+
+from . import encoding
+from .encoding import compress_payload, decompress_payload
+from .errbacks import call_errbacks
+from .pending import SyncBackendMixin
+from .retrying import Backoff, GiveUp, insist
+from .sanitize import without_password
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from celery.app.base import Celery
+
+T = TypeVar("T")
+Meta = dict[str, Any]
+
+logger = logging.getLogger("celery.backends.base")
+
+#: Seconds for which a process that is not told to give up tries to store a result.
+PATIENCE = 10.0
+
+E_NO_BACKEND = """\
+No result backend is configured.
+Please see the documentation for more information."""
+
+W_EAGER = (
+    "Results are not stored in backend and should not be retrieved when task_always_eager is enabled, "
+    "unless task_store_eager_result is enabled."
+)
+
+
+def unpickle_backend(cls: type[Backend], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Backend:
+    """Make a pickled backend again, for the current app."""
+    current: Any = current_app
+    return cls(*args, **{**kwargs, "app": current._get_current_object()})
+
+
+class _Recent(OrderedDict[str, Meta]):
+    """The metas last read, at most `limit` of them; None: no limit, -1: none at all."""
+
+    def __init__(self, limit: int | None) -> None:
+        super().__init__()
+        self._limit = limit or None
+
+    def __setitem__(self, key: str, value: Meta) -> None:
+        if self._limit == -1:
+            return
+        super().__setitem__(key, value)
+        while self._limit is not None and len(self) > self._limit:
+            self.popitem(last=False)
+
+
+class Backend(SyncBackendMixin):
+    """Base of all result backends.
+
+    Args:
+        app: the application.
+        serializer: default `result_serializer`.
+        max_cached_results: metas to remember once read; default `result_cache_max`.
+        accept: content types that may be read; default `result_accept_content`, else `accept_content`.
+        expires: seconds, a timedelta, or 0 for never; default `result_expires`.
+        expires_type: what to make of `expires` (`int` for stores that want whole seconds).
+        url: where the store is.
+    """
+
+    READY_STATES = states.READY_STATES
+    UNREADY_STATES = states.UNREADY_STATES
+    EXCEPTION_STATES = states.EXCEPTION_STATES
+    TimeoutError = TimeoutError
+
+    #: Seconds between looks inside one `interval`, for stores that are cheap to ask.
+    subpolling_interval: float | None = None
+    #: Waiting for many results at once is one operation.
+    supports_native_join = False
+    #: Results vanish by themselves when they expire; `celery.backend_cleanup` is not needed.
+    supports_autoexpire = False
+    #: `result_failure_expires` is honoured.
+    supports_failure_expires = False
+    #: The store can hold bytes, so `result_compression` is honoured.
+    supports_result_compression = False
+    #: Results are still there after they were read, and for other processes.
+    persistent = True
+    retry_policy: ClassVar[dict[str, Any]] = {
+        "max_retries": 20,
+        "interval_start": 0,
+        "interval_step": 1,
+        "interval_max": 1,
+    }
+    #: Set this (to something like a `threading.Event`): when it is set, storing is not tried any longer.
+    give_up: GiveUp | None = None
+
+    def __init__(
+        self,
+        app: Celery,
+        serializer: str | None = None,
+        max_cached_results: int | None = None,
+        accept: Any = None,
+        expires: Any = None,
+        expires_type: Callable[[Any], Any] | None = None,
+        url: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        self.app = app
+        conf = app.conf
+        self.serializer = serializer or conf.result_serializer
+        self.content_type, self.content_encoding, _ = serializers.dumps(None, self.serializer)
+        self._cache = _Recent(max_cached_results or conf.result_cache_max)
+        self.expires = self.prepare_expires(expires, expires_type)
+        if accept is None:
+            accept = conf.accept_content if conf.result_accept_content is None else conf.result_accept_content
+        self.accept = serializers.prepare_accept_content(accept)
+        self.compression = self.prepare_compression(conf.result_compression)
+        self.always_retry = conf.get("result_backend_always_retry", False)
+        self.max_sleep_between_retries_ms = conf.get("result_backend_max_sleep_between_retries_ms", 10000)
+        self.base_sleep_between_retries_ms = conf.get("result_backend_base_sleep_between_retries_ms", 10)
+        self.max_retries = conf.get("result_backend_max_retries", float("inf"))
+        self.thread_safe = conf.get("result_backend_thread_safe", False)
+        self._extended = bool(conf.result_extended)
+        self.url = url
+
+    # -- storing
+
+    def store_result(
+        self,
+        task_id: str,
+        result: Any,
+        state: str,
+        traceback: Any = None,
+        request: Any = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Store what became of a task, or how far it is.
+
+        A store that does not answer is tried again with backoff: until `give_up` is set, or for 10
+        seconds where nobody can set it; `result_backend_always_retry` and `result_backend_max_retries` set other bounds.
+
+        Returns:
+            The value in its stored form.
+
+        Raises:
+            EncodeError: the serializer cannot write the value.
+            BackendStoreError: the store did not take it.
+        """
+        result = self.encode_result(result, state)
+        self._insist_on_storing(
+            lambda: self._store_result(task_id, result, state, traceback, request=request, **kwargs),
+            f"the result of task {task_id}",
+            state=state,
+            task_id=task_id,
+        )
+        return result
+
+    def _insist_on_storing(self, call: Callable[[], T], what: str, **details: Any) -> T:
+        bounded = self.give_up is None and not self.always_retry
+        try:
+            return self._insist(call, seconds=PATIENCE if bounded else None)
+        except BackendStoreError:
+            raise
+        except Exception as exc:
+            if self.exception_safe_to_retry(exc):
+                raise BackendStoreError(f"Could not store {what}: {exc}", **details) from exc
+            raise
+
+    def _insist(self, call: Callable[[], T], seconds: float | None = None) -> T:
+        backoff = Backoff(
+            base=self.base_sleep_between_retries_ms / 1000,
+            cap=self.max_sleep_between_retries_ms / 1000,
+            retries=self.max_retries,
+            seconds=seconds,
+        )
+        return insist(
+            call,
+            backoff,
+            may_retry=self.exception_safe_to_retry,
+            on_error=self._tell_retry,
+            give_up=self.give_up,
+        )
+
+    def _tell_retry(self, exc: Exception) -> None:
+        logger.warning("The result store does not answer, trying again: %s", exc)
+        self.on_backend_retryable_error(exc)
+
+    def exception_safe_to_retry(self, exc: Exception) -> bool:
+        """Whether an error of the store may go away by itself. Drivers say; here nothing does."""
+        return False
+
+    def on_backend_retryable_error(self, exc: Exception) -> None:
+        """Called before the store is tried again: drop a connection that is broken, say."""
+
+    def defer(self) -> None:
+        """From now on, in this thread, results may be held back until `flush`. Stores that gain nothing do not."""
+
+    def flush(self, give_up: GiveUp | None = None) -> None:
+        """Store what this thread held back, and hold nothing back until the next `defer`.
+
+        Args:
+            give_up: once set, the store is not tried any longer; default: the backend's own.
+
+        Raises:
+            BackendStoreError: the store did not take it; it is still held, the next `flush` tries again.
+        """
+
+    # -- the ends of tasks
+
+    def mark_as_started(self, task_id: str, **meta: Any) -> Any:
+        """Store that the task has begun; `meta` says where (`pid`, `hostname`)."""
+        return self.store_result(task_id, meta, states.STARTED)
+
+    def mark_as_done(
+        self,
+        task_id: str,
+        result: Any,
+        request: Any = None,
+        store_result: bool = True,
+        state: str = states.SUCCESS,
+    ) -> None:
+        """Store that the task succeeded."""
+        if store_result and not getattr(request, "ignore_result", False):
+            self.store_result(task_id, result, state, request=request)
+        if getattr(request, "chord", None):
+            self.on_chord_part_return(request, state, result)
+
+    def mark_as_failure(
+        self,
+        task_id: str,
+        exc: BaseException,
+        traceback: str | None = None,
+        request: Any = None,
+        store_result: bool = True,
+        call_errbacks: bool = True,
+        state: str = states.FAILURE,
+    ) -> None:
+        """Store that the task failed, and call its errbacks."""
+        if store_result:
+            self.store_result(task_id, exc, state, traceback=traceback, request=request)
+        if request is None:
+            return
+        if getattr(request, "chord", None):
+            self.on_chord_part_return(request, state, exc)
+        if call_errbacks and getattr(request, "errbacks", None):
+            self._call_task_errbacks(request, exc, traceback)
+
+    def _call_task_errbacks(self, request: Any, exc: BaseException, traceback: str | None) -> None:
+        call_errbacks(self.app, request, exc, traceback)
+
+    def mark_as_revoked(
+        self,
+        task_id: str,
+        reason: str = "",
+        request: Any = None,
+        store_result: bool = True,
+        state: str = states.REVOKED,
+    ) -> None:
+        """Store that the task was revoked; `reason` is `revoked`, `expired` or `terminated`."""
+        exc = TaskRevokedError(reason)
+        if store_result:
+            self.store_result(task_id, exc, state, traceback=None, request=request)
+        if getattr(request, "chord", None):
+            self.on_chord_part_return(request, state, exc)
+
+    def mark_as_retry(
+        self,
+        task_id: str,
+        exc: BaseException,
+        traceback: str | None = None,
+        request: Any = None,
+        store_result: bool = True,
+        state: str = states.RETRY,
+    ) -> Any:
+        """Store that the task will run again; `exc` is why."""
+        return self.store_result(task_id, exc, state, traceback=traceback, request=request)
+
+    def fail_from_current_stack(self, task_id: str, exc: BaseException | None = None) -> str:
+        """Store the exception that is being handled as the task's failure; return its traceback."""
+        kind, value, tb = sys.exc_info()
+        failure = value if exc is None else exc
+        if failure is None:
+            raise RuntimeError("fail_from_current_stack: no exception is being handled")
+        text = "".join(tracebacks.format_exception(kind or type(failure), value or failure, tb))
+        self.mark_as_failure(task_id, failure, text)
+        return text
+
+    # -- encoding
+
+    def encode(self, data: Any) -> Any:
+        """Serialize; compressed if `result_compression` says so."""
+        _, _, payload = self._encode(data)
+        return compress_payload(payload, self.compression) if self.compression else payload
+
+    def _encode(self, data: Any) -> tuple[str, str, Any]:
+        return serializers.dumps(data, self.serializer)
+
+    def decode(self, payload: Any) -> Any:
+        """Undo `encode`, whatever compression was used."""
+        if payload is None:
+            return payload
+        return serializers.loads(
+            decompress_payload(payload), self.content_type, self.content_encoding, accept=self.accept
+        )
+
+    def decode_result(self, payload: Any) -> Meta:
+        """Decode a meta, and make its exception again."""
+        return self.meta_from_decoded(self.decode(payload))
+
+    def meta_from_decoded(self, meta: Meta) -> Meta:
+        """Make the exception of a decoded meta again, if it has one."""
+        if meta["status"] in self.EXCEPTION_STATES:
+            meta["result"] = self.exception_to_python(meta["result"])
+        return meta
+
+    def encode_result(self, result: Any, state: str) -> Any:
+        """A value, or an exception if `state` is one for them, in its stored form."""
+        if state in self.EXCEPTION_STATES and isinstance(result, BaseException):
+            return self.prepare_exception(result)
+        return self.prepare_value(result)
+
+    def prepare_value(self, result: Any) -> Any:
+        """A value in its stored form: results of other tasks become tuples of their ids."""
+        if self.serializer != "pickle" and isinstance(result, ResultBase):
+            return result.as_tuple()
+        return result
+
+    def prepare_exception(self, exc: BaseException, serializer: str | None = None) -> Any:
+        """An exception in its stored form."""
+        return encoding.store_exception(exc, serializer or self.serializer, self.encode)
+
+    def exception_to_python(self, exc: Any) -> BaseException | None:
+        """The exception that was stored as `exc`.
+
+        Raises:
+            SecurityError: what it names is no exception class.
+        """
+        return encoding.restore_exception(exc)
+
+    def _get_result_meta(
+        self,
+        result: Any,
+        state: str,
+        traceback: Any,
+        request: Any,
+        format_date: bool = True,
+        encode: bool = False,
+    ) -> Meta:
+        done: Any = encoding.date_done(state)
+        if done is not None and format_date:
+            done = done.isoformat()
+        return encoding.result_meta(
+            result,
+            state,
+            traceback,
+            request,
+            done=done,
+            children=self.current_task_children(request),
+            extended=self._extended,
+            encode=self.encode if encode else None,
+        )
+
+    def current_task_children(self, request: Any = None) -> list[Any] | None:
+        """The results of the tasks that this one called, as tuples; None outside of a task."""
+        request = request or getattr(get_current_task(), "request", None)
+        if request is None:
+            return None
+        return [child.as_tuple() for child in getattr(request, "children", None) or ()]
+
+    def prepare_expires(self, value: Any, type: Callable[[Any], Any] | None = None) -> Any:  # noqa: A002 - Celery's name
+        """Seconds of life for a result; None takes `result_expires`."""
+        if value is None:
+            value = self.app.conf.result_expires
+        if isinstance(value, datetime.timedelta):
+            value = value.total_seconds()
+        return type(value) if value is not None and type else value
+
+    def prepare_persistent(self, enabled: bool | None = None) -> bool:
+        """Whether results shall survive a restart of the store; None takes `result_persistent`, else the driver's."""
+        if enabled is not None:
+            return enabled
+        configured = self.app.conf.result_persistent
+        return self.persistent if configured is None else configured
+
+    def prepare_compression(self, compression: str | None) -> str | None:
+        """The compression to use: None, with a warning, if this store cannot hold bytes."""
+        if compression and not self.supports_result_compression:
+            warnings.warn(
+                f"result_compression={compression!r} is ignored: {type(self).__name__} cannot store compressed results.",
+                UserWarning,
+                stacklevel=2,
+            )
+            return None
+        return compression or None
+
+    # -- reading
+
+    def get_task_meta(self, task_id: str, cache: bool = True) -> Meta:
+        """The meta of a task; status PENDING if nothing is known.
+
+        Raises:
+            BackendGetMetaError: the store did not answer.
+        """
+        self._ensure_not_eager()
+        if cache:
+            with contextlib.suppress(KeyError):
+                return self._cache[task_id]
+        self.flush()
+        meta = self._read(lambda: self._get_task_meta_for(task_id), task_id)
+        if cache and meta.get("status") == states.SUCCESS:
+            self._cache[task_id] = meta
+        return meta
+
+    def _read(self, call: Callable[[], T], task_id: str) -> T:
+        try:
+            return self._insist(call) if self.always_retry else call()
+        except Exception as exc:
+            if self.exception_safe_to_retry(exc):
+                raise BackendGetMetaError(
+                    f"Could not read the result of {task_id}: {exc}", task_id=task_id
+                ) from exc
+            raise
+
+    def _ensure_not_eager(self) -> None:
+        conf = self.app.conf
+        if conf.task_always_eager and not conf.task_store_eager_result:
+            warnings.warn(W_EAGER, RuntimeWarning, stacklevel=3)
+
+    def get_state(self, task_id: str) -> str:
+        """How far the task is."""
+        state: str = self.get_task_meta(task_id)["status"]
+        return state
+
+    get_status = get_state
+
+    def get_result(self, task_id: str) -> Any:
+        """The task's value or exception, or what else its state carries."""
+        return self.get_task_meta(task_id).get("result")
+
+    def get_traceback(self, task_id: str) -> str | None:
+        """The text of the failed task's traceback."""
+        return self.get_task_meta(task_id).get("traceback")
+
+    def get_children(self, task_id: str) -> Any:
+        """What tasks the task has called, as they are stored."""
+        return self.get_task_meta(task_id).get("children")
+
+    def is_cached(self, task_id: str) -> bool:
+        """Whether the meta is remembered here."""
+        return task_id in self._cache
+
+    def task_result_exists(self, task_id: str) -> bool:
+        """Whether the store knows anything about this id."""
+        return bool(self.get_task_meta(task_id, cache=False)["status"] != states.PENDING)
+
+    def reload_task_result(self, task_id: str) -> None:
+        """Remember the meta as it is now."""
+        self._cache[task_id] = self.get_task_meta(task_id, cache=False)
+
+    def forget(self, task_id: str) -> None:
+        """Remove a task's result from the store."""
+        self._cache.pop(task_id, None)
+        self.flush()
+        self._forget(task_id)
+
+    # -- what a driver gives
+
+    def _store_result(
+        self,
+        task_id: str,
+        result: Any,
+        state: str,
+        traceback: Any = None,
+        request: Any = None,
+        **kwargs: Any,
+    ) -> Any:
+        self._lacks("_store_result")
+
+    def _get_task_meta_for(self, task_id: str) -> Meta:
+        self._lacks("_get_task_meta_for")
+
+    def _forget(self, task_id: str) -> None:
+        raise NotImplementedError("backend does not implement forget.")
+
+    def _lacks(self, method: str) -> NoReturn:
+        raise NotImplementedError(f"{type(self).__name__} has no {method}(): a result backend must have one.")
+
+    def cleanup(self) -> None:
+        """Remove what has expired, where the store does not by itself. `celery.backend_cleanup` calls this."""
+
+    def process_cleanup(self) -> None:
+        """Called after each task: give back what must not be held between tasks."""
+
+    def on_task_call(self, producer: Any, task_id: str) -> Any:
+        """Called before a task is sent; returns what shall be added to its message."""
+        return {}
+
+    def on_chord_part_return(self, request: Any, state: str, result: Any, **kwargs: Any) -> None:
+        """Called when a member of a chord is over; drivers that count members override it."""
+
+    # -- itself
+
+    def as_uri(self, include_password: bool = False) -> str:
+        """The URL, the password masked."""
+        url = self.url or ""
+        return url if include_password else without_password(url)
+
+    def __reduce__(self, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None) -> tuple[Any, ...]:
+        return unpickle_backend, (type(self), args, {"url": self.url, **(kwargs or {})})
+
+
+class BaseBackend(Backend):
+    """Base of backends that are no key-value stores."""
+
+
+BaseDictBackend = BaseBackend
+
+
+class DisabledBackend(BaseBackend):
+    """What an app without a result backend has: stores nothing, and says so when asked."""
+
+    def store_result(self, *args: Any, **kwargs: Any) -> Any:
+        """Store nothing."""
+
+    def _is_disabled(self, *args: Any, **kwargs: Any) -> NoReturn:
+        raise NotImplementedError(E_NO_BACKEND)
+
+    get_task_meta = get_state = get_status = get_result = get_traceback = get_children = _is_disabled
+    wait_for = get_many = _is_disabled
+    task_result_exists = reload_task_result = _is_disabled
+
+    async def await_for(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """Say that there is no backend."""
+        self._is_disabled()
+
+    def as_uri(self, *args: Any, **kwargs: Any) -> str:
+        """`disabled://`."""
+        return "disabled://"

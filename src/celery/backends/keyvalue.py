@@ -1,0 +1,224 @@
+"""Backends over key-value stores. Public as `celery.backends.base`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from celery import states
+from celery.exceptions import BackendStoreError, TimeoutError  # noqa: A004 - the public name
+
+from .core import Backend
+from .encoding import PENDING_META
+from .pending import SyncBackendMixin
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    Meta = dict[str, Any]
+
+
+def _ensure_bytes(key: Any) -> bytes:
+    return key.encode() if isinstance(key, str) else bytes(key)
+
+
+def _text(key: Any) -> str:
+    return key.decode() if isinstance(key, bytes) else str(key)
+
+
+class BaseKeyValueStoreBackend(Backend):
+    """A result backend over a store of keys and values.
+
+    A subclass gives `get`, `mget`, `set`, `delete`, and where the store can do it `incr` and `expire`. Keys are
+    what `key_t` makes of them: bytes unless overridden.
+    """
+
+    @staticmethod
+    def key_t(s: Any) -> Any:
+        """A key, or a part of one, in the form that the store wants; bytes here."""
+        return _ensure_bytes(s)
+
+    task_keyprefix: Any = "celery-task-meta-"
+    group_keyprefix: Any = "celery-taskset-meta-"
+    chord_keyprefix: Any = "chord-unlock-"
+    #: The store can count (`incr`).
+    implements_incr = False
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        prefix = self._global_keyprefix()
+        for name in ("task_keyprefix", "group_keyprefix", "chord_keyprefix"):
+            setattr(self, name, self.key_t(prefix + _text(getattr(self, name))))
+
+    def _global_keyprefix(self) -> str:
+        prefix = str((self.app.conf.result_backend_transport_options or {}).get("global_keyprefix") or "")
+        return f"{prefix}_" if prefix and prefix[-1] not in ":_-." else prefix
+
+    # -- what a driver gives
+
+    def get(self, key: Any) -> Any:
+        """The value stored under a key; None if there is none."""
+        self._lacks("get")
+
+    def mget(self, keys: Sequence[Any]) -> Any:
+        """Values in the order of the keys (None where there is none), or a mapping of those that exist."""
+        self._lacks("mget")
+
+    def set(self, key: Any, value: Any) -> Any:
+        """Store a value; it may be forgotten after `self.expires` seconds."""
+        self._lacks("set")
+
+    def delete(self, key: Any) -> Any:
+        """Remove a key, if it is there."""
+        self._lacks("delete")
+
+    def incr(self, key: Any) -> int:
+        """Add one to a number and return the sum; a missing key counts as 0."""
+        self._lacks("incr")
+
+    def expire(self, key: Any, value: Any) -> Any:
+        """Let a key vanish in `value` seconds."""
+        self._lacks("expire")
+
+    def _set_with_state(self, key: Any, value: Any, state: str) -> Any:
+        return self.set(key, value)
+
+    # -- keys
+
+    def get_key_for_task(self, task_id: str, key: Any = "") -> Any:
+        """The key of a task's meta."""
+        if not task_id:
+            raise ValueError(f"task_id must not be empty. Got {task_id} instead.")
+        return self._get_key_for(self.task_keyprefix, task_id, key)
+
+    def get_key_for_group(self, group_id: str, key: Any = "") -> Any:
+        """The key of a group's result."""
+        if not group_id:
+            raise ValueError(f"group_id must not be empty. Got {group_id} instead.")
+        return self._get_key_for(self.group_keyprefix, group_id, key)
+
+    def get_key_for_chord(self, group_id: str, key: Any = "") -> Any:
+        """The key of a chord's counter."""
+        if not group_id:
+            raise ValueError(f"group_id must not be empty. Got {group_id} instead.")
+        return self._get_key_for(self.chord_keyprefix, group_id, key)
+
+    def _get_key_for(self, prefix: Any, id: str, key: Any = "") -> Any:  # noqa: A002 - Celery's name
+        key_t = self.key_t
+        return key_t("").join([key_t(prefix), key_t(id), key_t(key)])
+
+    def _strip_prefix(self, key: Any) -> str:
+        key = self.key_t(key)
+        for prefix in (self.task_keyprefix, self.group_keyprefix):
+            if key.startswith(self.key_t(prefix)):
+                return _text(key[len(prefix) :])
+        return _text(key)
+
+    # -- metas
+
+    def _forget(self, task_id: str) -> None:
+        self.delete(self.get_key_for_task(task_id))
+
+    def _store_result(
+        self,
+        task_id: str,
+        result: Any,
+        state: str,
+        traceback: Any = None,
+        request: Any = None,
+        **kwargs: Any,
+    ) -> Any:
+        meta = self._get_result_meta(result, state, traceback, request)
+        meta["task_id"] = str(task_id)
+        # A success stays: what a worker that was taken for dead says later does not count.
+        if self._get_task_meta_for(task_id)["status"] == states.SUCCESS:
+            return result
+        try:
+            self._set_with_state(self.get_key_for_task(task_id), self.encode(meta), state)
+        except BackendStoreError as exc:
+            raise BackendStoreError(str(exc), state=state, task_id=task_id) from exc
+        return result
+
+    def _get_task_meta_for(self, task_id: str) -> Meta:
+        payload = self.get(self.get_key_for_task(task_id))
+        return self.decode_result(payload) if payload else dict(PENDING_META)
+
+    # -- many at once
+
+    def _mget_to_results(
+        self, values: Any, keys: Sequence[Any], READY_STATES: Iterable[str] = states.READY_STATES
+    ) -> dict[Any, Meta]:
+        if isinstance(values, Mapping):
+            pairs: Any = ((self._strip_prefix(key), value) for key, value in values.items())
+        else:
+            pairs = ((_text(keys[i]), value) for i, value in enumerate(values))
+        decoded = ((key, self.decode_result(value)) for key, value in pairs if value)
+        return {key: meta for key, meta in decoded if meta["status"] in READY_STATES}
+
+    def get_many(
+        self,
+        task_ids: Iterable[str],
+        timeout: float | None = None,
+        interval: float = 0.5,
+        no_ack: bool = True,
+        on_message: Callable[[Meta], object] | None = None,
+        on_interval: Callable[[], object] | None = None,
+        max_iterations: int | None = None,
+        READY_STATES: frozenset[str] = states.READY_STATES,
+    ) -> Iterator[tuple[str, Meta]]:
+        """Yield id and meta of each of these tasks as it is over.
+
+        Args:
+            timeout: seconds for all of them; None: for ever.
+            on_message: called with every meta that is yielded.
+            max_iterations: look this often at most.
+
+        Raises:
+            TimeoutError: not all were over in time.
+        """
+        out = [str(task_id) for task_id in task_ids]
+        self.flush()
+        hub = self.hub()
+        if hub is None or max_iterations or READY_STATES != states.READY_STATES:
+            found = self._ask_for_many(out, timeout, interval, on_interval, max_iterations, READY_STATES)
+        else:
+            found = (
+                (str(meta["task_id"]), meta)
+                for meta in hub.updates(out, timeout=timeout, interval=interval, on_interval=on_interval)
+                if meta["status"] in READY_STATES
+            )
+        for task_id, meta in found:
+            if on_message is not None:
+                on_message(meta)
+            yield task_id, meta
+
+    def _ask_for_many(
+        self,
+        out: list[str],
+        timeout: float | None,
+        interval: float,
+        on_interval: Callable[[], object] | None,
+        max_iterations: int | None,
+        ready_states: frozenset[str],
+    ) -> Iterator[tuple[str, Meta]]:
+        deadline = None if timeout is None else time.monotonic() + timeout
+        iterations = 0
+        while out:
+            keys = [self.get_key_for_task(task_id) for task_id in out]
+            found = self._mget_to_results(self.mget(keys), out, ready_states)
+            out = [task_id for task_id in out if task_id not in found]
+            yield from found.items()
+            iterations += 1
+            if not out or (max_iterations and iterations >= max_iterations):
+                return
+            left = interval if deadline is None else min(interval, deadline - time.monotonic())
+            if left <= 0:
+                raise TimeoutError(f"Operation timed out ({timeout})")
+            time.sleep(left)
+            if on_interval is not None:
+                on_interval()
+
+
+class KeyValueStoreBackend(BaseKeyValueStoreBackend, SyncBackendMixin):
+    """Base of backends over key-value stores."""

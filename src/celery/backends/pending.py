@@ -1,0 +1,169 @@
+"""Waiting for a result: by the store's hub if it has one, else by looking every so often."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+from celery import states
+from celery.exceptions import ImproperlyConfigured, TimeoutError  # noqa: A004 - the public name
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .waiting import Hub
+
+Meta = dict[str, Any]
+
+
+class SyncBackendMixin:
+    """Waiting for results: by the store's hub if it has one, else by looking every so often."""
+
+    def wait_for_pending(
+        self: Any,
+        result: Any,
+        timeout: float | None = None,
+        interval: float = 0.5,
+        no_ack: bool = True,
+        on_message: Callable[[Meta], object] | None = None,
+        on_interval: Callable[[], object] | None = None,
+        callback: Callable[[str, Any], object] | None = None,
+        propagate: bool = True,
+    ) -> Any:
+        """Wait until a result is ready, and return its value.
+
+        Args:
+            on_message: called with every meta seen on the way; needs a store that can tell when results change.
+            callback: called with id and value at the end.
+
+        Raises:
+            TimeoutError: it was not ready in time.
+            ImproperlyConfigured: `on_message`, and the store can only be asked.
+        """
+        self._ensure_not_eager()
+        if on_message is not None and self.hub() is None:
+            raise ImproperlyConfigured("Backend does not support on_message callback")
+        more = {} if on_message is None else {"on_message": on_message}
+        meta = self.wait_for(
+            result.id, timeout=timeout, interval=interval, on_interval=on_interval, no_ack=no_ack, **more
+        )
+        if meta:
+            result._maybe_set_cache(meta)
+            return result.maybe_throw(propagate=propagate, callback=callback)
+        return None
+
+    def wait_for(
+        self: Any,
+        task_id: str,
+        timeout: float | None = None,
+        interval: float = 0.5,
+        no_ack: bool = True,
+        on_interval: Callable[[], object] | None = None,
+        on_message: Callable[[Meta], object] | None = None,
+    ) -> Meta:
+        """Wait until a task is over and return its meta.
+
+        Args:
+            timeout: seconds; None: for ever.
+            interval: seconds between two looks, where the store must be asked, and between calls of `on_interval`.
+
+        Raises:
+            TimeoutError: it was not over in time.
+        """
+        self._ensure_not_eager()
+        self.flush()
+        hub: Hub | None = self.hub()
+        if hub is None:
+            return _poll(self, task_id, timeout, interval, on_interval)
+        updates = hub.updates((task_id,), timeout=timeout, interval=interval, on_interval=on_interval)
+        with contextlib.closing(updates):  # type: ignore[type-var]  # it is a generator
+            for meta in updates:
+                if on_message is not None:
+                    on_message(meta)
+                if meta["status"] in states.READY_STATES:
+                    return meta
+        raise AssertionError("updates ended before the result was ready")
+
+    async def await_for(self: Any, task_id: str, timeout: float | None = None, interval: float = 0.5) -> Meta:  # noqa: ASYNC109 - as `wait_for`
+        """As `wait_for`, without blocking the event loop."""
+        self._ensure_not_eager()
+        self.flush()
+        hub: Hub | None = self.hub()
+        if hub is None:
+            return await _apoll(self, task_id, timeout, interval)
+        updates = hub.aupdates((task_id,), timeout=timeout)
+        async with contextlib.aclosing(updates):  # type: ignore[type-var]  # it is a generator
+            async for meta in updates:
+                if meta["status"] in states.READY_STATES:
+                    return meta
+        raise AssertionError("updates ended before the result was ready")
+
+    def when_ready(self: Any, task_id: str, call: Callable[[Meta], object]) -> None:
+        """Call `call(meta)` from a thread of the library's, once the task is over."""
+        hub: Hub | None = self.hub()
+        if hub is not None:
+            hub.when_ready(task_id, call)
+            return
+
+        def wait() -> None:
+            call(self.wait_for(task_id))
+
+        threading.Thread(target=wait, name=f"celery-result-{task_id}", daemon=True).start()
+
+    def hub(self) -> Hub | None:
+        """Who tells those that wait; None: this store can only be asked."""
+        return None
+
+    def add_pending_result(self, result: Any, weak: bool = False) -> Any:
+        """Called before a result is waited for; returns it."""
+        return result
+
+    def remove_pending_result(self, result: Any) -> Any:
+        """Called when a result is not waited for any longer; returns it."""
+        return result
+
+    @property
+    def is_async(self) -> bool:
+        """Whether results are consumed as messages, as with rpc."""
+        return False
+
+
+def _poll(
+    backend: Any,
+    task_id: str,
+    timeout: float | None,
+    interval: float,
+    on_interval: Callable[[], object] | None,
+) -> Meta:
+    """Look every `interval` seconds."""
+    deadline = None if timeout is None else time.monotonic() + timeout
+    while True:
+        meta: Meta = backend.get_task_meta(task_id)
+        if meta["status"] in states.READY_STATES:
+            return meta
+        if on_interval is not None:
+            on_interval()
+        time.sleep(_nap(backend, deadline, interval))
+
+
+async def _apoll(backend: Any, task_id: str, timeout: float | None, interval: float) -> Meta:  # noqa: ASYNC109 - as `_poll`
+    import asyncio  # noqa: PLC0415 - heavy, and only needed by those who have it already
+
+    deadline = None if timeout is None else time.monotonic() + timeout
+    while True:
+        meta: Meta = await asyncio.to_thread(backend.get_task_meta, task_id)
+        if meta["status"] in states.READY_STATES:
+            return meta
+        await asyncio.sleep(_nap(backend, deadline, interval))
+
+
+def _nap(backend: Any, deadline: float | None, interval: float) -> float:
+    pause: float = min(interval, backend.subpolling_interval or interval)
+    if deadline is None:
+        return pause
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise TimeoutError("The operation timed out.")
+    return min(pause, left)

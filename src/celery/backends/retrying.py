@@ -1,0 +1,77 @@
+"""Trying again when the store does not answer: backoff, bounded, and it can be told to give up."""
+
+from __future__ import annotations
+
+import random
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+T = TypeVar("T")
+
+
+class GiveUp(Protocol):
+    """As much of `threading.Event` as is needed: set it, and nobody waits for the store any longer."""
+
+    def is_set(self) -> bool: ...
+
+    def wait(self, timeout: float | None = None) -> bool: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """How often to try again, and how long to wait before each try.
+
+    Attributes:
+        base, cap: seconds; the wait is a random part of `base * 2**n`, never more than `cap`.
+        retries: how many tries after the first.
+        seconds: stop this long after the first try; None: never for that reason.
+    """
+
+    base: float
+    cap: float
+    retries: float
+    seconds: float | None = None
+
+    def pause(self, attempt: int) -> float:
+        """Seconds to wait before try number `attempt` (1 is the first repetition)."""
+        longest = min(self.cap, self.base * 2 ** min(attempt, 60))
+        return random.uniform(self.base, longest) if longest > self.base else longest
+
+
+def insist(
+    call: Callable[[], T],
+    backoff: Backoff,
+    *,
+    may_retry: Callable[[Exception], bool],
+    on_error: Callable[[Exception], object],
+    give_up: GiveUp | None = None,
+) -> T:
+    """Return what `call` returns, trying again as `backoff` says.
+
+    Args:
+        may_retry: whether this error may go away by itself.
+        on_error: called before each repetition (to drop a broken connection, say).
+        give_up: once set, no further try is made.
+
+    Raises:
+        Exception: that of the last try.
+    """
+    start = time.monotonic()
+    attempt = 0
+    while True:
+        try:
+            return call()
+        except Exception as exc:
+            attempt += 1
+            late = backoff.seconds is not None and time.monotonic() - start >= backoff.seconds
+            if attempt > backoff.retries or late or not may_retry(exc) or (give_up and give_up.is_set()):
+                raise
+            on_error(exc)
+        if give_up is None:
+            time.sleep(backoff.pause(attempt))
+        else:
+            give_up.wait(backoff.pause(attempt))

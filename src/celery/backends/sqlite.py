@@ -1,0 +1,333 @@
+"""Results in the embedded store: `sqlite:///path`, the same file as the embedded broker's.
+
+A result is one row: its key, the encoded meta, and when it expires. Whoever waits for a result has a row in
+`result_waiter` with the address of its listener; the transaction that stores the result takes those rows out, and
+nudges the addresses once it is committed. Writing and asking both happen under the store's write lock,
+so no result falls between the look and the asking.
+
+Expired rows are not read, and every now and then whoever stores removes some.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+import time
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+
+from celery import states
+from celery.brokers.base import BrokerError, BrokerUnavailable
+from celery.brokers.sqlite.database import Database
+from celery.brokers.sqlite.location import path_from_url, synchronous_from_url
+from celery.brokers.sqlite.wakeup import Listener, nudge
+
+from .base import KeyValueStoreBackend
+from .encoding import PENDING_META
+from .waiting import Hub, hub_of
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from .retrying import GiveUp
+
+    Meta = dict[str, Any]
+
+logger = logging.getLogger(__name__)
+
+#: Seconds between two removals of expired rows by one process, and how many rows one removal takes.
+CLEAN_EVERY = 60.0
+CLEAN_AT_ONCE = 1000
+#: Seconds after which the store forgets that somebody wanted to be told of a result.
+INTEREST_LASTS = 86400.0
+
+_keys_as_json = msgspec.json.Encoder().encode
+
+
+class _Row(NamedTuple):
+    """What is to be stored: `value` is encoded, `expires` unix time or None."""
+
+    key: str
+    value: bytes
+    expires: float | None
+    state: str
+    task_id: str
+
+
+class _Listening(Listener):
+    """A listener that can wake itself."""
+
+    def wake(self) -> None:
+        nudge((self.address,))
+
+
+class _Held(threading.local):
+    """What a thread holds back until it flushes."""
+
+    deferring = False
+
+    def __init__(self) -> None:
+        self.rows: list[_Row] = []
+
+
+def _text(key: Any) -> str:
+    return key.decode() if isinstance(key, bytes) else str(key)
+
+
+class SqliteBackend(KeyValueStoreBackend):
+    """Results in a SQLite file that all processes of this machine share.
+
+    Args:
+        url: `sqlite:////absolute/path`, `sqlite:///relative/path`, or `sqlite://` for the project's own store.
+            `?synchronous=FULL` makes every result survive the loss of power too.
+
+    Raises:
+        BrokerRefused: the URL names no file.
+    """
+
+    supports_autoexpire = True
+    supports_native_join = True
+    supports_result_compression = True
+    supports_failure_expires = True
+    implements_incr = True
+
+    def __init__(self, app: Any, url: str | None = None, **kwargs: Any) -> None:
+        super().__init__(app, url=url or "sqlite://", **kwargs)
+        conf = app.conf
+        synchronous = synchronous_from_url(self.url or "") or conf.embedded_store_synchronous
+        self._database = Database(path_from_url(self.url or "sqlite://"), synchronous)
+        failures = conf.result_failure_expires
+        self._failure_expires = self.expires if failures is None else self.prepare_expires(failures)
+        self._held = _Held()
+        self._next_clean = time.monotonic() + CLEAN_EVERY
+
+    @staticmethod
+    def key_t(s: Any) -> str:
+        """Keys are text."""
+        return _text(s)
+
+    def exception_safe_to_retry(self, exc: Exception) -> bool:
+        """A locked or full store may come back; a damaged or read-only one will not."""
+        return isinstance(exc, BrokerUnavailable)
+
+    # -- keys and values
+
+    def get(self, key: Any) -> Any:
+        """See the base class."""
+        row = self._one("SELECT value FROM result WHERE key = ? AND (expires IS NULL OR expires > ?)", key)
+        return None if row is None else row[0]
+
+    def _one(self, query: str, key: Any) -> Any:
+        with self._database.errors():
+            return self._database.connection().execute(query, (_text(key), time.time())).fetchone()
+
+    def mget(self, keys: Sequence[Any]) -> dict[str, Any]:
+        """See the base class."""
+        with self._database.errors():
+            return dict(
+                self._database.connection().execute(
+                    "SELECT key, value FROM result WHERE key IN (SELECT value FROM json_each(?))"
+                    " AND (expires IS NULL OR expires > ?)",
+                    (_keys_as_json([_text(key) for key in keys]).decode(), time.time()),
+                )
+            )
+
+    def set(self, key: Any, value: Any) -> Any:
+        """See the base class."""
+        with self._database.transaction() as connection:
+            connection.execute(
+                "INSERT OR REPLACE INTO result (key, value, expires) VALUES (?, ?, ?)",
+                (_text(key), value, self._expiry(self.expires)),
+            )
+
+    def delete(self, key: Any) -> Any:
+        """See the base class."""
+        with self._database.transaction() as connection:
+            connection.execute("DELETE FROM result WHERE key = ?", (_text(key),))
+
+    def incr(self, key: Any) -> int:
+        """See the base class."""
+        with self._database.transaction() as connection:
+            row = connection.execute(
+                "INSERT INTO result (key, value, expires) VALUES (?, 1, ?)"
+                " ON CONFLICT (key) DO UPDATE SET value = value + 1 RETURNING value",
+                (_text(key), self._expiry(self.expires)),
+            ).fetchone()
+            return int(row[0])
+
+    def expire(self, key: Any, value: float) -> Any:
+        """See the base class."""
+        with self._database.transaction() as connection:
+            connection.execute(
+                "UPDATE result SET expires = ? WHERE key = ?", (self._expiry(value), _text(key))
+            )
+
+    @staticmethod
+    def _expiry(seconds: float | None) -> float | None:
+        return time.time() + seconds if seconds else None
+
+    # -- storing results
+
+    def defer(self) -> None:
+        """From now on, in this thread, results are held back until `flush`, to be stored in one transaction."""
+        self._held.deferring = True
+
+    def flush(self, give_up: GiveUp | None = None) -> None:
+        """See the base class."""
+        held = self._held
+        held.deferring = False
+        if not held.rows:
+            return
+        if give_up is not None:
+            self.give_up = give_up
+        self._insist_on_storing(lambda: self._write(held.rows), f"{len(held.rows)} results")
+        held.rows = []
+
+    def _store_result(
+        self,
+        task_id: str,
+        result: Any,
+        state: str,
+        traceback: Any = None,
+        request: Any = None,
+        **kwargs: Any,
+    ) -> Any:
+        meta = self._get_result_meta(result, state, traceback, request)
+        meta["task_id"] = task_id = str(task_id)
+        seconds = self._failure_expires if state in states.PROPAGATE_STATES else self.expires
+        row = _Row(self.get_key_for_task(task_id), self.encode(meta), self._expiry(seconds), state, task_id)
+        held = self._held
+        if held.deferring:
+            held.rows.append(row)
+        else:
+            self._write([*held.rows, row])
+            held.rows = []
+        return result
+
+    def _write(self, rows: Sequence[_Row]) -> None:
+        with self._database.transaction() as connection:
+            addresses = {address for row in rows for address in self._write_one(connection, row)}
+            if time.monotonic() >= self._next_clean:
+                self._next_clean = time.monotonic() + CLEAN_EVERY
+                _remove_expired(connection, CLEAN_AT_ONCE)
+        if addresses:
+            nudge(addresses)
+
+    def _write_one(self, connection: sqlite3.Connection, row: _Row) -> Iterable[str]:
+        """Store one row; return who wants to know."""
+        fresh = connection.execute(
+            "INSERT INTO result (key, value, expires) VALUES (?, ?, ?) ON CONFLICT (key) DO NOTHING",
+            (row.key, row.value, row.expires),
+        )
+        if not fresh.rowcount and not self._replace(connection, row):
+            return ()
+        if row.state in states.READY_STATES:
+            waiting = connection.execute(
+                "DELETE FROM result_waiter WHERE key = ? RETURNING address", (row.key,)
+            )
+        else:
+            waiting = connection.execute("SELECT address FROM result_waiter WHERE key = ?", (row.key,))
+        return [address for (address,) in waiting.fetchall()]
+
+    def _replace(self, connection: sqlite3.Connection, row: _Row) -> bool:
+        """Store over what was there, unless that is a success: what somebody taken for dead says later does not
+        count."""
+        (value,) = connection.execute("SELECT value FROM result WHERE key = ?", (row.key,)).fetchone()
+        if self._is_success(value):
+            logger.debug("Result of %s is stored already, %s is not taken", row.task_id, row.state)
+            return False
+        connection.execute(
+            "UPDATE result SET value = ?, expires = ? WHERE key = ?", (row.value, row.expires, row.key)
+        )
+        return True
+
+    def _is_success(self, value: Any) -> bool:
+        try:
+            return bool(self.decode(value)["status"] == states.SUCCESS)
+        except Exception:  # noqa: BLE001 - what cannot be read is no success, and shall be replaced
+            return False
+
+    # -- reading
+
+    def _get_task_meta_for(self, task_id: str) -> Meta:
+        value = self.get(self.get_key_for_task(task_id))
+        return dict(PENDING_META) if value is None else self.decode_result(value)
+
+    def cleanup(self) -> None:
+        """Remove all that has expired."""
+        removed = CLEAN_AT_ONCE
+        while removed == CLEAN_AT_ONCE:
+            with self._database.transaction() as connection:
+                removed = _remove_expired(connection, CLEAN_AT_ONCE)
+
+    # -- telling those that wait
+
+    def hub(self) -> Hub:
+        """One for all backends of this process that read this file in the same way."""
+        key = ("sqlite", self._database.path, self.serializer, self.accept, self.task_keyprefix)
+        return hub_of(key, _Source(self))
+
+    def __reduce__(self, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None) -> tuple[Any, ...]:
+        return super().__reduce__(args, {"expires": self.expires, **(kwargs or {})})
+
+
+def _remove_expired(connection: sqlite3.Connection, limit: int) -> int:
+    now = time.time()
+    connection.execute("DELETE FROM result_waiter WHERE expires <= ?", (now,))
+    return connection.execute(
+        "DELETE FROM result WHERE key IN (SELECT key FROM result WHERE expires <= ? LIMIT ?)", (now, limit)
+    ).rowcount
+
+
+class _Source:
+    """The store as one backend reads it."""
+
+    def __init__(self, backend: SqliteBackend) -> None:
+        self._backend = backend
+        self._database = backend._database
+
+    def listen(self) -> _Listening:
+        return _Listening()
+
+    def peek(self, task_ids: Sequence[str]) -> Mapping[str, Meta]:
+        keys = {self._backend.get_key_for_task(task_id): task_id for task_id in task_ids}
+        found = self._backend.mget(list(keys))
+        return {keys[key]: self._read(keys[key], value) for key, value in found.items()}
+
+    def _read(self, task_id: str, value: Any) -> Meta:
+        """A result that cannot be read (what was stored is no exception class, say) fails, for those who wait for it."""
+        try:
+            return self._backend.decode_result(value)
+        except Exception as exc:  # noqa: BLE001 - one bad row must not stop those who wait for others
+            return {
+                "status": states.FAILURE,
+                "result": exc,
+                "traceback": None,
+                "children": [],
+                "task_id": task_id,
+            }
+
+    def arm(self, task_ids: Sequence[str], listener: Any) -> Mapping[str, Meta]:
+        """Look, ask, look again, the latter two under the write lock; a result that is there costs one look."""
+        found = dict(self.peek(task_ids))
+        out = [i for i in task_ids if i not in found or found[i]["status"] not in states.READY_STATES]
+        if out:
+            until = time.time() + INTEREST_LASTS
+            with self._database.transaction() as connection:
+                connection.executemany(
+                    "INSERT OR REPLACE INTO result_waiter (key, address, expires) VALUES (?, ?, ?)",
+                    [(self._backend.get_key_for_task(i), listener.address, until) for i in out],
+                )
+                found.update(self.peek(out))
+        return found
+
+    def disarm(self, task_ids: Sequence[str], listener: Any) -> None:
+        """Nothing depends on it: what is not taken back expires."""
+        with contextlib.suppress(BrokerError), self._database.transaction() as connection:
+            connection.executemany(
+                "DELETE FROM result_waiter WHERE key = ? AND address = ?",
+                [(self._backend.get_key_for_task(i), listener.address) for i in task_ids],
+            )
