@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -14,6 +14,9 @@ from celery.brokers.base import Broker, BrokerError, BrokerOptions, Delivery, Ou
 from celery.brokers.registry import open_broker
 from celery.brokers.topology import Exchange, Queue
 from celery.message.headers import LazyObject
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 #: Seconds that a lease lasts in these tests (where the driver has any).
 LEASE = 1.0
