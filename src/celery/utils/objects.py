@@ -126,8 +126,8 @@ class FallbackContext:
     def __enter__(self) -> Any:
         if self.provided is not None:
             return self.provided
-        self._context = self.fallback(*self.fb_args, **self.fb_kwargs).__enter__()
-        return self._context
+        self._context = self.fallback(*self.fb_args, **self.fb_kwargs)
+        return self._context.__enter__()
 
     def __exit__(self, *exc_info: object) -> Any:
         if self._context is not None:

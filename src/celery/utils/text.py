@@ -80,8 +80,9 @@ def abbr(S: str, max: int, ellipsis: str | bool = "...") -> str:  # noqa: A002, 
         return "???"
     if len(S) <= max:
         return S
-    mark = "..." if ellipsis is True else ellipsis
-    return S[: max - len(mark)] + mark if mark else S[:max]
+    if isinstance(ellipsis, str) and ellipsis:
+        return S[: max - len(ellipsis)] + ellipsis
+    return S[:max]
 
 
 def abbrtask(S: str, max: int) -> str:  # noqa: A002, N803, RUF100 - public names
@@ -91,12 +92,12 @@ def abbrtask(S: str, max: int) -> str:  # noqa: A002, N803, RUF100 - public name
     if len(S) <= max:
         return S
     module, _, task = S.rpartition(".")
-    return f"{abbr(module, max - len(task), False)}[.]{task}"
+    return f"{abbr(module, max - len(task) - len('[.]'), False)}[.]{task}"
 
 
 def indent(t: str, indent: int = 0, sep: str = "\n") -> str:
-    """Put `indent` spaces before every line that is not empty."""
-    return sep.join(" " * indent + line for line in t.split(sep) if line)
+    """Put `indent` spaces before every line."""
+    return sep.join(" " * indent + line for line in t.split(sep))
 
 
 def truncate(s: str, maxlen: int = 128, suffix: str = "...") -> str:
@@ -112,9 +113,9 @@ def pluralize(n: float, text: str, suffix: str = "s") -> str:
 
 
 def pretty(value: Any, width: int = 80, nl_width: int = 80, sep: str = "\n", **kw: Any) -> str:
-    """`value` as `pprint` writes it; a dictionary of several lines starts on a line of its own."""
+    """`value` as `pprint` writes it; a dictionary, without its first brace, on a line of its own."""
     if isinstance(value, dict):
-        return f"{{{sep} {pformat(value, 4, nl_width)[1:]}"
+        return f"{sep} {pformat(value, 4, nl_width)[1:]}"
     if isinstance(value, tuple):
         return f"{sep}{' ' * 4}{pformat(value, width=nl_width, **kw)}"
     return pformat(value, width=width, **kw)
