@@ -50,6 +50,12 @@ def bugreport(app: Celery | None = None) -> str:
     return _bugreport(_state.app_or_default(app))
 
 
+class _SharedTask(Proxy):
+    """Stands for the task of whichever app is current."""
+
+    __slots__ = ()
+
+
 @overload
 def shared_task(fun: Callable[P, Coroutine[Any, Any, R]], /) -> Task[P, R]: ...
 @overload
@@ -71,7 +77,7 @@ def shared_task(*args: Any, **opts: Any) -> Any:
     """
 
     def decorate(fun: Callable[..., Any]) -> Any:
-        if isinstance(fun, Proxy) or getattr(fun, "_celery_shared", False):
+        if type(fun) is _SharedTask:
             raise TypeError(
                 "@shared_task was applied more than once to the same function. "
                 "Remove the extra @shared_task decorator."
@@ -92,7 +98,7 @@ def shared_task(*args: Any, **opts: Any) -> Any:
             app = _state.get_current_app()
             return app.tasks[name or app.gen_task_name(fun.__name__, fun.__module__)]
 
-        return Proxy(task_of_current_app)
+        return _SharedTask(task_of_current_app)
 
     if len(args) == 1 and callable(args[0]):
         return decorate(args[0])

@@ -25,7 +25,7 @@ from typing import (
 from uuid import NAMESPACE_OID, uuid3
 
 from celery import _state, canvas, signals
-from celery.app import making, sending, wiring
+from celery.app import builtins, making, sending, wiring
 from celery.app.annotations import prepare as prepare_annotations
 from celery.app.clock import LamportClock
 from celery.app.links import Links
@@ -62,6 +62,9 @@ T = TypeVar("T")
 
 #: Kept for tools that look at it: set where processes are started by exec.
 USING_EXECV = os.environ.get("FORKED_BY_MULTIPROCESSING")
+
+#: The module whose import declares the built-in tasks.
+BUILTIN_TASKS = builtins
 
 BUILTIN_FIXUPS = {"celery.fixups.django:fixup"}
 DEFAULT_SECURITY_DIGEST = "sha256"
@@ -213,16 +216,9 @@ class Celery:
         self.config_record = ConfigRecord(
             source=config_source, silent=config_source_silent, namespace=namespace
         )
-        presets = {
-            **(changes or {}),
-            "broker_url": broker,
-            "result_backend": backend,
-            "include": include,
-            **kwargs,
-        }
-        self._conf: Settings = Settings.pending(
-            {key: value for key, value in presets.items() if value is not None}, self._load_config
-        )
+        given = {"broker_url": broker, "result_backend": backend, "include": include, **kwargs}
+        presets = {**(changes or {}), **{key: value for key, value in given.items() if value is not None}}
+        self._conf: Settings = Settings.pending(presets, self._load_config)
         if set_as_current:
             self.set_current()
         self.fixups = set(self.builtin_fixups) if fixups is None else fixups
@@ -360,7 +356,7 @@ class Celery:
 
     def gen_task_name(self, name: str, module: str) -> str:
         """Return the automatic name of a task; may be overridden."""
-        return cast("str", gen_task_name(self, name, module))
+        return gen_task_name(self, name, module)
 
     def type_checker(self, fun: Callable[..., Any], bound: bool = False) -> Callable[..., Any]:
         """Return what raises TypeError for arguments that `fun` does not take."""

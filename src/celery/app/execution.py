@@ -72,6 +72,7 @@ class Run:
         value: the return value, or the exception.
         result: the return value, or an `ExceptionInfo`.
         info: None after success, else a `TraceInfo`.
+        propagating: the exception goes on to the caller (eager only): nothing more is done.
     """
 
     __slots__ = (
@@ -79,6 +80,7 @@ class Run:
         "info",
         "kwargs",
         "plan",
+        "propagating",
         "request",
         "result",
         "retstr",
@@ -107,6 +109,7 @@ class Run:
         self.info: Any = None
         self.runtime: float | None = None
         self.retstr: str | None = None
+        self.propagating = False
         self.started = monotonic()
 
     # -- steps
@@ -173,7 +176,8 @@ class Run:
         """Do what comes after everything, and leave the stack."""
         plan = self.plan
         try:
-            self._after()
+            if not self.propagating:
+                self._after()
         except Exception as exc:  # noqa: BLE001 - the user's code, or ours
             self.broke(exc)
         finally:
@@ -185,6 +189,7 @@ class Run:
     def broke(self, exc: BaseException) -> None:
         """Something outside the body went wrong: nothing is known about what was stored."""
         if self.plan.eager:
+            self.propagating = True
             raise exc
         self.request.trouble = (Verdict.INTERNAL, exc)
         self.value = exc
@@ -239,11 +244,10 @@ class Run:
 
     def _failed(self, exc: BaseException) -> None:
         plan = self.plan
-        if plan.propagate:
+        if plan.propagate or (plan.eager and not isinstance(exc, Exception)):
+            self.propagating = True
             raise exc
         if not isinstance(exc, Exception):
-            if plan.eager:
-                raise exc
             # Stored as it is, it would end whoever asks for the result.
             exc = WorkerLostError(f"Task raised {exc!r}").with_traceback(exc.__traceback__)
         self._ended(states.FAILURE, exc, None)

@@ -108,7 +108,7 @@ def task_from_fun(
         "__qualname__": fun.__qualname__,
         "__annotations__": inspect.get_annotations(fun),
         "__header__": staticmethod(app.type_checker(fun, bound=bind)),
-        "__wrapped__": run,
+        "__wrapped__": run if bind else staticmethod(run),
         **options,
     }
     # `app` is a property of the class: the value would hide it.
