@@ -1,0 +1,271 @@
+"""A child: it reads jobs, runs them one after another and reports in batches.
+
+Results and reports of brief tasks are collected for some milliseconds. They never wait for a task that is not
+known to be brief: before such a task, and when nothing is left to do, everything is flushed. If a task that was
+thought to be brief turns out not to be, the core *pokes* the child with a signal whose handler runs in the
+midst of the task: it hands back the jobs that wait behind it and flushes.
+
+The poke is SIGURG, which a process that has no handler for it ignores.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import time
+from collections import deque
+from typing import TYPE_CHECKING
+
+from celery import _foreign, exceptions
+from celery.app.jobs import Job, Outcome, Verdict
+from celery.concurrency.interrupt import in_body, in_plain_body
+from celery.concurrency.pace import is_brief
+from celery.concurrency.prefork.frames import JobReader, Note, encode_done, encode_note
+from celery.concurrency.prefork.memory import MemoryWatch
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from celery.concurrency.base import Runner
+    from celery.concurrency.prefork.board import Board
+
+logger = logging.getLogger("celery.pool")
+
+POKE = signal.SIGURG
+SOFT_LIMIT = signal.SIGUSR1
+#: Reports of brief tasks wait at most about this long (seconds).
+HOLD = 0.005
+_PIECE = 256 * 1024
+
+
+class Child:
+    """The child's loop.
+
+    Args:
+        sock: the stream to the core; end of file means: no more jobs, end.
+        slot: this child's place on the board.
+        runner: runs the tasks.
+        max_memory: KiB, or None.
+    """
+
+    def __init__(
+        self, sock: socket.socket, board: Board, slot: int, runner: Runner, max_memory: int | None
+    ) -> None:
+        self._sock = sock
+        self._board = board
+        self._slot = slot
+        self._runner = runner
+        self._memory = MemoryWatch(max_memory)
+        self._reader = JobReader()
+        self._jobs: deque[Job] = deque()
+        self._out: list[bytes] = []
+        self._unstored: list[tuple[int, int, Outcome]] = []  # place in `_out`, tag, outcome
+        self._oldest = 0.0  # when the first of `_out` began to wait
+        self._current: Job | None = None
+        self._begun = 0.0
+        # A handler acts by itself only where the main code is not in the midst of the same thing; else it leaves a
+        # word for it.
+        self._in_task = False
+        self._idle = False
+        self._poked = False
+        self._dismissed = False
+        self._soft_raised = False
+        self._retiring = False
+        self._last_signal = 0
+
+    def serve(self) -> int:
+        """Run jobs until the core says that this is all.
+
+        Returns:
+            0, or the negative number of the signal by which this process should end.
+
+        Raises:
+            SystemExit: a task wants this process to end.
+        """
+        self._install_handlers()
+        self._send(encode_note(Note.READY, os.getpid(), self._memory.resident()))
+        try:
+            while not self._last_signal and self._step():
+                pass
+        finally:
+            self._flush()
+        return -self._last_signal
+
+    def _step(self) -> bool:
+        if self._dismissed and not self._retiring:
+            self._retire(0)
+        if self._poked:
+            self._poked = False
+            self._give_back()
+        if not self._jobs:
+            self._flush()
+            return self._receive()
+        job = self._jobs.popleft()
+        brief = is_brief(job)
+        if self._out and (not brief or time.monotonic() - self._oldest > HOLD):
+            self._flush()
+        self._run(job, brief)
+        return True
+
+    # -- one job
+
+    def _run(self, job: Job, brief: bool) -> None:
+        if job.announce:
+            self._out.append(encode_note(Note.STARTED, job.tag, time.time()))
+            if not brief:
+                self._send_out()
+        self._soft_raised = False
+        self._current = job
+        self._begun = now = time.monotonic()
+        self._board.begin(self._slot, job.tag, now)
+        self._in_task = True
+        try:
+            outcome = self._runner.run(job, defer=brief)
+        except SystemExit:
+            self._in_task = False
+            raise
+        except BaseException as exc:  # noqa: BLE001 - whatever a task does, the child goes on
+            self._in_task = False
+            outcome = self._failure(exc)
+        self._in_task = False
+        self._board.end(self._slot)
+        self._current = None
+        if not self._out:
+            self._oldest = now
+        if brief:
+            self._unstored.append((len(self._out), job.tag, outcome))
+        self._out.append(encode_done(job.tag, outcome))
+        if self._memory.limit is not None and not self._retiring:
+            self._check_memory()
+
+    def _failure(self, exc: BaseException) -> Outcome:
+        logger.error("Running a task failed outside of the task itself: %r", exc, exc_info=exc)
+        return Outcome(Verdict.INTERNAL, time.monotonic() - self._begun, repr(exc)[:1000])
+
+    def _check_memory(self) -> None:
+        verdict = self._memory.check()
+        if verdict is Note.GROWN:
+            self._out.append(encode_note(Note.GROWN, 0, self._memory.last))
+        elif verdict is Note.RETIRE:
+            self._retire(self._memory.last)
+
+    def _retire(self, reason: float) -> None:
+        self._retiring = True
+        self._send(encode_note(Note.RETIRE, 0, reason))
+        self._give_back()
+
+    # -- the stream
+
+    def _receive(self) -> bool:
+        self._idle = True
+        if self._dismissed and not self._retiring:  # came just before we said that we are idle
+            self._retire(0)
+        try:
+            piece = self._sock.recv(_PIECE)
+        except ConnectionError:
+            return False
+        finally:
+            self._idle = False
+        self._poked = False  # it was about jobs that have ended by now
+        if not piece:
+            return False
+        self._jobs.extend(self._reader.feed(piece))
+        if self._retiring:
+            self._give_back()
+        return True
+
+    def _flush(self) -> None:
+        """Store what the runner has deferred, then report it."""
+        if self._unstored:
+            try:
+                self._runner.flush()
+            except Exception as exc:
+                logger.exception("The results of %d tasks could not be stored", len(self._unstored))
+                for place, tag, outcome in self._unstored:
+                    unstored = Outcome(Verdict.UNSTORED, outcome.runtime, repr(exc)[:1000])
+                    self._out[place] = encode_done(tag, unstored)
+            self._unstored.clear()
+        self._send_out()
+
+    def _send_out(self) -> None:
+        if self._out and not self._unstored:
+            out, self._out = self._out, []
+            self._send(b"".join(out))
+
+    def _send(self, data: bytes) -> None:
+        try:
+            self._sock.sendall(data)
+        except ConnectionError:
+            os._exit(1)  # the core is gone, and the spawner is about to end us
+
+    def _give_back(self) -> None:
+        """Return every job that has not begun, also those that are still in the socket."""
+        while True:
+            try:
+                piece = self._sock.recv(_PIECE, socket.MSG_DONTWAIT)
+            except (BlockingIOError, ConnectionError):
+                break
+            if not piece:
+                break
+            self._jobs.extend(self._reader.feed(piece))
+        if self._jobs:
+            tags = [job.tag for job in self._jobs]
+            self._jobs.clear()
+            self._send(b"".join(encode_note(Note.RETURNED, tag) for tag in tags))
+
+    # -- signals, in the main thread between two bytecodes
+
+    def _install_handlers(self) -> None:
+        signal.signal(POKE, self._on_poke)
+        signal.signal(SOFT_LIMIT, self._on_soft_limit)
+        for number in (signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP):
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, self._on_group_signal)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def _on_poke(self, signum: int, frame: FrameType | None) -> None:
+        if not self._in_task:
+            self._poked = True
+            return
+        self._in_task = False
+        try:
+            self._give_back()
+            if self._out and in_plain_body(frame):
+                self._flush()
+        finally:
+            self._in_task = True
+
+    def _on_soft_limit(self, signum: int, frame: FrameType | None) -> None:
+        job = self._current
+        if not self._in_task or job is None or job.soft_time_limit is None or self._soft_raised:
+            return
+        # The signal may have been meant for the job before; and in our own code it must not be raised: the core
+        # sends it again as long as the task runs.
+        if time.monotonic() - self._begun < job.soft_time_limit or not in_body(frame, _ROOT):
+            return
+        self._soft_raised = True
+        self._in_task = False
+        self._send(encode_note(Note.SOFT, job.tag))
+        self._in_task = True
+        raise _foreign.raised_class(exceptions.SoftTimeLimitExceeded)
+
+    def _on_group_signal(self, signum: int, frame: FrameType | None) -> None:
+        """A terminal or a service manager signals all processes of a worker: running tasks go on, the core decides.
+
+        SIGTERM to a child alone replaces it when its task has ended. What the core means for the running task
+        is announced on the board, and ends the task and the child.
+        """
+        job = self._current
+        if self._in_task and job is not None and self._board.condemned(self._slot) == job.tag:
+            self._last_signal = signum
+            if in_body(frame, _ROOT):
+                raise SystemExit(-signum)
+        elif signum == signal.SIGTERM and not self._retiring:
+            self._dismissed = True
+            if self._in_task or self._idle:
+                self._retire(0)
+
+
+_ROOT = Child.serve.__code__.co_filename
