@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from celery.app.utils import sanitize_url
 from celery.brokers.base import BrokerError, BrokerRefused
+from celery.concurrency.base import PoolError
 
 from . import state as worker_state
 from .aftermath import Recorder
@@ -52,6 +53,8 @@ LONGEST_WAIT = 5.0
 TICK = 0.25
 #: Seconds that prefetched messages may take to get back into their queues.
 HAND_BACK = 1.0
+#: Seconds a pool gets to return what waits inside its slots before it is killed.
+TAKE_BACK = 0.1
 #: Seconds that outcomes and farewells may take at the end of a shutdown.
 FAREWELL = 10.0
 #: Seconds the extension thread may take at the end.
@@ -107,6 +110,7 @@ class Core:
         self._queues = list(queues)
         self._options = options
         self._pool = pool
+        self._pool_runs = False
         self._on_ready = on_ready
         self._loop: asyncio.AbstractEventLoop | None = None
         self._level = Stop.NO
@@ -181,12 +185,13 @@ class Core:
         loop.set_exception_handler(_log_loop_error)
         asyncio.set_event_loop(loop)
         self.crew.requests.bind(loop)
+        life = loop.create_task(self._live())
         try:
-            loop.run_until_complete(self._live())
+            loop.run_until_complete(life)
         except BaseException as error:
             self._fatal = error
             logger.critical("Unrecoverable error: %r", error, exc_info=error)
-            self._last_resort(loop)
+            self._last_resort(loop, life)
             if isinstance(error, KeyboardInterrupt | SystemExit):
                 raise
         finally:
@@ -195,9 +200,11 @@ class Core:
             asyncio.set_event_loop(None)
             loop.close()
 
-    def _last_resort(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _last_resort(self, loop: asyncio.AbstractEventLoop, life: asyncio.Task[None]) -> None:
+        """Something broke, perhaps half-way through the end: end in order if that can still be done."""
         self._level = Stop.NOW
         try:
+            loop.run_until_complete(_cancel(life))
             loop.run_until_complete(self._end())
         except BaseException as error:
             logger.critical("Could not end in order: %r", error, exc_info=error)
@@ -208,7 +215,7 @@ class Core:
             await self._start()
             if self._level is Stop.NO:
                 await self._until_told()
-        except StartFailed as error:
+        except (StartFailed, PoolError) as error:
             self._failure = str(error)
             logger.critical("%s", error)
         await self._end()
@@ -222,11 +229,11 @@ class Core:
             await asyncio.wait({ready, told}, return_when=asyncio.FIRST_COMPLETED)
             if ready.done():
                 ready.result()
+                self._pool_runs = True
         finally:
             await _cancel(told, *parts)
         if self._level is not Stop.NO or self._consumer is None:
             return
-        self.crew.settler.consumer = self._consumer
         self.crew.dispatcher.consumer = self._consumer
         self.crew.dispatcher.refresh()
         if self._on_ready is not None:
@@ -249,6 +256,8 @@ class Core:
         worker_id = f"{options.hostname}/{uuid.uuid4().hex[:12]}"
         while True:
             consumer = self._broker.consumer(worker_id, guarded=options.guarded)
+            # Orphans of dead workers may come at once; they need nothing but this.
+            self.crew.settler.consumer = consumer
             try:
                 await consumer.start(self._queues, self.reception)
             except BrokerRefused as error:
@@ -379,7 +388,7 @@ class Core:
         await self._flush(HAND_BACK)
         if not self.failed or self._level < Stop.COLD:
             await self._wait_for_running()
-        if crew.dispatcher.busy:
+        if crew.dispatcher.busy or not self._pool_runs:
             await self._abandon_running()
         else:
             await self._pool.stop()
@@ -430,6 +439,9 @@ class Core:
     async def _abandon_running(self) -> None:
         """Kill what runs; late-acknowledged tasks go back, others are recorded as failed."""
         crew = self.crew
+        if crew.dispatcher.busy:
+            # What waits inside a slot comes back by itself, and is then known not to have begun.
+            await asyncio.sleep(TAKE_BACK)
         crew.abandoning = True
         await self._pool.kill()
         await crew.dispatcher.settled()
