@@ -15,7 +15,7 @@ del annotations  # the module of that name is wanted here, not the feature
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from .base import BoundTaskDecorator, Celery, TaskDecorator
+    from .base import AsyncTask, BoundTaskDecorator, Celery, TaskDecorator
     from .task import Task
 
 __all__ = (
@@ -57,7 +57,7 @@ class _SharedTask(Proxy):
 
 
 @overload
-def shared_task(fun: Callable[P, Coroutine[Any, Any, R]], /) -> Task[P, R]: ...
+def shared_task(fun: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncTask[P, R]: ...
 @overload
 def shared_task(fun: Callable[P, R], /) -> Task[P, R]: ...
 @overload

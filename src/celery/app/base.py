@@ -81,11 +81,19 @@ Example:
 _OMITTED: Any = object()
 
 
+if TYPE_CHECKING:
+
+    class AsyncTask(Task[P, R]):
+        """What type checkers see of an `async def` task: calling it gives something to await."""
+
+        def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]: ...  # type: ignore[override]
+
+
 class TaskDecorator(Protocol):
     """What `app.task(...)` returns: makes the task of a function."""
 
     @overload
-    def __call__(self, fun: Callable[P, Coroutine[Any, Any, R]], /) -> Task[P, R]: ...
+    def __call__(self, fun: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncTask[P, R]: ...
     @overload
     def __call__(self, fun: Callable[P, R], /) -> Task[P, R]: ...
 
@@ -94,7 +102,7 @@ class BoundTaskDecorator(Protocol):
     """What `app.task(bind=True, ...)` returns: the function's first parameter is the task."""
 
     @overload
-    def __call__(self, fun: Callable[Concatenate[Any, P], Coroutine[Any, Any, R]], /) -> Task[P, R]: ...
+    def __call__(self, fun: Callable[Concatenate[Any, P], Coroutine[Any, Any, R]], /) -> AsyncTask[P, R]: ...
     @overload
     def __call__(self, fun: Callable[Concatenate[Any, P], R], /) -> Task[P, R]: ...
 
@@ -312,7 +320,7 @@ class Celery:
     # -- tasks
 
     @overload
-    def task(self, fun: Callable[P, Coroutine[Any, Any, R]], /) -> Task[P, R]: ...  # type: ignore[overload-overlap]
+    def task(self, fun: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncTask[P, R]: ...  # type: ignore[overload-overlap]
     @overload
     def task(self, fun: Callable[P, R], /) -> Task[P, R]: ...
     @overload
@@ -345,14 +353,18 @@ class Celery:
     def _task_from_fun(self, fun: Callable[..., Any], **options: Any) -> Any:
         return making.task_from_fun(self, fun, **options)
 
-    def register_task(self, task: T | type[T], **options: Any) -> T:
+    @overload
+    def register_task(self, task: type[T], **options: Any) -> T: ...
+    @overload
+    def register_task(self, task: T, **options: Any) -> T: ...
+    def register_task(self, task: Any, **options: Any) -> Any:
         """Register a class-based task, in place of one of the same name.
 
         Args:
             task: an instance or a class; without a name it is given one by `gen_task_name`.
             **options: those of automatic retries.
         """
-        return cast("T", making.register(self, task, **options))
+        return making.register(self, task, **options)
 
     def gen_task_name(self, name: str, module: str) -> str:
         """Return the automatic name of a task; may be overridden."""
@@ -672,7 +684,7 @@ class Celery:
         return [self.AsyncResult(task_id) for task_id in ids]
 
     def _warn_if_eager(self) -> None:
-        if self.conf.task_always_eager:
+        if self.amqp.snapshot.always_eager:
             warnings.warn(
                 "task_always_eager has no effect on send_task",
                 AlwaysEagerIgnored,
@@ -830,7 +842,7 @@ class Celery:
 
     def broker_for_write(self) -> Broker:
         """The broker that messages are sent to, through our own ports."""
-        return self._links.broker(self.conf.broker_write_url)
+        return self._links.broker(self.amqp.snapshot.broker_url)
 
     def broker_for_read(self) -> Broker:
         """The broker that workers consume from, through our own ports."""

@@ -319,7 +319,7 @@ class Task(Generic[P, R]):
         """
         app = self._get_app()
         args, kwargs = self._checked(args, kwargs, options)
-        if app.conf.task_always_eager:
+        if app.amqp.snapshot.always_eager:
             return self._apply_eagerly(args, kwargs, task_id, link, link_error, options)
         shadow = shadow or self.shadow_name(args, kwargs, options)
         return cast(
@@ -352,7 +352,7 @@ class Task(Generic[P, R]):
         """`apply_async` that awaits the broker instead of blocking the event loop."""
         app = self._get_app()
         args, kwargs = self._checked(args, kwargs, options)
-        if app.conf.task_always_eager:
+        if app.amqp.snapshot.always_eager:
             return await self._aapply_eagerly(args, kwargs, task_id, link, link_error, options)
         shadow = shadow or self.shadow_name(args, kwargs, options)
         return cast(

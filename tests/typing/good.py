@@ -1,0 +1,98 @@
+"""Must type-check: run by test_typing.py with mypy --strict."""
+
+from __future__ import annotations
+
+from typing import Any, assert_type
+
+from celery import Celery, Task, shared_task
+from celery.canvas import Signature
+from celery.result import AsyncResult
+
+app = Celery("typed")
+
+
+@app.task
+def add(x: int, y: int = 1) -> int:
+    return x + y
+
+
+@app.task(name="named", acks_late=True)
+def named(x: int) -> str:
+    return str(x)
+
+
+@app.task(bind=True)
+def bound(self: Task, x: int) -> str:
+    return f"{self.name}{x}"
+
+
+@app.task(bind=True, max_retries=5)
+def bound_untyped_self(self: Any, x: int) -> str:
+    if x < 0:
+        raise self.retry(countdown=3)
+    return str(x)
+
+
+@shared_task
+def shared(x: bytes) -> bytes:
+    return x
+
+
+@shared_task(bind=True)
+def shared_bound(self: Task, x: int) -> float:
+    return float(x)
+
+
+@app.task
+async def later(x: int) -> str:
+    return str(x)
+
+
+@app.task(bind=True)
+async def bound_later(self: Task, x: int) -> str:
+    return str(x)
+
+
+class Scale(Task[[int, int], int]):
+    name = "scale"
+
+    def run(self, x: int, by: int) -> int:
+        return x * by
+
+
+class Loose(Task):
+    def run(self, x: int) -> int:
+        return x
+
+    def on_failure(self, exc: Any, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None: ...
+
+
+scale = app.register_task(Scale())
+loose = app.register_task(Loose)
+
+assert_type(add(1, 2), int)
+assert_type(add.delay(1, 2), AsyncResult[int])
+assert_type(add.delay(1, y=2).get(), int)
+assert_type(add.apply_async((1, 2), countdown=3, queue="q").get(), int)
+assert_type(add.apply((1, 2)).get(), int)
+assert_type(add.s(1), Signature[int])
+assert_type(add.s(1).delay(2).get(), int)
+assert_type(named.delay(1).get(), str)
+assert_type(bound.delay(1).get(), str)
+assert_type(bound_untyped_self.delay(1).get(), str)
+assert_type(shared.delay(b"").get(), bytes)
+assert_type(shared_bound.delay(1).get(), float)
+assert_type(later.delay(1).get(), str)
+assert_type(bound_later.delay(1).get(), str)
+assert_type(scale.delay(1, 2).get(), int)
+assert_type(scale, Scale)
+loose.delay(1)
+loose.delay(1, "anything")
+assert_type(~add.s(1, 2), int)
+
+
+async def main() -> None:
+    assert_type(await add.adelay(1, 2), AsyncResult[int])
+    assert_type(await (await add.adelay(1)).aget(), int)
+    assert_type(await add.aapply_async((1,)), AsyncResult[int])
+    assert_type(await later(1), str)
