@@ -1,19 +1,19 @@
-"""`python -m celery`, and the `celery` command."""
+"""`python -m celery` and the `celery` program."""
 
 from __future__ import annotations
 
 import os
 import sys
 
-__all__ = ("main",)
-
 
 def main() -> None:
-    """Run the command line; ends the process."""
-    if "multiprocessing" not in sys.argv[0]:
-        # Tasks of `__main__` in a child started anew are named by the program's file.
-        os.environ.setdefault("MP_MAIN_FILE", os.path.abspath(sys.argv[0]))
-    from celery.bin.celery import main as run  # noqa: PLC0415 - the environment first
+    """Run the command line; ends with SystemExit."""
+    if "multi" not in sys.argv:
+        # Modules of the project are found as `python` itself would find them.
+        here = os.getcwd()
+        if here not in sys.path and "" not in sys.path:
+            sys.path.insert(0, here)
+    from celery.bin.celery import main as run  # noqa: PLC0415 - the folder must be in sys.path first
 
     sys.exit(run())
 

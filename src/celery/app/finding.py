@@ -20,6 +20,10 @@ _NAMES = ("app", "celery")
 OWN_FILE_MODULE = "__celery_py__"
 
 
+class NoAppError(AttributeError):
+    """There is a module, and no application in it."""
+
+
 def find_app(
     app: str,
     symbol_by_name: Callable[..., Any] | None = None,
@@ -34,7 +38,7 @@ def find_app(
 
     Raises:
         ModuleNotFoundError: no such module, or the module lacks that attribute.
-        AttributeError: the module holds no application.
+        NoAppError: the module holds no application.
     """
     load = imp or importlib.import_module
     _see_current_folder()
@@ -49,7 +53,7 @@ def find_app(
         return found  # type: ignore[no-any-return]
     if isinstance(found, ModuleType):
         return _search(found, load)
-    raise AttributeError(f"{app!r} is a {type(found).__name__}, not a Celery application")
+    raise NoAppError(f"{app!r} is a {type(found).__name__}, not a Celery application")
 
 
 def own_celery_file(app: str) -> Path | None:
@@ -133,7 +137,7 @@ def _search(module: ModuleType, load: Callable[[str], Any]) -> Celery:
     if found is None:
         found = next((value for value in vars(module).values() if _is_app(value)), None)
     if found is None:
-        raise AttributeError(f"Module {module.__name__!r} has no attribute 'celery'")
+        raise NoAppError(f"Module {module.__name__!r} has no attribute 'celery'")
     return found  # type: ignore[no-any-return]
 
 

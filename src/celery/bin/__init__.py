@@ -1,0 +1,1 @@
+"""The `celery` command: parse, call, print."""
