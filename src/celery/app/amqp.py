@@ -293,13 +293,13 @@ class AMQP:
         self._queues: _Queues | None = None
         self._router: routes.Router | None = None
         self._default_exchange: Exchange | None = None
-        self._given_routes: Any = None
+        self._router_of = (0, 0)
 
     @property
     def snapshot(self) -> Snapshot:
         """The settings that sending reads, and what was made from them; made anew after a change."""
-        known = self._snapshot
-        if known is None or known.version != self.app.conf.version:
+        known, conf = self._snapshot, self.app.conf
+        if known is None or known.version != conf.version or known.conf is not conf:
             known = self._snapshot = Snapshot.of(self.app)
         return known
 
@@ -381,11 +381,11 @@ class AMQP:
 
     @property
     def router(self) -> routes.Router:
-        """The router of `task_routes`; made anew when that setting is replaced."""
-        given = self.app.conf.task_routes
-        if self._router is None or given is not self._given_routes:
-            self._given_routes = given
+        """The router of `task_routes`; made anew after a change of the settings."""
+        conf = self.app.conf
+        if self._router is None or self._router_of != (id(conf), conf.version):
             self._router = self.Router()
+            self._router_of = (id(conf), conf.version)
         return self._router
 
     @property

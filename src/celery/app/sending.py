@@ -435,7 +435,7 @@ def _check(outcomes: Sequence[BrokerError | None], url: str) -> None:
     """Raise for the first message that was refused or had nowhere to go."""
     for refusal in outcomes:
         if refusal is not None:
-            error = publishing.operational_error(url, refusal)
+            error = publishing.publish_error(url, refusal)
             error.outcomes = outcomes  # type: ignore[attr-defined]  # see _partly_sent
             raise error from refusal
 
@@ -523,7 +523,7 @@ def send_many(
         TypeError: `task_id`, `producer` or `connection` was given for all.
         EncodeError: an argument cannot be serialized; earlier chunks were sent.
         OperationalError: the broker did not take all of them. Its `accepted` has the ids of those it certainly has,
-            earlier chunks included.
+            earlier chunks included, its `sent` how many that are.
 
     >>> send_many(app, 'tasks.add', [(1, 1), (2, 2), {'x': 3, 'y': 3}], countdown=10)
     ['8f6d...', '1c02...', '77aa...']
@@ -562,6 +562,7 @@ def _partly_sent(exc: OperationalError, before: list[str], chunk: _Chunk) -> Ope
         [] if outcomes is None else [i for i, bad in zip(chunk.ids, outcomes, strict=True) if bad is None]
     )
     exc.accepted = before + accepted  # type: ignore[attr-defined]  # documented in send_many
+    exc.sent = len(before) + len(accepted)  # type: ignore[attr-defined]  # documented in send_many
     return exc
 
 

@@ -21,9 +21,15 @@ _encode_loosely = msgspec.json.Encoder(enc_hook=str).encode
 
 def _encode(value: Any) -> bytes:
     try:
-        return json.dumps(value)
+        raw = json.dumps(value)
     except (TypeError, ValueError):
         return bytes(_encode_loosely(value))
+    if b"NaN" in raw or b"Infinity" in raw:
+        try:
+            _decode(raw)
+        except msgspec.DecodeError:  # no JSON: others could not read any of it
+            return bytes(_encode_loosely(value))
+    return raw
 
 
 def _decode_extended(raw: bytes) -> dict[str, Any]:
