@@ -230,6 +230,20 @@ class Mailbox(Protocol):
     async def aclose(self) -> None: ...
 
 
+class Fetcher(Protocol):
+    """Takes messages one by one, blocking, from any thread: for `basic_get` and kombu's consumers. What it
+    holds goes back when it is closed or its process ends."""
+
+    def get(self, queues: Sequence[str]) -> Delivery | None:
+        """The next message that is ready in any of these queues; None if none is. Does not wait."""
+
+    def ack(self, delivery: Delivery) -> None: ...
+
+    def requeue(self, delivery: Delivery) -> None: ...
+
+    def close(self) -> None: ...
+
+
 class Broker(Protocol):
     """One URL, opened lazily: making one does no I/O."""
 
@@ -267,6 +281,22 @@ class Broker(Protocol):
         """Send dead letters back to their queues; return how many that were."""
 
     def close(self) -> None: ...
+
+
+class DirectBroker(Broker, Protocol):
+    """A broker that kombu has no transport for: with this, `brokers/kombu/transport.py` is one."""
+
+    def fetcher(self) -> Fetcher: ...
+
+    def bind(self, queue: str, exchange: Exchange, routing_key: str) -> None:
+        """Bind a queue that exists."""
+
+    def unbind(self, queue: str, exchange: str, routing_key: str) -> None: ...
+
+    def bindings(self, exchange: str) -> list[tuple[str, str]]:
+        """The (routing key, queue) pairs bound to an exchange."""
+
+    def has_queue(self, queue: str) -> bool: ...
 
 
 class Settlement(Enum):

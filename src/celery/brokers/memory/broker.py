@@ -6,8 +6,10 @@ import threading
 from typing import TYPE_CHECKING
 
 from celery.brokers.base import Capabilities
+from celery.brokers.topology import Queue
 
 from .consumer import MemoryConsumer
+from .fetcher import MemoryFetcher
 from .hall import Hall
 from .mailbox import MemoryMailbox
 from .publisher import MemoryPublisher
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from celery.brokers.base import BrokerOptions, DeadLetter
-    from celery.brokers.topology import Exchange, Queue
+    from celery.brokers.topology import Exchange
 
 _halls: dict[str, Hall] = {}
 _lock = threading.Lock()
@@ -80,6 +82,26 @@ class MemoryBroker:
     def revive(self, ids: Sequence[int]) -> int:
         """See `Broker.revive`."""
         return self._hall.revive(ids)
+
+    def fetcher(self) -> MemoryFetcher:
+        """See `DirectBroker.fetcher`."""
+        return MemoryFetcher(self._hall)
+
+    def bind(self, queue: str, exchange: Exchange, routing_key: str) -> None:
+        """See `DirectBroker.bind`."""
+        self._hall.declare([Queue(queue, exchange, routing_key)])
+
+    def unbind(self, queue: str, exchange: str, routing_key: str) -> None:
+        """See `DirectBroker.unbind`."""
+        self._hall.unbind(queue, exchange, routing_key)
+
+    def bindings(self, exchange: str) -> list[tuple[str, str]]:
+        """See `DirectBroker.bindings`."""
+        return self._hall.bindings(exchange)
+
+    def has_queue(self, queue: str) -> bool:
+        """See `DirectBroker.has_queue`."""
+        return self._hall.has_queue(queue)
 
     def close(self) -> None:
         """See `Broker.close`. What waits stays: others may share it."""

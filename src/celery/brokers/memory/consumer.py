@@ -5,14 +5,12 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from typing import TYPE_CHECKING, Any
-
-from celery.brokers.base import Delivery
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from celery.brokers.base import BrokerOptions, Intake
+    from celery.brokers.base import BrokerOptions, Delivery, Intake
     from celery.brokers.topology import Queue
 
     from .hall import Hall, Item
@@ -153,17 +151,4 @@ class MemoryConsumer:
     def _delivery(self, item: Item) -> Delivery:
         receipt = next(self._receipts)
         self._held[receipt] = item
-        sent: Any = item.outgoing
-        return Delivery(
-            sent.body,
-            sent.headers,
-            sent.properties,
-            item.queue,
-            receipt,
-            sent.exchange,
-            sent.routing_key,
-            min(max(sent.priority, 0), 9),
-            item.deliveries > 1,
-            item.deliveries,
-            item.due,
-        )
+        return item.delivery(receipt)

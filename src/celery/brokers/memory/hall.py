@@ -11,7 +11,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from celery.brokers.base import BrokerError, DeadLetter, Unroutable
+from celery.brokers.base import BrokerError, DeadLetter, Delivery, Unroutable
 from celery.brokers.virtual import bindings_of, route
 
 if TYPE_CHECKING:
@@ -35,6 +35,23 @@ class Item:
 
     def __lt__(self, other: Item) -> bool:
         return self.order < other.order
+
+    def delivery(self, receipt: object) -> Delivery:
+        """As the port's value."""
+        sent = self.outgoing
+        return Delivery(
+            sent.body,
+            sent.headers,
+            sent.properties,
+            self.queue,
+            receipt,
+            sent.exchange,
+            sent.routing_key,
+            HIGHEST - self.order[0],
+            self.deliveries > 1,
+            self.deliveries,
+            self.due,
+        )
 
 
 @dataclass(slots=True, eq=False)
@@ -91,6 +108,22 @@ class Hall:
         bound = self._bindings.setdefault(exchange.name, [])
         if (key, queue) not in bound:
             bound.append((key, queue))
+
+    def unbind(self, queue: str, exchange: str, key: str) -> None:
+        """Undo a binding."""
+        with self._lock:
+            bound = self._bindings.get(exchange, [])
+            if (key, queue) in bound:
+                bound.remove((key, queue))
+
+    def bindings(self, exchange: str) -> list[tuple[str, str]]:
+        """The (routing key, queue) pairs bound to an exchange."""
+        with self._lock:
+            return sorted(self._bindings.get(exchange, ()))
+
+    def has_queue(self, queue: str) -> bool:
+        """Whether there is a queue of this name."""
+        return queue in self._queues
 
     def publish(self, batch: Sequence[Outgoing]) -> list[BrokerError | None]:
         """Route and keep messages; say what became of each."""

@@ -7,13 +7,13 @@ import itertools
 import time
 from typing import TYPE_CHECKING
 
-from celery.brokers.base import Delivery
 from celery.brokers.topology import Queue
 
 if TYPE_CHECKING:
+    from celery.brokers.base import Delivery
     from celery.brokers.topology import Exchange
 
-    from .hall import Hall, Item
+    from .hall import Hall
 
 _keys = itertools.count(-1, -1)
 _BATCH = 1000
@@ -49,7 +49,7 @@ class MemoryMailbox:
             self._event.clear()
             items, _ = self._hall.take([self._name], _BATCH)
             if items:
-                return [_delivery(item) for item in items]
+                return [item.delivery(None) for item in items]
             try:
                 await asyncio.wait_for(self._event.wait(), self._expires / 3)
             except TimeoutError:
@@ -59,17 +59,3 @@ class MemoryMailbox:
         """See `Mailbox.aclose`."""
         self._hall.forget(self._name, self._key)
         self._hall.delete(self._name)
-
-
-def _delivery(item: Item) -> Delivery:
-    sent = item.outgoing
-    return Delivery(
-        sent.body,
-        sent.headers,
-        sent.properties,
-        item.queue,
-        None,
-        sent.exchange,
-        sent.routing_key,
-        sent.priority,
-    )

@@ -7,9 +7,11 @@ import time
 from typing import TYPE_CHECKING
 
 from celery.brokers.base import Capabilities
+from celery.brokers.topology import Queue
 
 from . import location, store
 from .database import Database
+from .fetcher import SqliteFetcher
 from .publisher import SqlitePublisher
 from .wakeup import nudge
 
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from celery.brokers.base import BrokerOptions, DeadLetter
-    from celery.brokers.topology import Exchange, Queue
+    from celery.brokers.topology import Exchange
 
     from .consumer import SqliteConsumer
     from .mailbox import SqliteMailbox
@@ -104,6 +106,29 @@ class SqliteBroker:
             count, addresses = store.revive(connection, ids)
         nudge(addresses)
         return count
+
+    def fetcher(self) -> SqliteFetcher:
+        """See `DirectBroker.fetcher`."""
+        return SqliteFetcher(self.database)
+
+    def bind(self, queue: str, exchange: Exchange, routing_key: str) -> None:
+        """See `DirectBroker.bind`."""
+        self.declare([Queue(queue, exchange, routing_key)])
+
+    def unbind(self, queue: str, exchange: str, routing_key: str) -> None:
+        """See `DirectBroker.unbind`."""
+        with self.database.transaction() as connection:
+            store.unbind(connection, queue, exchange, routing_key)
+
+    def bindings(self, exchange: str) -> list[tuple[str, str]]:
+        """See `DirectBroker.bindings`."""
+        with self.database.errors():
+            return store.bindings(self.database.connection(), exchange)
+
+    def has_queue(self, queue: str) -> bool:
+        """See `DirectBroker.has_queue`."""
+        with self.database.errors():
+            return store.queue_id(self.database.connection(), queue) is not None
 
     def close(self) -> None:
         """See `Broker.close`."""

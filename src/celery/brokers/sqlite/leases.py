@@ -22,6 +22,9 @@ MESSAGE = "m.id, m.queue, m.priority, m.due, m.exchange, m.routing_key, m.header
 #: What `consumer.lease` says of one whose lease was taken.
 TAKEN = -1.0
 
+#: A lease that lasts as long as its process, for those who cannot renew any.
+LIFELONG = 1e18
+
 
 class Other(NamedTuple):
     """Another consumer, as a reaper sees it."""
@@ -34,7 +37,11 @@ class Other(NamedTuple):
 
 
 def register(connection: sqlite3.Connection, worker: str, address: str, seconds: float) -> int:
-    """Announce a consumer; returns its generation."""
+    """Announce a consumer; returns its generation.
+
+    Args:
+        seconds: how long the lease lasts; `LIFELONG` needs no renewal.
+    """
     cursor = connection.execute(
         "INSERT INTO consumer (worker, address, process, boot, lease) VALUES (?, ?, ?, ?, ?)",
         (worker, address, clock.this_process(), clock.boot(), clock.now() + seconds),
@@ -73,7 +80,7 @@ def is_dead(other: Other, *, trusting: bool, doubtful_after: float) -> bool:
     if other.boot != clock.boot():
         return True
     now = clock.now()
-    if clock.is_gone(other.process, doubtful=other.lease - doubtful_after < now):
+    if clock.is_gone(other.process, doubtful=other.lease >= LIFELONG or other.lease - doubtful_after < now):
         return True
     return trusting and other.lease < now
 

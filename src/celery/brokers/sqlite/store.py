@@ -92,14 +92,14 @@ def declare(connection: sqlite3.Connection, queues: Iterable[Queue]) -> bool:
     """
     before = connection.total_changes
     for queue in queues:
-        bindings = list(bindings_of(queue))
+        bound = list(bindings_of(queue))
         connection.execute(
             "INSERT INTO queue (name, expires, used) VALUES (?, ?, ?)"
             " ON CONFLICT (name) DO UPDATE SET expires = excluded.expires WHERE expires IS NOT excluded.expires",
             (queue.name, queue.expires, time.time() if queue.expires is not None else None),
         )
         (number,) = connection.execute("SELECT id FROM queue WHERE name = ?", (queue.name,)).fetchone()
-        for exchange, key in bindings:
+        for exchange, key in bound:
             bind(connection, number, exchange, key)
     changed = connection.total_changes > before
     if changed:
@@ -115,6 +115,25 @@ def bind(connection: sqlite3.Connection, queue: int, exchange: Exchange, key: st
         (exchange.name, exchange.type),
     )
     connection.execute("INSERT OR IGNORE INTO binding VALUES (?, ?, ?)", (exchange.name, key, queue))
+
+
+def unbind(connection: sqlite3.Connection, queue: str, exchange: str, routing_key: str) -> None:
+    """Undo a binding."""
+    connection.execute(
+        "DELETE FROM binding WHERE exchange = ? AND routing_key = ?"
+        " AND queue = (SELECT id FROM queue WHERE name = ?)",
+        (exchange, routing_key, queue),
+    )
+    connection.execute("UPDATE topology SET generation = generation + 1")
+
+
+def bindings(connection: sqlite3.Connection, exchange: str) -> list[tuple[str, str]]:
+    """The (routing key, queue name) pairs bound to an exchange."""
+    return connection.execute(
+        "SELECT b.routing_key, q.name FROM binding b JOIN queue q ON q.id = b.queue WHERE b.exchange = ?"
+        " ORDER BY 1, 2",
+        (exchange,),
+    ).fetchall()
 
 
 def queue_id(connection: sqlite3.Connection, name: str) -> int | None:

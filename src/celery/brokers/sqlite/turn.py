@@ -16,6 +16,7 @@ from .store import HIGHEST
 
 if TYPE_CHECKING:
     import sqlite3
+    from collections.abc import Iterable
 
 #: How many parked messages become ready in one transaction at most.
 _PROMOTE_AT_MOST = 2000
@@ -125,6 +126,17 @@ def _park(connection: sqlite3.Connection, consumer: int, number: int, due: float
     connection.execute("UPDATE message SET due = ? WHERE id = ?", (due, number))
     connection.execute("INSERT INTO parked VALUES (?, ?, ?, ?)", (queue, due, number, deliveries - 1))
     return addresses
+
+
+def has_due(connection: sqlite3.Connection, queues: Iterable[int]) -> bool:
+    """Whether a parked message of these queues is due."""
+    now = time.time()
+    return any(
+        connection.execute(
+            "SELECT 1 FROM parked WHERE queue = ? AND due <= ? LIMIT 1", (queue, now)
+        ).fetchone()
+        for queue in queues
+    )
 
 
 def promote(connection: sqlite3.Connection, queue: int) -> float | None:
