@@ -75,7 +75,7 @@ def connection_pool(app: Any) -> Any:
 
 def producer_pool(app: Any) -> Any:
     """A pool of `broker_pool_limit` producers over the app's connections."""
-    return ProducerPool(app.pool, limit=app.conf.broker_pool_limit, Producer=app.amqp.Producer)
+    return ProducerPool(app.pool, limit=app.conf.broker_pool_limit)
 
 
 @contextlib.contextmanager
