@@ -90,15 +90,17 @@ def order(order_id: str) -> sqlite3.Row:
 
 @contextmanager
 def attempt(order_id: str, step: str) -> Iterator[None]:
-    """Note that this process works on a step; the end is noted only if it gets there."""
+    """Note that this process works on a step, and when it ended: well or badly, but not if it was killed."""
     with ledger() as db:
         row = db.execute(
             "INSERT INTO attempts (order_id, step, pid, started) VALUES (?, ?, ?, ?)",
             (order_id, step, os.getpid(), time.time()),
         ).lastrowid
-    yield
-    with ledger() as db:
-        db.execute("UPDATE attempts SET ended = ? WHERE rowid = ?", (time.time(), row))
+    try:
+        yield
+    finally:
+        with ledger() as db:
+            db.execute("UPDATE attempts SET ended = ? WHERE rowid = ?", (time.time(), row))
 
 
 def first_time(db: sqlite3.Connection, order_id: str, step: str) -> bool:
