@@ -10,11 +10,62 @@ import asyncio
 import contextvars
 import os
 import threading
+from collections.abc import Coroutine as CoroutineType
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Coroutine, Generator
+
+
+class Interruptible(CoroutineType[Any, Any, Any]):
+    """A coroutine in which an exception can be raised wherever it waits.
+
+    It must run as the task `task`, which whoever makes it sets.
+    """
+
+    __slots__ = ("_inner", "_pending", "task")
+
+    def __init__(self, inner: Coroutine[Any, Any, Any]) -> None:
+        self._inner = inner
+        self._pending: BaseException | None = None
+        self.task: asyncio.Task[Any] | None = None
+
+    def interrupt(self, exc: BaseException) -> None:
+        """Have `exc` raised at the `await` at which the coroutine is. Call this on its loop."""
+        if self.task is not None and not self.task.done():
+            self._pending = exc
+            self.task.cancel()
+
+    def send(self, value: Any) -> Any:
+        return self._inner.send(value)
+
+    def throw(self, kind: Any, value: Any = None, traceback: Any = None) -> Any:
+        exc: BaseException = (
+            value if value is not None else kind if isinstance(kind, BaseException) else kind()
+        )
+        if self._pending is not None and isinstance(exc, asyncio.CancelledError):
+            exc, self._pending = self._pending, None
+            if self.task is not None:
+                self.task.uncancel()
+        return self._inner.throw(exc)
+
+    def close(self) -> None:
+        self._inner.close()
+
+    # Awaited inside of another coroutine, it is driven like a generator.
+    def __await__(self) -> Generator[Any, Any, Any]:
+        return self  # it has all that `await` uses
+
+    def __iter__(self) -> Interruptible:
+        return self
+
+    def __next__(self) -> Any:
+        return self._inner.send(None)
+
+
+#: By thread: the coroutine that runs on its private loop now.
+_running: dict[int, tuple[asyncio.AbstractEventLoop, Interruptible]] = {}
 
 
 class _Own(threading.local):
@@ -35,7 +86,36 @@ def run(coroutine: Coroutine[Any, Any, Any]) -> Any:
         context = contextvars.copy_context()
         with ThreadPoolExecutor(max_workers=1, thread_name_prefix="celery-eager") as executor:
             return executor.submit(context.run, asyncio.run, coroutine).result()
-    return _loop().run_until_complete(coroutine)
+    loop, ident = _loop(), threading.get_ident()
+    outer = Interruptible(coroutine)
+    outer.task = loop.create_task(outer)
+    _running[ident] = loop, outer
+    try:
+        return loop.run_until_complete(outer.task)
+    finally:
+        _running.pop(ident, None)
+
+
+def interrupt(exc: BaseException, ident: int | None = None) -> bool:
+    """Raise an exception in the coroutine that `run` runs in a thread, at the `await` at which it is.
+
+    Safe from any thread and from a signal handler.
+
+    Args:
+        ident: of the thread; the calling one by default.
+
+    Returns:
+        False if no coroutine runs there.
+    """
+    found = _running.get(threading.get_ident() if ident is None else ident)
+    if found is None:
+        return False
+    loop, coroutine = found
+    try:
+        loop.call_soon_threadsafe(coroutine.interrupt, exc)
+    except RuntimeError:
+        return False  # the loop was closed
+    return True
 
 
 def is_cancelled_from_outside(exc: BaseException) -> bool:

@@ -172,9 +172,9 @@ def apply_target(
         accept_callback(pid or getpid(), monotonic())
     try:
         result = target(*args, **(kwargs or {}))
-    except (*propagate, Exception, WorkerShutdown, WorkerTerminate):
-        raise
     except BaseException as exc:
+        if isinstance(exc, (*propagate, Exception, WorkerShutdown, WorkerTerminate)):
+            raise
         raise WorkerTerminate(repr(exc)) from exc
     if callback is not None:
         callback(result)

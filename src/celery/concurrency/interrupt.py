@@ -11,7 +11,10 @@ from __future__ import annotations
 import os
 import sysconfig
 from functools import lru_cache
-from types import FrameType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from types import FrameType
 
 _OURS = os.path.dirname(os.path.dirname(__file__)) + "/"
 _STDLIB = tuple({sysconfig.get_path(name) + "/" for name in ("stdlib", "platstdlib")})

@@ -225,7 +225,9 @@ class Crew:
         if booting and not self._closing:
             self._failed(f"pool child {pid} ended with {describe(exitcode)} before it was ready")
         elif not expected and not self._closing:
-            logger.error("Process 'ForkPoolWorker-%d' pid:%d exited with '%s'", seat.number, pid, describe(exitcode))
+            logger.error(
+                "Process 'ForkPoolWorker-%d' pid:%d exited with '%s'", seat.number, pid, describe(exitcode)
+            )
         self._manager.died(seat, exitcode)
         self.balance()
 
@@ -290,8 +292,6 @@ def describe(exitcode: int) -> str:
     if exitcode >= 0:
         return f"exitcode {exitcode}"
     try:
-
-
         name = signal.Signals(-exitcode).name
     except ValueError:
         name = "?"

@@ -56,6 +56,7 @@ class _ChildProcess(multiprocessing.process.BaseProcess):
 def process_initializer(app: Any, hostname: str) -> None:
     """Make this process a pool child of `app`: current app, loader, blocking joins refused."""
     app.set_current()
+    app.loader.init_worker()  # does nothing if the fork brought the modules along
     _state._set_task_join_will_block(True)
     app.loader.init_worker_process()
     signals.worker_process_init.send(sender=hostname)
@@ -87,22 +88,23 @@ def _settle_in(trade: Trade, birth: Birth) -> None:
     multiprocessing.process._current_process = _ChildProcess(name, birth.number, birth.index)  # type: ignore[attr-defined]
     multiprocessing.process._children = set()  # type: ignore[attr-defined]
     multiprocessing.util._finalizer_registry.clear()  # type: ignore[attr-defined]
-    multiprocessing.util._run_after_forkers()
+    multiprocessing.util._run_after_forkers()  # type: ignore[attr-defined]
     # Handlers registered before the fork are the worker's: they would remove its files.
     atexit._clear()
-    atexit.register(multiprocessing.util._exit_function)
-    multiprocessing.util._close_stdin()
+    atexit.register(multiprocessing.util._exit_function)  # type: ignore[attr-defined]
+    multiprocessing.util._close_stdin()  # type: ignore[attr-defined]
     set_title(f"celeryd: {trade.hostname}:{name}")
 
 
 def _work(trade: Trade, board: Board, sock: socket.socket, slot: int) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    process_initializer_of(trade)
-    child = Child(sock, board, slot, trade.runner(trade.app, trade.hostname), trade.options.max_memory_per_child)
+    initialize(trade)
+    runner = trade.runner(trade.app, trade.hostname)
+    child = Child(sock, board, slot, runner, trade.options.max_memory_per_child)
     return child.serve()
 
 
-def process_initializer_of(trade: Trade) -> None:
+def initialize(trade: Trade) -> None:
     """Run the pool's own initializer, then the public one."""
     if trade.options.initializer is not None:
         trade.options.initializer(trade.app, trade.hostname)

@@ -52,7 +52,7 @@ def main() -> NoReturn:
     for signum in GROUP_SIGNALS:
         signal.signal(signum, signal.SIG_IGN)
     payload = os.pread(blob, os.fstat(blob).st_size, 0)
-    preparation, modules, place, pickled = pickle.loads(payload)  # noqa: S301 - of this program's own making
+    preparation, modules, place, pickled = pickle.loads(payload)
     for fd in (sock_fd, board_fd):
         os.set_inheritable(fd, False)
     os.close(blob)
@@ -68,7 +68,7 @@ def main() -> NoReturn:
 def find_home(app: Any) -> tuple[str, str] | None:
     """The module and the name by which the application can be imported again, None if there is none."""
     for module_name, module in list(sys.modules.items()):
-        if module is None or module_name.split(".")[0] in ("celery", "__main__", "__mp_main__"):
+        if module_name.split(".")[0] in ("celery", "__main__", "__mp_main__"):
             continue
         for name, value in list(_names_of(module).items()):
             if value is app:
