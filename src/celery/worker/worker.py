@@ -264,9 +264,8 @@ class WorkController:
         """Make pool and core; nothing is started yet."""
         app = self.app
         tasks = list(app.tasks.values())
-        pool_class = concurrency.get_implementation(self.pool_cls)
-        self.pool = pool_class(
-            app, limit=self.concurrency, hostname=self.hostname, options=self._pool_options()
+        self.pool = concurrency.make_pool(
+            self.pool_cls, app, limit=self.concurrency, hostname=self.hostname, options=self._pool_options()
         )
         check_time_limits(self.pool, self.pool_name, self.time_limit, self.soft_time_limit, tasks)
         warn_not_effective(app.conf)
