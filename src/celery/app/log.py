@@ -119,6 +119,7 @@ class Logging:
         Files whose name has `%i` or `%I` are this process's own.
         """
         type(self).already_setup = False
+        _close_handlers()
         level = os.environ.get("CELERY_LOG_LEVEL") or ""
         redirect = os.environ.get("CELERY_LOG_REDIRECT") or ""
         self.setup(
@@ -169,7 +170,7 @@ class Logging:
             return answers
         root = logging.getLogger()
         if self.app.conf.worker_hijack_root_logger:
-            _drop_handlers(root)
+            root.handlers = []
             get_logger("celery").handlers = []
             get_logger("celery.task").handlers = []
             get_logger("celery.redirected").handlers = []
@@ -228,6 +229,7 @@ class Logging:
         if not _has_handler(logger):
             handler = _handler_for(logfile)
             handler.setFormatter(formatter(format, use_color=bool(colorize), datefmt=datefmt))
+            _made.append((logger, handler))
             logger.addHandler(handler)
         return logger
 
@@ -241,9 +243,9 @@ class Logging:
         """Make `sys.stdout` and `sys.stderr` write to `logger`. Returns what they became."""
         proxy = LoggingProxy(logger, loglevel)
         if stdout:
-            sys.stdout = proxy  # type: ignore[assignment]  # as much of a file as print needs
+            sys.stdout = proxy  # as much of a file as print needs
         if stderr:
-            sys.stderr = proxy  # type: ignore[assignment]
+            sys.stderr = proxy
         return proxy
 
     def supports_color(self, colorize: bool | None = None, logfile: Any = None) -> bool:
@@ -265,8 +267,15 @@ class Logging:
         return get_logger(name)
 
 
-def _drop_handlers(logger: logging.Logger) -> None:
-    logger.handlers = []
+#: Handlers made here, and whose: a child process replaces them by its own.
+_made: list[tuple[logging.Logger, logging.Handler]] = []
+
+
+def _close_handlers() -> None:
+    while _made:
+        logger, handler = _made.pop()
+        logger.removeHandler(handler)
+        handler.close()
 
 
 def _has_handler(logger: logging.Logger) -> bool:

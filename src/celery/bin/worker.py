@@ -94,7 +94,7 @@ def _option(*names: str, group: str, **kwargs: Any) -> Callable[[Callable[..., A
     group=WORKER,
     type=HostnameType(),
     default=lambda: default_nodename(None),
-    help="Set custom hostname (e.g., 'w1@%%h').  Expands: %%h (hostname), %%n (name) and %%d, (domain).",
+    help="Set custom hostname (e.g., 'w1@%h').  Expands: %h (hostname), %n (name) and %d (domain).",
 )
 @_option("-D", "--detach", group=WORKER, is_flag=True, help="Start worker as a background process.")
 @_option(

@@ -210,7 +210,10 @@ class BaseLoader:
 
     def _smart_import(self, path: str) -> Any:
         if ":" in path:
-            return symbol_by_name(path, imp=self.import_from_cwd)
+            try:
+                return symbol_by_name(path, imp=self.import_from_cwd)
+            except AttributeError as error:
+                raise ModuleNotFoundError(str(error), name=path) from None
         try:
             return self.import_from_cwd(path)
         except ModuleNotFoundError as error:
