@@ -25,7 +25,7 @@ def saferepr(o: Any, maxlen: int | None = None, maxlevels: int = 3, seen: set[in
 
     Args:
         maxlen: about how many characters; brackets and ellipses come on top. None or 0: no limit.
-        maxlevels: how many levels of containers inside a container are shown.
+        maxlevels: how many levels of containers are shown; of those inside only the brackets are. 0: all.
         seen: ids of containers that enclose `o`.
 
     >>> saferepr(([1, 2, 3], 'x' * 20), 12)
@@ -100,8 +100,11 @@ class _Writer:
         self._quoted(text, "b")
 
     def _container(self, value: Any, level: int) -> None:
-        if level > self.levels:
+        if 0 < self.levels <= level and (value or not isinstance(value, (set, frozenset))):
+            start, end = ("{", "}") if isinstance(value, dict) else _brackets(value)
+            self._open(start)
             self._text(_ELLIPSIS)
+            self.out.append(",)" if isinstance(value, tuple) and len(value) == 1 else end)
             return
         if id(value) in self.seen:
             self._text(f"<Recursion on {type(value).__name__} with id={id(value)}>")
