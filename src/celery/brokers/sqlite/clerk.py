@@ -164,17 +164,22 @@ class Clerk:
         if self._asleep:
             nudge([self.listener.address])
 
-    def open(self) -> None:
+    def open(self) -> Report:
         """Declare the queues and announce the worker, in the calling thread.
+
+        Returns:
+            What there is to tell already: orphans, perhaps.
 
         Raises:
             BrokerUnavailable, BrokerRefused: as they say; then everything is closed again.
         """
+        report = Report()
         try:
-            self._round(Report())
+            self._round(report)
         except BaseException:
             self._close()
             raise
+        return report
 
     def run(self) -> None:
         """Work until told to stop."""

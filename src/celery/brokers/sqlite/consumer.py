@@ -56,11 +56,12 @@ class SqliteConsumer:
 
         def work() -> None:
             try:
-                clerk.open()
+                report = clerk.open()
             except Exception as error:  # noqa: BLE001 - whatever it is, `start` raises it
                 self._later(_fail, opened, error)
                 return
             self._later(_answer, opened, None)
+            self._tell(report)
             clerk.run()
 
         self._thread = threading.Thread(target=work, name=f"celery-store-{self._worker_id}", daemon=True)

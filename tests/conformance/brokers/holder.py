@@ -1,0 +1,81 @@
+"""A worker in a process of its own, for tests that kill, stop or stall it.
+
+`python holder.py URL LEASE WINDOW [guarded]`; says `ready`, then a line for everything it is told. Its standard
+input takes: `begin` (all held), `ack` (all held or begun), `hog SECONDS` (keep every thread of this process from
+running), `stop`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import sys
+from typing import TYPE_CHECKING
+
+from celery.brokers.base import BrokerError, BrokerOptions, Delivery
+from celery.brokers.registry import open_broker
+from celery.brokers.topology import Exchange, Queue
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def say(*words: object) -> None:
+    print(*words, flush=True)
+
+
+class Holder:
+    """Holds what it gets."""
+
+    def __init__(self) -> None:
+        self.held: list[Delivery] = []
+
+    def delivered(self, batch: Sequence[Delivery]) -> None:
+        for delivery in batch:
+            self.held.append(delivery)
+            say("got", delivery.body.decode(), delivery.deliveries)
+
+    def orphaned(self, batch: Sequence[Delivery]) -> None:
+        for delivery in batch:
+            self.held.append(delivery)
+            say("orphan", delivery.body.decode())
+
+    def fenced(self, reason: str) -> None:
+        say("fenced")
+
+    def disconnected(self, error: BrokerError) -> None:
+        say("disconnected", error)
+
+    def connected(self) -> None:
+        say("connected")
+
+
+async def main(url: str, lease: float, window: int, guarded: bool) -> None:
+    broker = open_broker(url, BrokerOptions(transport_options={"lease": lease}))
+    consumer = broker.consumer(f"holder-{id(broker)}", guarded=guarded)
+    holder = Holder()
+    await consumer.start([Queue("work", Exchange("work"), "work")], holder)
+    say("ready")
+    consumer.allow(window)
+    while True:
+        line = await asyncio.to_thread(sys.stdin.readline)
+        word, _, rest = line.strip().partition(" ")
+        if word == "begin":
+            say("begun", len(await consumer.begin(holder.held)))
+        elif word == "ack":
+            held, holder.held = holder.held, []
+            for delivery in held:
+                consumer.ack(delivery)
+            await consumer.flush()
+            say("acked")
+        elif word == "hog":
+            # PyDLL does not release the interpreter's lock.
+            ctypes.PyDLL(None).usleep(int(float(rest) * 1e6))
+            say("hogged")
+        else:
+            await consumer.stop()
+            return
+
+
+if __name__ == "__main__":
+    asyncio.run(main(sys.argv[1], float(sys.argv[2]), int(sys.argv[3]), "guarded" in sys.argv[4:]))
