@@ -246,10 +246,15 @@ _install(_forward_binary, _ORDER, "__{}__")
 
 
 class PromiseProxy(Proxy):
-    """A `Proxy` whose object is made once, at the first touch.
-
-    Functions registered by `__then__` are called when that happens.
-    """
+    # A docstring would hide the property of that name; the class's own is in it.
+    @_class_default(
+        "doc",
+        str,
+        "A `Proxy` whose object is made once, at the first touch.\n\n"
+        "Functions registered by `__then__` are called when that happens.",
+    )
+    def __doc__(self) -> Any:
+        return _get(self, "_Proxy__custom_doc") or self._get_current_object().__doc__
 
     __slots__ = ("__pending", "__thing", "__weakref__")
 

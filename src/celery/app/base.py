@@ -405,10 +405,11 @@ class Celery:
             if auto and not self.autofinalize:
                 raise RuntimeError("Contract breach: app not finalized")
             self.finalized = True
-            _state._announce_app_finalized(self)
+            # Our own first: a task of another app never takes the name of one of ours.
             while self.pending_tasks:
                 proxy = self.pending_tasks.popleft()
                 proxy.__maybe_evaluate__()
+            _state._announce_app_finalized(self)
             for task in self._registry.values():
                 task.bind(self)
             self.on_after_finalize.send(sender=self)

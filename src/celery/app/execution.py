@@ -46,6 +46,7 @@ class Plan:
     task: Any
     app: Any
     fun: Callable[..., Any]
+    is_coroutine: bool
     hostname: str | None
     eager: bool
     propagate: bool
@@ -72,7 +73,7 @@ class Run:
         value: the return value, or the exception.
         result: the return value, or an `ExceptionInfo`.
         info: None after success, else a `TraceInfo`.
-        propagating: the exception goes on to the caller (eager only): nothing more is done.
+        propagating: the exception goes on to the caller: nothing more is done.
     """
 
     __slots__ = (
@@ -171,6 +172,10 @@ class Run:
             self._failed(exc)
         if self.result is not None:
             plan.report(self)
+
+    def abandon(self) -> None:
+        """Whoever runs this gave up on it: nothing more is done, nothing is stored."""
+        self.propagating = True
 
     def end(self) -> None:
         """Do what comes after everything, and leave the stack."""

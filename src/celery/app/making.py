@@ -45,7 +45,7 @@ def decorator(
         if shared:
 
             def construct(other: Celery) -> Any:
-                return task_from_fun(other, fun, **options)
+                return task_from_fun(other, fun, guest=other is not app, **options)
 
             connect_on_app_finalize(construct)
         task: Any
@@ -65,6 +65,7 @@ def task_from_fun(
     name: str | None = None,
     base: Any = None,
     bind: bool = False,
+    guest: bool = False,
     pydantic: bool = False,
     pydantic_strict: bool = False,
     pydantic_context: dict[str, Any] | None = None,
@@ -73,6 +74,9 @@ def task_from_fun(
 ) -> Any:
     """Make the task of a function and register it; return the one registered under that name already, if any.
 
+    Args:
+        guest: it comes from another app; a task of our own of that name takes precedence, whenever it is made.
+
     Raises:
         RuntimeError: the app is not finalized and does not finalize by itself.
     """
@@ -80,9 +84,9 @@ def task_from_fun(
         raise RuntimeError("Contract breach: app not finalized")
     name = name or app.gen_task_name(fun.__name__, fun.__module__)
     registry = app.registry
-    if name in registry:
-        existing = registry[name]
-        if callable_of(existing) is not fun:
+    existing = registry.get(name)
+    if existing is not None and (guest or not existing._is_guest):
+        if not guest and callable_of(existing) is not fun:
             warn_duplicate(app, name, existing, fun, _KEPT)
         return existing
     run, dump = fun, None
@@ -101,6 +105,7 @@ def task_from_fun(
         "run": run if bind else staticmethod(run),
         "abstract": False,
         "_decorated": True,
+        "_is_guest": guest,
         "_decorated_fun": staticmethod(fun),
         "_dump_pydantic_arguments": staticmethod(dump) if dump else None,
         "__doc__": fun.__doc__,
@@ -128,7 +133,7 @@ def register(app: Celery, task: Any, **options: Any) -> Any:
         cls = type(instance)
         instance.name = app.gen_task_name(cls.__name__, cls.__module__)
     existing = app.registry.get(instance.name)
-    if existing is not None and callable_of(existing) is not callable_of(instance):
+    if existing is not None and not existing._is_guest and callable_of(existing) is not callable_of(instance):
         warn_duplicate(app, instance.name, existing, callable_of(instance), _REPLACED)
     add_autoretry_behaviour(instance, **options)
     app.registry[instance.name] = instance

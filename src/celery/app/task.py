@@ -132,6 +132,8 @@ class Task(Generic[P, R]):
     )
 
     __bound__ = False
+    #: It was declared with another app (see `shared`).
+    _is_guest = False
     _app: Any = None
     _backend: Any = None
     _exec_options: dict[str, Any] | None = None
@@ -213,7 +215,9 @@ class Task(Generic[P, R]):
         if not hasattr(original, "__wrapped__"):
             wrapped = around(original)
             wrapped.__wrapped__ = original
-            setattr(cls, attr, wrapped)
+            # What takes no task must not be given one because it was wrapped.
+            static = isinstance(inspect.getattr_static(cls, attr), staticmethod)
+            setattr(cls, attr, staticmethod(wrapped) if static else wrapped)
 
     # -- running
 

@@ -313,6 +313,7 @@ def _plan(name: str, task: Any, app: Any, loader: Any, hostname: str | None, **g
         task=task,
         app=app,
         fun=task if has_call else task.run,
+        is_coroutine=inspect.iscoroutinefunction(task.run),
         hostname=hostname,
         eager=eager,
         propagate=given["propagate"],
@@ -405,8 +406,15 @@ def build_tracer(
         eager=eager,
         propagate=propagate,
     )
+    tracer = _tracer(plan, trace_ok_t)
+    if plan.is_coroutine:
+        tracer.arun = _async_tracer(plan, trace_ok_t)  # type: ignore[attr-defined]
+    return tracer
+
+
+def _tracer(plan: Plan, ended: Any) -> Callable[..., Any]:
     fun = plan.fun
-    is_coroutine = inspect.iscoroutinefunction(task.run)
+    is_coroutine = plan.is_coroutine
 
     def trace_task(uuid: str, args: Any, kwargs: Any, request: Any = None) -> Any:
         run = Run(plan, uuid, args, kwargs, request)
@@ -426,31 +434,38 @@ def build_tracer(
                 run.broke(exc)
         finally:
             run.end()
-        return trace_ok_t(run.result, run.info, run.runtime, run.retstr)
+        return ended(run.result, run.info, run.runtime, run.retstr)
+
+    return trace_task
+
+
+def _async_tracer(plan: Plan, ended: Any) -> Callable[..., Any]:
+    """The same to be awaited; what may block is done in a thread."""
+    fun = plan.fun
+    in_thread = _runner.in_thread
 
     async def atrace_task(uuid: str, args: Any, kwargs: Any, request: Any = None) -> Any:
         run = Run(plan, uuid, args, kwargs, request)
         run.enter()
         try:
             try:
-                if await _runner.in_thread(plan.track_started or plan.deduplicate, run.begin):
+                if await in_thread(plan.track_started or plan.deduplicate, run.begin):
                     try:
                         value = await fun(*args, **kwargs)
                     except BaseException as exc:
                         if coroutines.is_cancelled_from_outside(exc):
+                            run.abandon()
                             raise
-                        await _runner.in_thread(True, run.raised, exc)
+                        await in_thread(True, run.raised, exc)
                     else:
-                        await _runner.in_thread(run.has_io, run.returned, value)
+                        await in_thread(run.has_io, run.returned, value)
             except Exception as exc:  # noqa: BLE001 - ours: reported, never raised in a worker
                 run.broke(exc)
         finally:
             run.end()
-        return trace_ok_t(run.result, run.info, run.runtime, run.retstr)
+        return ended(run.result, run.info, run.runtime, run.retstr)
 
-    if is_coroutine:
-        trace_task.arun = atrace_task  # type: ignore[attr-defined]
-    return trace_task
+    return atrace_task
 
 
 def trace_task(task: Any, uuid: str, args: Any, kwargs: Any, request: Any = None, **opts: Any) -> Any:

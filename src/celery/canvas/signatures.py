@@ -181,7 +181,7 @@ class Signature(dict[str, Any], Generic[R]):
         """The task id, once it was chosen (by option or `freeze`)."""
         return self.options.get("task_id")
 
-    @id.setter
+    @id.setter  # noqa: A003
     def id(self, value: str | None) -> None:
         self.options["task_id"] = value
 
