@@ -11,11 +11,13 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from celery import _foreign
+from celery.brokers.kombu.entities import kombu_exchange, kombu_queue
 from celery.brokers.topology import Exchange, Queue, exchange_from_any, queue_from_any
 from celery.message.task import TaskMessage, build_v1, build_v2
 from celery.utils.saferepr import saferepr
 
 from . import dates, routes
+from .options import checked_arguments
 from .options import origin as anon_origin
 from .snapshot import Snapshot
 
@@ -232,40 +234,6 @@ def _with(queue: Any, **changes: Any) -> Any:
             value = kombu_exchange(value)
         setattr(queue, "queue_arguments" if key == "arguments" else key, value)
     return queue
-
-
-def kombu_exchange(exchange: Exchange) -> Any:
-    """The kombu object that says what `exchange` says."""
-    make = _foreign.kombu_object("Exchange")
-    return make(
-        exchange.name,
-        exchange.type,
-        durable=exchange.durable,
-        auto_delete=exchange.auto_delete,
-        delivery_mode=exchange.delivery_mode,
-        arguments=exchange.arguments or None,
-    )
-
-
-def kombu_queue(queue: Any) -> Any:
-    """The kombu object that says what `queue` says; one of kombu's is returned as it is."""
-    if not isinstance(queue, Queue):
-        return queue
-    make = _foreign.kombu_object("Queue")
-    return make(
-        queue.name,
-        kombu_exchange(queue.exchange),
-        queue.routing_key,
-        durable=queue.durable,
-        exclusive=queue.exclusive,
-        auto_delete=queue.auto_delete,
-        no_ack=queue.no_ack,
-        expires=queue.expires,
-        queue_arguments=queue.arguments or None,
-        binding_arguments=queue.binding_arguments or None,
-        consumer_arguments=queue.consumer_arguments or None,
-        alias=queue.alias,
-    )
 
 
 #: The class, where `AMQP.Queues` hides its name.
@@ -566,18 +534,3 @@ class AMQP:
             kwargsrepr=saferepr(kwargs, self.kwargsrepr_maxsize, levels) if create_sent_event else "",
             sent_event=create_sent_event,
         )
-
-
-def checked_arguments(args: Any, kwargs: Any) -> tuple[Any, Any]:
-    """Arguments as a message takes them: none at all are `()` and `{}`.
-
-    Raises:
-        TypeError: `args` is no list or tuple, `kwargs` no mapping.
-    """
-    args = () if args is None else args
-    kwargs = {} if kwargs is None else kwargs
-    if not isinstance(args, (list, tuple)):
-        raise TypeError("task args must be a list or tuple")
-    if not isinstance(kwargs, Mapping):
-        raise TypeError("task keyword arguments must be a mapping")
-    return args, kwargs

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -21,8 +22,6 @@ from . import dates
 from .routes import merge
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from celery.app.base import Celery
 
     from .snapshot import Snapshot
@@ -405,3 +404,18 @@ def _foreign_properties(routed: Mapping[str, Any], fields: dict[str, Any]) -> No
     }
     if extra:
         fields["extra"] = extra
+
+
+def checked_arguments(args: Any, kwargs: Any) -> tuple[Any, Any]:
+    """Arguments as a message takes them: none at all are `()` and `{}`.
+
+    Raises:
+        TypeError: `args` is no list or tuple, `kwargs` no mapping.
+    """
+    args = () if args is None else args
+    kwargs = {} if kwargs is None else kwargs
+    if not isinstance(args, (list, tuple)):
+        raise TypeError("task args must be a list or tuple")
+    if not isinstance(kwargs, Mapping):
+        raise TypeError("task keyword arguments must be a mapping")
+    return args, kwargs

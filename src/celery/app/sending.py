@@ -21,6 +21,7 @@ import msgspec
 from celery import _foreign
 from celery.brokers import publishing
 from celery.brokers.base import Outgoing
+from celery.brokers.kombu.entities import kombu_queue
 from celery.exceptions import OperationalError
 from celery.message import compression, serializers
 from celery.message.headers import LazyObject
@@ -30,8 +31,7 @@ from celery.signals import after_task_publish, before_task_publish, task_sent
 from celery.utils import uuid
 from celery.utils.saferepr import saferepr
 
-from .amqp import checked_arguments, kombu_queue
-from .options import SendOptions, send_options
+from .options import SendOptions, checked_arguments, send_options
 
 if TYPE_CHECKING:
     from celery.app.base import Celery
