@@ -1,53 +1,20 @@
-"""One broker of every driver, and a worker's end of it that records what it is told."""
+"""One broker of every driver."""
 
 from __future__ import annotations
 
 import asyncio
-import itertools
-import time
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import pytest
 
-from celery.brokers.base import Broker, BrokerError, BrokerOptions, Delivery, Outgoing
 from celery.brokers.registry import open_broker
 from celery.brokers.topology import Exchange, Queue
-from celery.message.headers import LazyObject
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-#: Seconds that a lease lasts in these tests (where the driver has any).
-LEASE = 1.0
-
-_names = itertools.count(1)
-
-#: Driver -> its URL. A driver with a server adds a line here and skips if the server is not there.
-DRIVERS = ("memory", "sqlite")
-
-
-@dataclass
-class Site:
-    """A broker, and how to reach the same one again, as another process would."""
-
-    url: str
-    broker: Broker
-    opened: list[Broker] = field(default_factory=list)
-
-    def again(self) -> Broker:
-        broker = open_broker(self.url, options())
-        self.opened.append(broker)
-        return broker
-
-
-def options(**changes: object) -> BrokerOptions:
-    return BrokerOptions(transport_options={"lease": LEASE}, **changes)
+from .tools import DRIVERS, Recorder, Site, Worker, names, options
 
 
 @pytest.fixture(params=DRIVERS)
 def site(request, tmp_path):
-    url = {"memory": f"memory://{next(_names)}", "sqlite": f"sqlite:///{tmp_path}/store.db"}[request.param]
+    url = {"memory": f"memory://{next(names)}", "sqlite": f"sqlite:///{tmp_path}/store.db"}[request.param]
     found = Site(url, open_broker(url, options()))
     yield found
     for broker in (found.broker, *found.opened):
@@ -66,85 +33,6 @@ def queue(broker):
     return made
 
 
-def outgoing(body: object, queue: str = "work", **options: object) -> Outgoing:
-    headers = {"id": str(body)}
-    return Outgoing(
-        str(body).encode(),
-        LazyObject(value=headers),
-        LazyObject(value={"correlation_id": str(body)}),
-        routing_key=options.pop("routing_key", queue),
-        **options,
-    )
-
-
-def send(broker: Broker, *bodies: object, **options: object) -> None:
-    outcomes = broker.publisher().publish(
-        [outgoing(body, **options) for body in bodies], deadline=time.monotonic() + 10
-    )
-    assert outcomes == [None] * len(bodies)
-
-
-class Recorder:
-    """An `Intake` that keeps everything and lets a test wait for it."""
-
-    def __init__(self) -> None:
-        self.deliveries: list[Delivery] = []
-        self.orphans: list[Delivery] = []
-        self.fences: list[str] = []
-        self.errors: list[BrokerError] = []
-        self.connects = 0
-        self._changed = asyncio.Event()
-
-    def delivered(self, batch):
-        self.deliveries += batch
-        self._changed.set()
-
-    def orphaned(self, batch):
-        self.orphans += batch
-        self._changed.set()
-
-    def fenced(self, reason):
-        self.fences.append(reason)
-        self._changed.set()
-
-    def disconnected(self, error):
-        self.errors.append(error)
-        self._changed.set()
-
-    def connected(self):
-        self.connects += 1
-        self._changed.set()
-
-    @property
-    def bodies(self) -> list[str]:
-        return [delivery.body.decode() for delivery in self.deliveries]
-
-    async def until(self, condition: Callable[[], object], seconds: float = 20.0) -> None:
-        async with asyncio.timeout(seconds):
-            while not condition():
-                self._changed.clear()
-                await self._changed.wait()
-
-    async def count(self, number: int) -> list[Delivery]:
-        await self.until(lambda: len(self.deliveries) >= number)
-        return self.deliveries
-
-
-@dataclass
-class Worker:
-    """A consumer and its recorder."""
-
-    consumer: object
-    seen: Recorder
-
-    async def take(self, number: int) -> list[Delivery]:
-        """Allow as many and wait for them."""
-        already = len(self.seen.deliveries)
-        self.consumer.allow(number)
-        await self.seen.count(already + number)
-        return self.seen.deliveries[already:]
-
-
 @pytest.fixture
 def work(site):
     """Run a coroutine function with a `hire` function that starts workers and stops them at the end."""
@@ -154,7 +42,7 @@ def work(site):
             hired = []
 
             async def hire(*queues, broker=None, guarded=False):
-                consumer = (broker or site.broker).consumer(f"worker-{next(_names)}", guarded=guarded)
+                consumer = (broker or site.broker).consumer(f"worker-{next(names)}", guarded=guarded)
                 worker = Worker(consumer, Recorder())
                 await consumer.start(list(queues), worker.seen)
                 hired.append(worker)

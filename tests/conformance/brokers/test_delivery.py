@@ -10,7 +10,7 @@ import pytest
 from celery.brokers.base import Unroutable
 from celery.brokers.topology import Binding, Exchange, Queue
 
-from .conftest import outgoing, send
+from .tools import outgoing, send
 
 
 def test_a_message_comes_as_it_was_sent(broker, queue, work):

@@ -11,7 +11,7 @@ from kombu.simple import SimpleQueue
 
 from celery.brokers.kombu import objects
 
-from .conftest import send
+from .tools import send
 
 assert objects
 

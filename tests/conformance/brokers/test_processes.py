@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import LEASE, outgoing, send
+from .tools import LEASE, outgoing, send
 
 HOLDER = Path(__file__).with_name("holder.py")
 
@@ -276,7 +277,7 @@ def test_fork_after_the_first_publish(broker, queue, work):
 PUBLISH = """
 import sys, time
 sys.path.insert(0, sys.argv[4])
-from conformance.brokers.conftest import open_broker, options, outgoing
+from tests.conformance.brokers.tools import open_broker, options, outgoing
 broker = open_broker(sys.argv[1], options())
 start, count = int(sys.argv[2]), int(sys.argv[3])
 for number in range(start, start + count):
@@ -288,35 +289,43 @@ def test_many_processes_on_one_broker(site, broker, queue, work, start):
     """Producers and consumers at once, one consumer killed: everything arrives, only what was held comes twice."""
 
     async def test(hire):
-        tests = str(Path(__file__).parents[2])
+        root = str(Path(__file__).parents[3])
         producers = [
-            subprocess.Popen([sys.executable, "-c", PUBLISH, site.url, str(index * 200), "200", tests])
+            await asyncio.create_subprocess_exec(
+                sys.executable, "-c", PUBLISH, site.url, str(index * 200), "200", root
+            )
             for index in range(4)
         ]
         victim = start(50)
         victim.expect("got")
         workers = [await hire(queue) for _ in range(3)]
-        for worker in workers:
-            worker.consumer.allow(20)
         finished: list[str] = []
+        progress = asyncio.Event()
 
-        def total():
-            for worker in workers:
-                for delivery in worker.seen.deliveries:
+        async def serve(worker):
+            while True:
+                await worker.seen.until(lambda: worker.seen.deliveries)
+                batch, worker.seen.deliveries = worker.seen.deliveries, []
+                for delivery in batch:
                     finished.append(delivery.body.decode())
                     worker.consumer.ack(delivery)
-                worker.seen.deliveries.clear()
-            return len(set(finished))
+                progress.set()
 
-        import asyncio
+        async def reached(number):
+            while len(finished) < number:
+                progress.clear()
+                await progress.wait()
 
         async with asyncio.timeout(40):
-            while total() < 400:
-                await asyncio.sleep(0.01)
+            for worker in workers:
+                worker.consumer.allow(20)
+            serving = [asyncio.ensure_future(serve(worker)) for worker in workers]
+            await reached(400)
             victim.kill()
-            while total() < 800:
-                await asyncio.sleep(0.01)
-        assert [producer.wait() for producer in producers] == [0] * 4
+            await reached(800)
+            assert [await producer.wait() for producer in producers] == [0] * 4
+        for task in serving:
+            task.cancel()
         assert Counter(finished) == dict.fromkeys(map(str, range(800)), 1)
         for worker in workers:
             await worker.consumer.flush()

@@ -1,0 +1,121 @@
+"""What the broker tests share: reaching a broker, sending to it, and a worker's end that records what it is told."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from celery.brokers.base import Broker, BrokerError, BrokerOptions, Delivery, Outgoing
+from celery.brokers.registry import open_broker
+from celery.message.headers import LazyObject
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+#: Seconds that a lease lasts in these tests (where the driver has any).
+LEASE = 1.0
+
+names = itertools.count(1)
+
+#: Driver -> its URL. A driver with a server adds a line here and skips if the server is not there.
+DRIVERS = ("memory", "sqlite")
+
+
+@dataclass
+class Site:
+    """A broker, and how to reach the same one again, as another process would."""
+
+    url: str
+    broker: Broker
+    opened: list[Broker] = field(default_factory=list)
+
+    def again(self) -> Broker:
+        broker = open_broker(self.url, options())
+        self.opened.append(broker)
+        return broker
+
+
+def options(**changes: object) -> BrokerOptions:
+    return BrokerOptions(transport_options={"lease": LEASE}, **changes)
+
+
+def outgoing(body: object, queue: str = "work", **options: object) -> Outgoing:
+    headers = {"id": str(body)}
+    return Outgoing(
+        str(body).encode(),
+        LazyObject(value=headers),
+        LazyObject(value={"correlation_id": str(body)}),
+        routing_key=options.pop("routing_key", queue),
+        **options,
+    )
+
+
+def send(broker: Broker, *bodies: object, **options: object) -> None:
+    outcomes = broker.publisher().publish(
+        [outgoing(body, **options) for body in bodies], deadline=time.monotonic() + 10
+    )
+    assert outcomes == [None] * len(bodies)
+
+
+class Recorder:
+    """An `Intake` that keeps everything and lets a test wait for it."""
+
+    def __init__(self) -> None:
+        self.deliveries: list[Delivery] = []
+        self.orphans: list[Delivery] = []
+        self.fences: list[str] = []
+        self.errors: list[BrokerError] = []
+        self.connects = 0
+        self._changed = asyncio.Event()
+
+    def delivered(self, batch):
+        self.deliveries += batch
+        self._changed.set()
+
+    def orphaned(self, batch):
+        self.orphans += batch
+        self._changed.set()
+
+    def fenced(self, reason):
+        self.fences.append(reason)
+        self._changed.set()
+
+    def disconnected(self, error):
+        self.errors.append(error)
+        self._changed.set()
+
+    def connected(self):
+        self.connects += 1
+        self._changed.set()
+
+    @property
+    def bodies(self) -> list[str]:
+        return [delivery.body.decode() for delivery in self.deliveries]
+
+    async def until(self, condition: Callable[[], object], seconds: float = 20.0) -> None:
+        async with asyncio.timeout(seconds):
+            while not condition():
+                self._changed.clear()
+                await self._changed.wait()
+
+    async def count(self, number: int) -> list[Delivery]:
+        await self.until(lambda: len(self.deliveries) >= number)
+        return self.deliveries
+
+
+@dataclass
+class Worker:
+    """A consumer and its recorder."""
+
+    consumer: object
+    seen: Recorder
+
+    async def take(self, number: int) -> list[Delivery]:
+        """Allow as many and wait for them."""
+        already = len(self.seen.deliveries)
+        self.consumer.allow(number)
+        await self.seen.count(already + number)
+        return self.seen.deliveries[already:]
