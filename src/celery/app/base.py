@@ -67,7 +67,6 @@ USING_EXECV = os.environ.get("FORKED_BY_MULTIPROCESSING")
 BUILTIN_TASKS = builtins
 
 BUILTIN_FIXUPS = {"celery.fixups.django:fixup"}
-DEFAULT_SECURITY_DIGEST = "sha256"
 ERR_ENVVAR_NOT_SET = """
 The environment variable {0!r} is not set,
 and as such the configuration could not be loaded.
@@ -570,21 +569,6 @@ class Celery:
             return self._conf.add_defaults(fun)
         return None
 
-    def setup_security(
-        self,
-        allowed_serializers: Any = None,
-        key: str | None = None,
-        key_password: bytes | None = None,
-        cert: str | None = None,
-        store: str | None = None,
-        digest: str = DEFAULT_SECURITY_DIGEST,
-        serializer: str = "json",
-    ) -> Any:
-        """Sign messages, and accept only signed ones."""
-        return wiring.resolve("setup_security")(
-            allowed_serializers, key, key_password, cert, store, digest, serializer, app=self
-        )
-
     def either(self, default_key: str, *defaults: Any) -> Any:
         """Return the first of `defaults` that is not None, else the setting `default_key`."""
         for value in defaults:
@@ -726,16 +710,6 @@ class Celery:
     def log(self) -> Any:
         """Sets logging up."""
         return instantiate(self.log_cls, app=self)
-
-    @cached_property
-    def control(self) -> Any:
-        """Remote control of workers."""
-        return instantiate(self.control_cls, app=self)
-
-    @cached_property
-    def events(self) -> Any:
-        """Events of workers and tasks."""
-        return instantiate(self.events_cls, app=self)
 
     @property
     def backend(self) -> Any:

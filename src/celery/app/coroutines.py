@@ -96,18 +96,15 @@ def run(coroutine: Coroutine[Any, Any, Any]) -> Any:
         _running.pop(ident, None)
 
 
-def interrupt(exc: BaseException, ident: int | None = None) -> bool:
-    """Raise an exception in the coroutine that `run` runs in a thread, at the `await` at which it is.
+def interrupt(exc: BaseException, ident: int) -> bool:
+    """Raise an exception in the coroutine that `run` runs in thread `ident`, at the `await` at which it is.
 
     Safe from any thread and from a signal handler.
-
-    Args:
-        ident: of the thread; the calling one by default.
 
     Returns:
         False if no coroutine runs there.
     """
-    found = _running.get(threading.get_ident() if ident is None else ident)
+    found = _running.get(ident)
     if found is None:
         return False
     loop, coroutine = found
@@ -116,6 +113,12 @@ def interrupt(exc: BaseException, ident: int | None = None) -> bool:
     except RuntimeError:
         return False  # the loop was closed
     return True
+
+
+def is_waiting(ident: int) -> bool:
+    """Whether a coroutine runs in a thread by `run`, and is not executing code of its own at this moment."""
+    found = _running.get(ident)
+    return found is not None and asyncio.current_task(found[0]) is not found[1].task
 
 
 def is_cancelled_from_outside(exc: BaseException) -> bool:

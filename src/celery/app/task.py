@@ -382,8 +382,9 @@ class Task(Generic[P, R]):
             TypeError, ValueError: they, or the limits, cannot be right.
         """
         if args is not None and not isinstance(args, (list, tuple)):
+            positional = (args,) if kwargs is None or isinstance(kwargs, Mapping) else (args, kwargs)
             raise TypeError(
-                f"task args must be a list or tuple, not {type(args).__name__}: args=({args!r}, ...)"
+                f"task args must be a list or tuple, not {type(args).__name__}: args={positional!r}"
             )
         if kwargs is not None and not isinstance(kwargs, Mapping):
             raise TypeError(

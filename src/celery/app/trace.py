@@ -21,6 +21,7 @@ from celery.app.einfo import ExceptionInfo
 from celery.app.einfo import clear_frames as traceback_clear
 from celery.app.execution import IGNORE_STATES, Plan, Run
 from celery.exceptions import Ignore, InvalidTaskError, Reject, Retry
+from celery.local import Proxy
 from celery.states import EXCEPTION_STATES, FAILURE, IGNORED, REJECTED, RETRY, STARTED, SUCCESS
 from celery.utils.nodenames import gethostname
 from celery.utils.saferepr import saferepr
@@ -149,7 +150,7 @@ class TraceInfo:
         return ExceptionInfo((type(exc), exc, getattr(exc, "__traceback__", None)))
 
     def _logged(self, task: Any, req: Any, einfo: ExceptionInfo) -> ExceptionInfo:
-        _log_error(task, req, einfo)
+        _log_error(task, req, einfo, self.retval)
         return einfo
 
 
@@ -202,9 +203,10 @@ def _log_retry(task: Any, request: Any, reason: Any) -> None:
     info(LOG_RETRY, {"id": request.id, "name": get_task_name(request, task.name), "exc": str(reason)})
 
 
-def _log_error(task: Any, request: Any, einfo: ExceptionInfo) -> None:
+def _log_error(task: Any, request: Any, einfo: ExceptionInfo, raised: BaseException) -> None:
+    """Log how a task ended; `einfo` may hold a stand-in for what it raised, if that cannot be pickled."""
     exc = einfo.exception
-    policy = get_log_policy(task, einfo, exc)
+    policy = get_log_policy(task, einfo, raised)
     if not logger.isEnabledFor(policy.severity):
         return
     context = {
@@ -243,7 +245,7 @@ def _report(run: Run) -> None:
     elif run.state == RETRY:
         _log_retry(run.plan.task, run.request, run.value)
     else:
-        _log_error(run.plan.task, run.request, run.result)
+        _log_error(run.plan.task, run.request, run.result, run.info.retval)
 
 
 # -- errors of ours
@@ -288,7 +290,7 @@ def report_internal_error(task: Any, exc: BaseException) -> ExceptionInfo:
 
 def task_has_custom(task: Any, attr: str) -> bool:
     """Whether the task's class (or one of its bases that is not ours) defines `attr`."""
-    for cls in type(task).__mro__:
+    for cls in task.__class__.__mro__:  # of the task, should this be a proxy
         if attr in vars(cls):
             return not _is_stock(cls)
     return False
@@ -398,7 +400,7 @@ def build_tracer(
     """
     plan = _plan(
         name,
-        task,
+        task._get_current_object() if isinstance(task, Proxy) else task,
         app or task.app,
         loader,
         hostname or gethostname(),
