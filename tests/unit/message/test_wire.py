@@ -186,27 +186,29 @@ class TestBody:
             decode_body(b"[[], {}, {}]", "application/json", "utf-8", None, frozenset())
 
 
-class TestProtocol1:
-    BODY = {
-        "task": "tasks.add",
-        "id": ID,
-        "args": [1, 2],
-        "kwargs": {"z": 1},
-        "group": None,
-        "group_index": None,
-        "retries": 0,
-        "eta": "2026-11-21T01:41:31.752508+00:00",
-        "expires": None,
-        "utc": True,
-        "callbacks": None,
-        "errbacks": None,
-        "timelimit": [None, None],
-        "taskset": None,
-        "chord": None,
-    }
+#: A task of protocol 1.
+BODY = {
+    "task": "tasks.add",
+    "id": ID,
+    "args": [1, 2],
+    "kwargs": {"z": 1},
+    "group": None,
+    "group_index": None,
+    "retries": 0,
+    "eta": "2026-11-21T01:41:31.752508+00:00",
+    "expires": None,
+    "utc": True,
+    "callbacks": None,
+    "errbacks": None,
+    "timelimit": [None, None],
+    "taskset": None,
+    "chord": None,
+}
 
+
+class TestProtocol1:
     def test_read(self):
-        lazy, body, properties = normalize(delivery({}, self.BODY), JSON)
+        lazy, body, properties = normalize(delivery({}, BODY), JSON)
         headers = decode_headers(lazy)
         assert (headers.task, headers.id, headers.root_id, headers.parent_id) == ("tasks.add", ID, ID, None)
         assert headers.eta == "2026-11-21T01:41:31.752508+00:00"
@@ -219,21 +221,21 @@ class TestProtocol1:
         assert decode_body(body, "application/json", "utf-8", None, JSON) == ([], {}, NO_EMBED)
 
     def test_dates_without_offset(self):
-        lazy, _, _ = normalize(delivery({}, {**self.BODY, "eta": "2026-01-01T00:00:00"}), JSON)
+        lazy, _, _ = normalize(delivery({}, {**BODY, "eta": "2026-01-01T00:00:00"}), JSON)
         assert decode_headers(lazy).eta == "2026-01-01T00:00:00+00:00"
-        lazy, _, _ = normalize(delivery({}, {**self.BODY, "eta": "2026-01-01T00:00:00", "utc": False}), JSON)
+        lazy, _, _ = normalize(delivery({}, {**BODY, "eta": "2026-01-01T00:00:00", "utc": False}), JSON)
         assert decode_headers(lazy).eta == "2026-01-01T00:00:00"
 
     def test_taskset_is_the_group(self):
-        lazy, _, _ = normalize(delivery({}, {**self.BODY, "group": None, "taskset": "g"}), JSON)
+        lazy, _, _ = normalize(delivery({}, {**BODY, "group": None, "taskset": "g"}), JSON)
         assert decode_headers(lazy).group == "g"
 
     def test_custom_headers_stay(self):
-        lazy, _, _ = normalize(delivery({"x-trace": "a"}, self.BODY), JSON)
+        lazy, _, _ = normalize(delivery({"x-trace": "a"}, BODY), JSON)
         assert lazy.value["x-trace"] == "a"
 
     def test_compressed(self):
-        packed = zlib.compress(json.dumps(self.BODY).encode())
+        packed = zlib.compress(json.dumps(BODY).encode())
         lazy, body, _ = normalize(delivery({"compression": "application/x-gzip"}, packed), JSON)
         headers = decode_headers(lazy)
         assert headers.compression is None
@@ -259,8 +261,8 @@ class TestProtocol1:
         assert normalize(given) == (given.headers, given.body, given.properties)
 
     def test_written(self):
-        message = build_v1(ID, "tasks.add", [1, 2], {"z": 1}, eta=self.BODY["eta"], sent_event=True)
-        assert json.loads(json.dumps(message.body)) == self.BODY
+        message = build_v1(ID, "tasks.add", [1, 2], {"z": 1}, eta=BODY["eta"], sent_event=True)
+        assert json.loads(json.dumps(message.body)) == BODY
         assert (message.headers, message.properties) == ({}, {"correlation_id": ID, "reply_to": ""})
         assert message.sent_event["uuid"] == ID
 
