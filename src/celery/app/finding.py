@@ -9,11 +9,14 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from celery.local import PromiseProxy
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .base import Celery
 
+_APP_CLASS = ("celery.app.base", "Celery")
 #: Attributes of a module that are looked at first, in this order.
 _NAMES = ("app", "celery")
 #: Where the user's own `celery.py` goes in `sys.modules`: its name belongs to this package.
@@ -125,9 +128,12 @@ def _attribute(module: Any, path: str, app: str) -> Any:
 
 
 def _is_app(value: Any) -> bool:
-    from .base import Celery  # noqa: PLC0415 - base imports the settings, which are below it
-
-    return isinstance(value, Celery)
+    # By the names of its classes: importing the application's class from here would be a circle. Tasks that are
+    # not made yet are left alone: looking at them would make them.
+    if type(value) is PromiseProxy:
+        return False
+    classes = getattr(value.__class__, "__mro__", ())
+    return any((cls.__module__, cls.__name__) == _APP_CLASS for cls in classes)
 
 
 def _search(module: ModuleType, load: Callable[[str], Any]) -> Celery:

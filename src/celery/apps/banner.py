@@ -11,7 +11,7 @@ from celery.app.utils import appstr, sanitize_url
 from celery.utils.text import pluralize
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Mapping
 
 _HEAD = """\
 
@@ -74,13 +74,16 @@ def queue_lines(worker: Any) -> list[str]:
     ]
 
 
-def task_list(names: Iterable[str], *, builtins: bool) -> str:
+def task_list(tasks: Mapping[str, Any], *, builtins: bool) -> str:
     """The `[tasks]` part.
 
     Args:
-        builtins: list Celery's own tasks too.
+        tasks: by name.
+        builtins: list Celery's own tasks too. They are told by their module: a user's file may be called celery.py.
     """
-    shown = sorted(name for name in names if builtins or not name.startswith("celery."))
+    shown = sorted(
+        name for name, task in tasks.items() if builtins or type(task).__module__ != "celery.app.builtins"
+    )
     return "\n".join([" [tasks]", *(f"  . {name}" for name in shown), ""])
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from celery.brokers.base import BrokerError
+from celery.brokers.registry import UnknownTransport
 from celery.exceptions import ImproperlyConfigured, OperationalError, SecurityError
 from celery.platforms import EX_FAILURE
 from celery.utils.imports import NotAPackage
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 #: Errors whose message says what happened, where and what to do.
-EXPECTED = (ImproperlyConfigured, OperationalError, SecurityError, BrokerError, NotAPackage)
+EXPECTED = (ImproperlyConfigured, OperationalError, SecurityError, BrokerError, UnknownTransport, NotAPackage)
 
 
 @contextmanager
