@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from celery._state import current_app as current_app
     from celery._state import current_task as current_task
+    from celery.app import bugreport as bugreport
     from celery.app import shared_task as shared_task
     from celery.app.base import Celery as Celery
     from celery.app.task import Task as Task
-    from celery.app import bugreport as bugreport
     from celery.canvas import Signature as Signature
     from celery.canvas import maybe_signature as maybe_signature
     from celery.canvas import signature as signature

@@ -1,6 +1,9 @@
 """Tools. The names below are public; everything else has a module of its own."""
 
-from __future__ import annotations
+# No `from __future__ import annotations` here: it would hide the module of that name.
+
+import importlib
+from types import ModuleType
 
 from celery.utils.functional import chunks, fun_takes_argument, memoize, noop, uniq
 from celery.utils.imports import (
@@ -37,3 +40,15 @@ __all__ = (
     "uuid",
     "worker_direct",
 )
+
+
+def __getattr__(name: str) -> ModuleType:
+    # `import celery.utils; celery.utils.time`: modules load by being named.
+    full = f"{__name__}.{name}"
+    if not name.startswith("_"):
+        try:
+            return importlib.import_module(full)
+        except ModuleNotFoundError as exc:
+            if exc.name != full:
+                raise
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

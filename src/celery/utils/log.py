@@ -185,11 +185,14 @@ class LoggingProxy:
     loglevel: int = logging.ERROR
     encoding = "utf-8"
     errors = "replace"
+    #: Shared by all: a handler of one may print to another.
     _thread = threading.local()
 
     def __init__(self, logger: logging.Logger, loglevel: int | str | None = None) -> None:
         self.logger = logger
         self.loglevel = mlevel(loglevel or self.logger.level or self.loglevel) or logging.ERROR
+        # Each thread's line that has no end yet.
+        self._unfinished = threading.local()
         self._safewrap_handlers()
 
     def _safewrap_handlers(self) -> None:
@@ -205,7 +208,11 @@ class LoggingProxy:
             traceback.print_exc(None, sys.__stderr__)
 
     def write(self, data: str | bytes) -> int:
-        """Log what is not just line ends; returns the length of `data`."""
+        """Log whole lines; what has no line end yet waits for it (a `print` of two values is several writes).
+
+        Returns:
+            The length of `data`.
+        """
         if _in_sighandler:
             # Logging takes locks, which the interrupted code may hold.
             text = data.decode("utf-8", "replace") if isinstance(data, bytes) else data
@@ -217,15 +224,20 @@ class LoggingProxy:
             return 0
         if data and not self.closed:
             text = data.decode("utf-8", "replace") if isinstance(data, bytes) else data
-            self._thread.recurse_protection = True
-            try:
-                stripped = text.rstrip("\n")
-                if stripped:
-                    self.logger.log(self.loglevel, "%s", stripped)
-                return len(data)
-            finally:
-                self._thread.recurse_protection = False
+            whole, line_end, rest = (getattr(self._unfinished, "text", "") + text).rpartition("\n")
+            self._unfinished.text = rest
+            if line_end:
+                self._log(whole)
+            return len(data)
         return 0
+
+    def _log(self, text: str) -> None:
+        self._thread.recurse_protection = True
+        try:
+            if stripped := text.rstrip("\n"):
+                self.logger.log(self.loglevel, "%s", stripped)
+        finally:
+            self._thread.recurse_protection = False
 
     def writelines(self, sequence: Iterable[str | bytes]) -> None:
         """Write each part."""
@@ -233,7 +245,11 @@ class LoggingProxy:
             self.write(part)
 
     def flush(self) -> None:
-        """Nothing waits here."""
+        """Log what this thread wrote without a line end."""
+        rest = getattr(self._unfinished, "text", "")
+        self._unfinished.text = ""
+        if rest and not self.closed:
+            self._log(rest)
 
     def close(self) -> None:
         """Ignore what is written from now on."""

@@ -130,11 +130,7 @@ class Signal:
             ValueError: the receiver does not accept `**kwargs`.
             TypeError: the receiver cannot be called.
         """
-        if not args:
-            return partial(self._connect, **kwargs)
-        receiver, *rest = args
-        names = ("sender", "weak", "dispatch_uid", "retry")
-        return self._connect(receiver, **dict(zip(names, rest, strict=False)), **kwargs)
+        return self._connect(*args, **kwargs)
 
     def _connect(
         self,
