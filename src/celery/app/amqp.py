@@ -62,6 +62,8 @@ class Queues(dict[str, Any]):
     ) -> None:
         super().__init__()
         self.aliases: dict[str, Any] = {}
+        #: Counts additions: what was decided by the queues is good as long as this stays the same.
+        self.version = 0
         self.default_exchange = default_exchange
         self.default_routing_key = default_routing_key
         self.create_missing = create_missing
@@ -101,6 +103,7 @@ class Queues(dict[str, Any]):
         if self.default_exchange and not queue.exchange:
             queue = _with(queue, exchange=self.default_exchange)
         super().__setitem__(name, queue)
+        self.version += 1
         if queue.alias:
             self.aliases[queue.alias] = queue
 

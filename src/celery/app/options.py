@@ -22,6 +22,7 @@ from . import dates
 from .routes import merge
 
 if TYPE_CHECKING:
+    from celery.app.amqp import Queues
     from celery.app.base import Celery
 
     from .snapshot import Snapshot
@@ -210,6 +211,94 @@ def send_options(
     snapshot = app.amqp.snapshot
     if task_type is None:
         given = _registered_options(app, name) | given
+    if router is None and not _state.get_current_task():
+        key = _plain_key(app, snapshot, route_name or name, given)
+        if key is not None:
+            return _plain(app, snapshot, key, name, route_name, given)
+    return _settled(app, snapshot, name, args, kwargs, task_type, router, route_name, given)
+
+
+#: Options that decide, in a plain call, everything but its id. All may be None.
+_DECIDING = (
+    "queue",
+    "exchange",
+    "routing_key",
+    "priority",
+    "serializer",
+    "compression",
+    "delivery_mode",
+    "time_limit",
+    "soft_time_limit",
+    "ignore_result",
+    "shadow",
+    "mandatory",
+)
+#: Options that a plain call has as None, if at all.
+_ABSENT = (
+    *(
+        "countdown",
+        "eta",
+        "expires",
+        "link",
+        "link_error",
+        "producer",
+        "publisher",
+        "connection",
+        "immediate",
+    ),
+    *("reply_to", "group_id", "group_index", "chord", "chain", "root_id", "parent_id"),
+)
+_PLAIN_KEYS = frozenset((*_DECIDING, *_ABSENT, "task_id"))
+
+
+def _plain_key(app: Celery, snapshot: Snapshot, name: str, given: dict[str, Any]) -> tuple[Any, ...] | None:
+    """What decides where and how a plain call goes; None if the call is not plain."""
+    if not given.keys() <= _PLAIN_KEYS or not snapshot.static_routes:
+        return None
+    get = given.get
+    for key in _ABSENT:
+        if get(key) is not None:
+            return None
+    queue, exchange = get("queue"), get("exchange")
+    if not (queue is None or isinstance(queue, str)) or not (exchange is None or isinstance(exchange, str)):
+        return None
+    return (name, app.amqp.queues.version, *map(get, _DECIDING))
+
+
+def _plain(
+    app: Celery,
+    snapshot: Snapshot,
+    key: tuple[Any, ...],
+    name: str,
+    route_name: str | None,
+    given: dict[str, Any],
+) -> SendOptions:
+    """Options of a plain call: those of the last one like it, with an id of its own. A third of the long way."""
+    like = snapshot.plans.get(key)
+    if like is None:
+        if len(snapshot.plans) > 1000:  # names made up by the call
+            snapshot.plans.clear()
+        like = _settled(app, snapshot, name, (), {}, None, None, route_name, given)
+        if like.expires is None:  # a route may say so, and it is a time
+            snapshot.plans[key] = like
+        return like
+    return _replace(like, task_id=given.get("task_id") or uuid(), reply_to=app.thread_oid, origin=origin())
+
+
+_replace = msgspec.structs.replace
+
+
+def _settled(
+    app: Celery,
+    snapshot: Snapshot,
+    name: str,
+    args: Any,
+    kwargs: Any,
+    task_type: Any,
+    router: Any,
+    route_name: str | None,
+    given: dict[str, Any],
+) -> SendOptions:
     fields: dict[str, Any] = {"task_id": given.get("task_id") or uuid()}
     given = _inherit(snapshot, given, fields)
     routed = _route(app, snapshot, router, route_name or name, args, kwargs, task_type, given)
@@ -310,6 +399,8 @@ def _new_destination(app: Celery, snapshot: Snapshot, routed: Mapping[str, Any])
             exchange, routing_key = "", known.name
         elif not exchange:
             exchange, routing_key = known.exchange.name, routing_key or known.routing_key
+    elif declare is None and exchange:
+        declare = _bound_to(queues, exchange)
     given = tuple(declare or ())
     return Destination(
         exchange or "",
@@ -317,6 +408,17 @@ def _new_destination(app: Celery, snapshot: Snapshot, routed: Mapping[str, Any])
         snapshot.delivery_mode if mode is None else delivery_mode_number(mode),
         given,
         tuple(queue_from_any(one) for one in given),
+    )
+
+
+def _bound_to(queues: Queues, exchange: str) -> tuple[Any, ...]:
+    """The configured queues that an exchange can reach: it may be the first to hear of them."""
+    known = ((queue, queues.topology(queue)) for queue in queues.values())
+    return tuple(
+        queue
+        for queue, value in known
+        if exchange in (value.exchange.name, *(binding.exchange.name for binding in value.bindings))
+        and not _is_broadcast(queue)
     )
 
 
@@ -402,6 +504,9 @@ def _foreign_properties(routed: Mapping[str, Any], fields: dict[str, Any]) -> No
         for key, value in routed.items()
         if key not in _HANDLED and key not in stamped and value is not None
     }
+    for key in ("content_type", "content_encoding"):
+        if key in extra:
+            raise TypeError(f"{key} is what the serializer says: choose it by serializer=")
     if extra:
         fields["extra"] = extra
 

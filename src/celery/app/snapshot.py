@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from celery.app.settings import Settings
     from celery.message.template import Template
 
-    from .options import Destination
+    from .options import Destination, SendOptions
 
 
 @dataclass
@@ -28,6 +28,7 @@ class Snapshot:
         retry_policy: `task_publish_retry_policy`; `policy` is the same, read.
         publish_timeout: seconds for one publish, retries included; None: for ever.
         routes: task name to where `task_routes` (or the default) sends it.
+        plans: options of plain calls, by what decides them.
         destinations, templates: made as they are needed.
     """
 
@@ -45,6 +46,7 @@ class Snapshot:
     inherit_priority: bool
     repr_levels: int
     routes: dict[str, dict[str, Any]] = field(default_factory=dict)
+    plans: dict[tuple[Any, ...], SendOptions] = field(default_factory=dict)
     destinations: dict[tuple[Any, ...], Destination] = field(default_factory=dict)
     templates: dict[tuple[Any, ...], Template] = field(default_factory=dict)
 

@@ -427,6 +427,22 @@ class TestOptions:
     def test_origin_names_this_process(self, app):
         assert send_options(app, "t").origin == HEADERS["origin"]
 
+    def test_a_changed_queue_is_seen(self, app):
+        assert send_options(app, "t", queue="q").destination.exchange == ""
+        app.amqp.queues.add("q", exchange="media", exchange_type="topic", routing_key="k")
+        assert send_options(app, "t", queue="q").destination[:2] == ("media", "k")
+
+    def test_plain_calls_share_what_is_decided_but_not_their_id(self, app):
+        first, second = send_options(app, "t", priority=3), send_options(app, "t", priority=3)
+        assert first.task_id != second.task_id
+        assert first.destination is second.destination
+        assert send_options(app, "t", priority=4).priority == 4
+        assert send_options(app, "t", priority=3, task_id="mine").task_id == "mine"
+
+    def test_content_type_is_the_serializers(self, app):
+        with pytest.raises(TypeError, match="content_type is what the serializer says"):
+            send_options(app, "t", content_type="x/y")
+
     def test_frozen(self, app):
         with pytest.raises(AttributeError):
             send_options(app, "t").retries = 1
