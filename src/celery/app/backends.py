@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-from importlib.metadata import entry_points
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -94,6 +93,8 @@ def _path_of(name: str, loader: Any, namespace: str) -> Any:
     overrides: Mapping[str, Any] = loader.override_backends
     if name in overrides:
         return overrides[name]
+    from importlib.metadata import entry_points  # noqa: PLC0415 - slow to import, seldom needed
+
     for point in entry_points(group=namespace, name=name):
         return point.value
     if name in _MISSING:

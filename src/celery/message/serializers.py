@@ -11,7 +11,6 @@ import pickle
 import sys
 from dataclasses import dataclass
 from importlib import import_module
-from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any
 
 from celery import _foreign
@@ -158,6 +157,8 @@ def json_is_ours() -> bool:
 
 
 def _load_entry_point(name: str) -> Serializer | None:
+    from importlib.metadata import entry_points  # noqa: PLC0415 - slow to import, seldom needed
+
     for point in entry_points(group="kombu.serializers", name=name):
         register(name, *point.load())
     return _by_name.get(name)
@@ -308,6 +309,8 @@ def _reader_by_entry_point(content_type: str) -> Serializer | None:
     """Entry points are known by name only, so all of them are loaded; asked once per unknown type."""
     if content_type in RAW_TYPES or content_type.startswith("text/"):
         return None
+    from importlib.metadata import entry_points  # noqa: PLC0415 - slow to import, seldom needed
+
     for point in entry_points(group="kombu.serializers"):
         if point.name not in _by_name:
             register(point.name, *point.load())
