@@ -2,7 +2,7 @@
 
 Of the headers of a task's messages most are the same in every one. A `Template` has those as
 finished JSON and puts the rest between: 2 microseconds instead of 9 for the dict and its
-encoding (`benchmarks/`: message build). The text says what `build_v2` says, field for field and in its order;
+encoding (`python -m benchmarks.messages`). The text says what `build_v2` says, field for field and in its order;
 a property test holds them together.
 """
 
