@@ -134,6 +134,8 @@ class Backend(SyncBackendMixin):
         self.accept = serializers.prepare_accept_content(accept)
         self.compression = self.prepare_compression(conf.result_compression)
         self.always_retry = conf.get("result_backend_always_retry", False)
+        # Storing is tried again unless somebody has said that it shall not be.
+        self._tries_again = self.always_retry or not conf.value_set_for("result_backend_always_retry")
         self.max_sleep_between_retries_ms = conf.get("result_backend_max_sleep_between_retries_ms", 10000)
         self.base_sleep_between_retries_ms = conf.get("result_backend_base_sleep_between_retries_ms", 10)
         self.max_retries = conf.get("result_backend_max_retries", float("inf"))
@@ -154,8 +156,9 @@ class Backend(SyncBackendMixin):
     ) -> Any:
         """Store what became of a task, or how far it is.
 
-        A store that does not answer is tried again with backoff: until `give_up` is set, or for 10
-        seconds where nobody can set it; `result_backend_always_retry` and `result_backend_max_retries` set other bounds.
+        A store that does not answer is tried again with backoff: until `give_up` is set, or for 10 seconds where
+        nobody can set it. `result_backend_max_retries` and `result_backend_always_retry` (True: for ever, False:
+        not at all) set other bounds.
 
         Returns:
             The value in its stored form.
@@ -176,7 +179,7 @@ class Backend(SyncBackendMixin):
     def _insist_on_storing(self, call: Callable[[], T], what: str, **details: Any) -> T:
         bounded = self.give_up is None and not self.always_retry
         try:
-            return self._insist(call, seconds=PATIENCE if bounded else None)
+            return self._insist(call, seconds=PATIENCE if bounded else None) if self._tries_again else call()
         except BackendStoreError:
             raise
         except Exception as exc:
