@@ -6,7 +6,6 @@ import atexit
 import errno
 import math
 import os
-import platform as _platform
 import signal as _signal
 import sys
 import warnings
@@ -67,7 +66,7 @@ EX_USAGE = 64
 EX_UNAVAILABLE = 69
 EX_CANTCREAT = 73
 
-SYSTEM = _platform.system()
+SYSTEM = os.uname().sysname if hasattr(os, "uname") else "Windows"
 IS_macOS = SYSTEM == "Darwin"  # noqa: N816, RUF100 - the public name
 IS_WINDOWS = SYSTEM == "Windows"
 
@@ -106,7 +105,9 @@ SIGMAP: dict[int, str] = {getattr(_signal, name): getattr(_signal, name).name fo
 
 def pyimplementation() -> str:
     """`CPython`, `PyPy` ..."""
-    return _platform.python_implementation()
+    import platform  # noqa: PLC0415 - slow to import, seldom asked
+
+    return platform.python_implementation()
 
 
 def isatty(fh: Any) -> bool | None:

@@ -194,7 +194,7 @@ def test_retry_calls_until_it_works(moment, monkeypatch, caplog):
     [(_, answer)] = moment.send("s")
     assert answer == "done"
     assert pauses == [2.0, 4.0, 6.0]
-    assert caplog.text.count("Retry in") == 3
+    assert caplog.text.count("Retrying in") == 3
 
 
 def test_a_retrying_receiver_can_be_disconnected(moment):

@@ -3,8 +3,10 @@
 # No `from __future__ import annotations` here: it would hide the module of that name.
 
 import importlib
-from types import ModuleType
+from typing import Any
 
+from celery.platforms import isatty
+from celery.utils import nodenames
 from celery.utils.functional import chunks, fun_takes_argument, memoize, noop, uniq
 from celery.utils.imports import (
     gen_task_name,
@@ -31,6 +33,7 @@ __all__ = (
     "get_full_cls_name",
     "import_from_cwd",
     "instantiate",
+    "isatty",
     "jsonify",
     "memoize",
     "nodename",
@@ -42,7 +45,9 @@ __all__ = (
 )
 
 
-def __getattr__(name: str) -> ModuleType:
+def __getattr__(name: str) -> Any:
+    if name == "WORKER_DIRECT_EXCHANGE":
+        return nodenames.WORKER_DIRECT_EXCHANGE
     # `import celery.utils; celery.utils.time`: modules load by being named.
     full = f"{__name__}.{name}"
     if not name.startswith("_"):

@@ -5,8 +5,6 @@ from __future__ import annotations
 import io
 import re
 from functools import partial
-from pprint import pformat
-from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -58,6 +56,8 @@ def dedent(s: str, sep: str = "\n") -> str:
 
 def fill_paragraphs(s: str, width: int, sep: str = "\n") -> str:
     """Break each line into lines of at most `width` characters."""
+    from textwrap import fill  # noqa: PLC0415 - slow to import, seldom needed
+
     return sep.join(fill(paragraph, width) for paragraph in s.split(sep))
 
 
@@ -114,6 +114,8 @@ def pluralize(n: float, text: str, suffix: str = "s") -> str:
 
 def pretty(value: Any, width: int = 80, nl_width: int = 80, sep: str = "\n", **kw: Any) -> str:
     """`value` as `pprint` writes it; a dictionary, without its first brace, on a line of its own."""
+    from pprint import pformat  # noqa: PLC0415 - slow to import, seldom needed
+
     if isinstance(value, dict):
         return f"{sep} {pformat(value, 4, nl_width)[1:]}"
     if isinstance(value, tuple):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import random
 import time as _time
-from calendar import monthrange
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from typing import TYPE_CHECKING, Any, overload
 
@@ -342,6 +341,12 @@ def maybe_make_aware(dt: datetime, tz: tzinfo | None = None, naive_as_utc: bool 
     return localize(to_utc(dt), zone) if naive_as_utc else make_aware(dt, zone)
 
 
+def _days_in(year: int, month: int) -> int:
+    if month == 12:
+        return 31
+    return (date(year, month + 1, 1) - timedelta(days=1)).day
+
+
 class ffwd:  # noqa: N801, RUF100 - the public name
     """What to set and add to arrive at a time: `dt + ffwd(hour=3, minute=0, weeks=1)`.
 
@@ -386,7 +391,7 @@ class ffwd:  # noqa: N801, RUF100 - the public name
             return NotImplemented
         year = self.year or other.year
         month = self.month or other.month
-        day = min(monthrange(year, month)[1], self.day or other.day)
+        day = min(_days_in(year, month), self.day or other.day)
         fields = {key: value for key, value in self._fields().items() if key not in ("weekday", "year")}
         at = other.replace(**{**fields, "year": year, "month": month, "day": day})
         if self.weekday is not None:

@@ -1,5 +1,6 @@
 import contextlib
 import pickle
+from calendar import monthrange
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -117,6 +118,10 @@ def test_ffwd_sets_and_adds():
     assert NOON + t.ffwd(hour=1, minute=2, second=0, microsecond=0) == datetime(2026, 3, 4, 1, 2)
     assert NOON + t.ffwd(month=2, day=31) == NOON.replace(month=2, day=28)
     assert NOON + t.ffwd(year=2028, month=2, day=31) == NOON.replace(year=2028, month=2, day=29)
+    assert datetime.max + t.ffwd(month=12, day=31) == datetime.max
+    assert [(datetime(2026, 1, 1) + t.ffwd(month=m, day=31)).day for m in range(1, 13)] == [
+        monthrange(2026, m)[1] for m in range(1, 13)
+    ]
     # A Wednesday; 0 is Monday.
     assert NOON + t.ffwd(weekday=2) == NOON
     assert NOON + t.ffwd(weekday=0) == NOON + timedelta(days=5)

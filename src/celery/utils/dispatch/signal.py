@@ -68,13 +68,9 @@ def _retrying(receiver: Callable[..., Any], uid: Any) -> Callable[..., Any]:
         while True:
             try:
                 return receiver(**named)
-            except Exception as exc:  # noqa: BLE001 - trying again is what was asked for
-                logger.error(
-                    "Task handler %s raised error: %r. Retry in %s...",
-                    getattr(receiver, "__name__", receiver),
-                    exc,
-                    humanize_seconds(pause, "", " "),
-                )
+            except Exception:
+                wait = humanize_seconds(pause, "in", " ")
+                logger.exception("Could not process signal receiver %s. Retrying %s...", receiver, wait)
             time.sleep(pause)
             pause = min(pause + RETRY_STEP, RETRY_MAX)
 
