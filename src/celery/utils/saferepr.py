@@ -16,6 +16,10 @@ _ELLIPSIS = "..."
 #: Stands for "no limit".
 _UNLIMITED = 1 << 62
 
+#: Integers beyond this are not quick to write.
+_LARGE = 10**100
+#: Containers of at most so many items are looked through for a short cut.
+_FEW = 16
 #: Values whose repr is short and cannot fail.
 _PLAIN = frozenset({bool, float, type(None), complex})
 
@@ -31,9 +35,34 @@ def saferepr(o: Any, maxlen: int | None = None, maxlevels: int = 3, seen: set[in
     >>> saferepr(([1, 2, 3], 'x' * 20), 12)
     "([1, 2, 3], 'x...')"
     """
-    writer = _Writer(maxlen or _UNLIMITED, maxlevels, set() if seen is None else seen)
+    limit = maxlen or _UNLIMITED
+    if _is_simple(o):
+        text = repr(o)
+        if len(text) <= limit:
+            return text
+    writer = _Writer(limit, maxlevels, set() if seen is None else seen)
     writer.write(o, 0)
     return "".join(writer.out)
+
+
+def _is_simple(o: Any) -> bool:
+    """Whether `repr(o)` is short, quick and what would be written anyway: what most tasks are called with."""
+    kind = type(o)
+    if kind is tuple or kind is list:
+        return len(o) <= _FEW and all(map(_is_atom, o))
+    if kind is dict:
+        return len(o) <= _FEW and all(map(_is_atom, o)) and all(map(_is_atom, o.values()))
+    return _is_atom(o)
+
+
+def _is_atom(value: Any) -> bool:
+    kind = type(value)
+    if kind is int:
+        return bool(-_LARGE < value < _LARGE)
+    if kind is str:
+        # Python would write these three in another way.
+        return len(value) <= 100 and "'" not in value and "\\" not in value and value.isprintable()
+    return kind in _PLAIN
 
 
 def reprstream(

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from celery.utils import saferepr as saferepr_module
 from celery.utils.saferepr import reprstream, saferepr
 
 
@@ -104,3 +105,10 @@ def test_time_is_bounded_too():
     assert len(saferepr("x" * 10**7, 100)) < 120
     assert len(saferepr(b"x" * 10**7, 100)) < 120
     assert len(saferepr(list(range(10**6)), 100)) < 120
+
+
+@given(VALUES, st.integers(min_value=1, max_value=300))
+def test_the_short_cut_writes_the_same(value, maxlen):
+    whole = saferepr_module._Writer(maxlen, 3, set())
+    whole.write(value, 0)
+    assert saferepr(value, maxlen) == "".join(whole.out)
