@@ -14,6 +14,7 @@ import msgspec
 from celery import states
 from celery.app.context import Context
 from celery.app.jobs import Outcome, Verdict
+from celery.exceptions import WorkerTerminate
 from celery.message.errors import MalformedMessage
 from celery.message.serializers import prepare_accept_content
 from celery.message.task import decode_body
@@ -65,10 +66,13 @@ class JobRunner:
         raise NotImplementedError
 
     def run(self, job: Job, *, defer: bool = False) -> Outcome:
-        """Run one job to its end. Raises nothing.
+        """Run one job to its end.
 
         Args:
             defer: results may be buffered until `flush`: what `Outcome` says about storing holds only then.
+
+        Raises:
+            WorkerTerminate: the pool raised it in the task to end this process. Nothing else.
         """
         prepared = self._prepare(job)
         if isinstance(prepared, Outcome):
@@ -79,6 +83,8 @@ class JobRunner:
         started = monotonic()
         try:
             traced = self._tracer(task)(request.id, request.args, request.kwargs, request)
+        except WorkerTerminate:
+            raise
         except BaseException as exc:  # noqa: BLE001 - a tracer that a tool has put in
             return _broken(task, exc, monotonic() - started)
         return _outcome(traced, request, monotonic() - started)

@@ -20,7 +20,7 @@ from celery.app.context import Context
 from celery.app.einfo import ExceptionInfo
 from celery.app.einfo import clear_frames as traceback_clear
 from celery.app.execution import IGNORE_STATES, Plan, Run
-from celery.exceptions import Ignore, InvalidTaskError, Reject, Retry
+from celery.exceptions import Ignore, InvalidTaskError, Reject, Retry, WorkerTerminate
 from celery.local import Proxy
 from celery.states import EXCEPTION_STATES, FAILURE, IGNORED, REJECTED, RETRY, STARTED, SUCCESS
 from celery.utils.nodenames import gethostname
@@ -428,6 +428,9 @@ def _tracer(plan: Plan, ended: Any) -> Callable[..., Any]:
                         value = fun(*args, **kwargs)
                         if is_coroutine and inspect.iscoroutine(value):
                             value = coroutines.run(value)
+                    except WorkerTerminate:
+                        run.abandon()  # the pool ends this process, and the worker tells what became of the task
+                        raise
                     except BaseException as exc:  # noqa: BLE001 - whatever a task raises is its outcome
                         run.raised(exc)
                     else:

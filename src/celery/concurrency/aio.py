@@ -58,6 +58,10 @@ class _Executor(ThreadPoolExecutor):
         super().__init__(max_workers=size, thread_name_prefix="AsyncioPoolThread")
         self._job_of = job_of
 
+    def grow(self, size: int) -> None:
+        """Allow so many threads, if there were fewer."""
+        self._max_workers = max(self._max_workers, size)
+
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         run = self._job_of()
         if run is None:
@@ -112,20 +116,20 @@ class _TaskLoop:
         self, app: Any, size: int, make_runner: Callable[[], Runner], tell: Callable[[_News], None]
     ) -> None:
         self._app = app
-        self._size = size
         self._make_runner = make_runner
         self._tell = tell
         self._runs: dict[int, _Run] = {}
         self._by_task: dict[asyncio.Task[Any], _Run] = {}
         self._runner: Runner | None = None
         self.loop = new_event_loop()
+        self.executor = _Executor(max(1, size), self._current)
         self.mailbox: Mailbox[Job] = Mailbox(self.loop, self._begin)
         self.thread = threading.Thread(target=self._serve, name="AsyncioPoolWorker-1", daemon=True)
 
     def _serve(self) -> None:
         self._app.set_current()
         asyncio.set_event_loop(self.loop)
-        executor = _Executor(max(1, self._size), self._current)
+        executor = self.executor
         self.loop.set_default_executor(executor)
         try:
             self._runner = self._make_runner()
@@ -359,6 +363,8 @@ class TaskPool:
     def resize(self, size: int) -> None:
         """Run at most so many tasks at a time."""
         self.limit = max(0, size)
+        if self._tasks is not None:
+            self._tasks.executor.grow(self.limit)
         self._advance()
         if self.room():
             self._reports.roomy()

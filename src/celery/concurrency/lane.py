@@ -129,12 +129,11 @@ class Lane:
         with self._lock:
             if self.current is not job:
                 return False
-            if coroutines.interrupt(exception(), self.ident):
+            in_user_code = in_body(sys._current_frames().get(self.ident), _ROOT)
+            if in_user_code and not coroutines.is_waiting(self.ident):
+                raise_in_thread(self.ident, exception)
                 return True
-            if not in_body(sys._current_frames().get(self.ident), _ROOT):
-                return False
-            raise_in_thread(self.ident, exception)
-            return True
+            return coroutines.interrupt(exception(), self.ident)
 
     def soften(self, job: Job) -> bool:
         """Raise the soft limit's exception in the body of `job`; False as for `raise_in`."""

@@ -65,16 +65,16 @@ class TaskPool(InProcessPool):
                 raise
         finally:
             if previous is not None:
-                signal.signal(signal.SIGUSR1, previous)
+                signal.signal(signal.SIGURG, previous)
 
     def _listen_for_interrupts(self) -> Any:
         """In the process's main thread a signal can end a blocking call; elsewhere nothing can."""
         if threading.current_thread() is not threading.main_thread():
             return None
-        if signal.getsignal(signal.SIGUSR1) is not signal.SIG_DFL:
+        if signal.getsignal(signal.SIGURG) is not signal.SIG_DFL:
             return None  # the program's own
         self._in_real_main = True
-        return signal.signal(signal.SIGUSR1, _wake)
+        return signal.signal(signal.SIGURG, _wake)
 
     def _soften(self, lane: Lane, job: Job) -> bool:
         done = lane.soften(job)
@@ -85,7 +85,7 @@ class TaskPool(InProcessPool):
     def _interrupt(self, lane: Lane) -> None:
         """End a blocking call in the lane's thread, so that a pending exception is raised there."""
         if self._in_real_main and lane.current is not None:
-            signal.pthread_kill(lane.ident, signal.SIGUSR1)
+            signal.pthread_kill(lane.ident, signal.SIGURG)
 
     async def stop(self) -> None:
         """Let everything submitted end; `run_in_main` then returns."""

@@ -14,11 +14,13 @@ import logging
 import os
 import signal
 import socket
+import threading
 import time
 from collections import deque
 from typing import TYPE_CHECKING
 
 from celery import _foreign, exceptions
+from celery.app import coroutines
 from celery.app.jobs import Job, Outcome, Verdict
 from celery.concurrency.interrupt import in_body, in_plain_body
 from celery.concurrency.pace import is_brief
@@ -241,27 +243,33 @@ class Child:
         job = self._current
         if not self._in_task or job is None or job.soft_time_limit is None or self._soft_raised:
             return
-        # The signal may have been meant for the job before; and in our own code it must not be raised: the core
-        # sends it again as long as the task runs.
-        if time.monotonic() - self._begun < job.soft_time_limit or not in_body(frame, _ROOT):
-            return
+        if time.monotonic() - self._begun < job.soft_time_limit:
+            return  # it was meant for the job before
+        exception = _foreign.raised_class(exceptions.SoftTimeLimitExceeded)
+        ident = threading.get_ident()
+        here = in_body(frame, _ROOT) and not coroutines.is_waiting(ident)
+        if not here and not coroutines.interrupt(exception(), ident):
+            return  # in code of ours, where it must not be raised: the core sends the signal again
         self._soft_raised = True
         self._in_task = False
         self._send(encode_note(Note.SOFT, job.tag))
         self._in_task = True
-        raise _foreign.raised_class(exceptions.SoftTimeLimitExceeded)
+        if here:
+            raise exception
 
     def _on_group_signal(self, signum: int, frame: FrameType | None) -> None:
         """A terminal or a service manager signals all processes of a worker: running tasks go on, the core decides.
 
         SIGTERM to a child alone replaces it when its task has ended. What the core means for the running task
-        is announced on the board, and ends the task and the child.
+        is announced on the board, and ends the task (by `WorkerTerminate`) and the child.
         """
         job = self._current
         if self._in_task and job is not None and self._board.condemned(self._slot) == job.tag:
             self._last_signal = signum
-            if in_body(frame, _ROOT):
-                raise SystemExit(-signum)
+            ident = threading.get_ident()
+            if in_body(frame, _ROOT) and not coroutines.is_waiting(ident):
+                raise exceptions.WorkerTerminate(-signum)
+            coroutines.interrupt(exceptions.WorkerTerminate(-signum), ident)
         elif signum == signal.SIGTERM and not self._retiring:
             self._dismissed = True
             if self._in_task or self._idle:

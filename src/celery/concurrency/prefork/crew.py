@@ -199,7 +199,7 @@ class Crew:
             self._told_baseline = True
             logger.warning(
                 "max_memory_per_child=%d KiB is below the %d KiB that a child uses before its first task; "
-                "it is counted from there. Raise it",
+                "twice that is the limit in force. Raise the setting",
                 limit,
                 int(resident),
             )

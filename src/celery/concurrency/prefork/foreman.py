@@ -165,8 +165,8 @@ class Foreman:
     def terminate(self, tag: int, signum: int) -> bool:
         """End the run of a job by a signal to its child; the core hears `lost`.
 
-        SIGINT, SIGQUIT and SIGHUP, of which children do not die, are sent as SIGTERM. SIGTERM raises `SystemExit`
-        in the task; if it does not end the child within two seconds, SIGKILL does.
+        SIGINT, SIGQUIT and SIGHUP, of which children do not die, are sent as SIGTERM. SIGTERM raises
+        `WorkerTerminate` in the task; if it does not end the child within two seconds, SIGKILL does.
         """
         for seat in self.crew.seats.values():
             if tag in seat.window:

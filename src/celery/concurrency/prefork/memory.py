@@ -16,7 +16,7 @@ class MemoryWatch:
     """Compares this process's resident memory with a limit.
 
     A limit below what the process uses before its first task could never be kept, and every task would cost
-    a process: then the limit counts from there.
+    a process: then twice what it uses is the limit.
 
     Args:
         limit: KiB, None for no limit.
@@ -30,7 +30,7 @@ class MemoryWatch:
         self._page = os.sysconf("SC_PAGE_SIZE") // 1024
         self._statm = os.open("/proc/self/statm", os.O_RDONLY) if os.path.exists("/proc/self/statm") else -1
         baseline = self.resident()
-        self.limit = limit + baseline if limit is not None and limit <= baseline else limit
+        self.limit = 2 * baseline if limit is not None and limit <= baseline else limit
         self.last = baseline
         self._warned = False
 
