@@ -39,9 +39,10 @@ def become(name: str, index: int | None = None) -> None:
 
 
 def current() -> ProcessIdentity:
-    """This process. One that `multiprocessing` started goes by the name it has there."""
+    """This process. One that `multiprocessing` started goes by the name it has there
+    (and a pool's child by its index)."""
     if _current.name == MAIN and "multiprocessing" in sys.modules:
-        name = sys.modules["multiprocessing"].current_process().name
-        if name != MAIN:
-            return ProcessIdentity(name, _current.index)
+        found = sys.modules["multiprocessing"].current_process()
+        if found.name != MAIN:
+            return ProcessIdentity(found.name, getattr(found, "index", _current.index))
     return _current
