@@ -139,7 +139,7 @@ def test_app_chain(project: Project) -> None:  # 3-B12
     traced = project.python(
         "from celery.app import app_or_default; app_or_default()", check=False, CELERY_TRACE_APP="1"
     )
-    assert "Exception" in traced
+    assert "DEFAULT APP" in traced
 
 
 def test_base_classes(project: Project) -> None:  # 3-B14, B15

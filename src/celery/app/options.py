@@ -199,7 +199,8 @@ def send_options(
 
     Args:
         args, kwargs: the call's, for routers.
-        task_type: the task; None: what is registered as `name`, if anything, gives its execution options.
+        task_type: the task; None: what is registered as `name`, if anything, gives its execution options;
+            False: nothing does.
         router: instead of the app's.
         route_name: name to route by instead of the task's.
         **given: options of `apply_async`. None counts as not said, except that it clears the task's own.
@@ -211,6 +212,7 @@ def send_options(
     snapshot = app.amqp.snapshot
     if task_type is None:
         given = _registered_options(app, name) | given
+    task_type = task_type or None
     if router is None and not _state.get_current_task():
         key = _plain_key(app, snapshot, route_name or name, given)
         if key is not None:

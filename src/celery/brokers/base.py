@@ -205,8 +205,16 @@ class Consumer(Protocol):
     def ack(self, delivery: Delivery) -> None:
         """Done with: forget it."""
 
-    def requeue(self, delivery: Delivery, *, front: bool = True, count: bool = True) -> None:
-        """Offer it again. `count=False` takes back the delivery count (it never began to run)."""
+    def requeue(
+        self, delivery: Delivery, *, front: bool = True, count: bool = True, ran: bool = True
+    ) -> None:
+        """Offer it again.
+
+        Args:
+            front: before the others of its priority.
+            count: False takes this delivery off the delivery count.
+            ran: False if its task never began: then this delivery does not make it `redelivered`.
+        """
 
     def park(self, delivery: Delivery, due: float) -> None:
         """Offer it again at unix time `due`; does not count as a delivery."""

@@ -22,16 +22,18 @@ class Ending(NamedTuple):
     Attributes:
         reason: why it was set aside (for `BURY`).
         counted: this delivery counts against `task_max_deliveries` (for `REQUEUE`).
+        ran: the task has had it, so the next time it is `redelivered` (for `REQUEUE`).
     """
 
     settlement: Settlement
     reason: str = ""
     counted: bool = True
+    ran: bool = True
 
 
 DONE = Ending(Settlement.ACK)
 #: Offered again, as if this worker had never had it.
-GIVEN_BACK = Ending(Settlement.REQUEUE, counted=False)
+GIVEN_BACK = Ending(Settlement.REQUEUE, counted=False, ran=False)
 #: Offered again, and counted: enough of these and it is set aside.
 AGAIN = Ending(Settlement.REQUEUE, counted=True)
 
@@ -41,7 +43,7 @@ _LATE: dict[Verdict, Ending] = {
     Verdict.IGNORE: DONE,
     Verdict.REJECT: Ending(Settlement.BURY, "rejected by the task"),
     # As often as the task wants: `Reject(requeue=True)` is the task's own decision.
-    Verdict.REQUEUE: GIVEN_BACK,
+    Verdict.REQUEUE: Ending(Settlement.REQUEUE, counted=False),
     Verdict.UNSTORED: AGAIN,
 }
 

@@ -37,7 +37,7 @@ UNKNOWN_FOR = 3600.0
 SHOWN = 1024
 
 UNKNOWN_TASK = """\
-Received unregistered task of type %s.
+Received unregistered task of type %r.
 The message has been ignored and discarded.
 
 Did you remember to import the module containing this task?

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from celery.brokers.base import Settlement
 
-from .acks import DONE, GIVEN_BACK, Ending
+from .acks import AGAIN, DONE, Ending
 from .request import Controls, Message, Request
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ class Requests:
             controls.settle(DONE)
 
         def reject(_logger: Any, _errors: Any, requeue: bool = False) -> None:
-            controls.settle(GIVEN_BACK if requeue else Ending(Settlement.BURY, "rejected by its request"))
+            controls.settle(AGAIN if requeue else Ending(Settlement.BURY, "rejected by its request"))
 
         request = (run.policy.request_class or Request)(
             Message(run.delivery, run.raw_headers, run.properties, run.body),

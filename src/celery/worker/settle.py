@@ -61,6 +61,6 @@ class Settler:
         if how is Settlement.ACK:
             consumer.ack(delivery)
         elif how is Settlement.REQUEUE:
-            consumer.requeue(delivery, front=True, count=ending.counted)
+            consumer.requeue(delivery, front=True, count=ending.counted, ran=ending.ran)
         else:
             consumer.bury(delivery, ending.reason)

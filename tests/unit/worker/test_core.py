@@ -124,7 +124,7 @@ def test_an_unknown_task_fails_and_is_a_dead_letter(bench, caplog):
         signals.task_unknown.disconnect(note)
     state, error = bench.backend.states[task_id]
     assert (state, type(error).__name__, error.args) == ("FAILURE", "NotRegistered", ("nobody.knows",))
-    assert "Received unregistered task of type nobody.knows" in caplog.text
+    assert "Received unregistered task of type 'nobody.knows'" in caplog.text
     wait_until(lambda: told == ["nobody.knows"])
 
 

@@ -73,11 +73,14 @@ class MemoryConsumer:
         """See `Consumer.ack`."""
         self._release(delivery)
 
-    def requeue(self, delivery: Delivery, *, front: bool = True, count: bool = True) -> None:
+    def requeue(
+        self, delivery: Delivery, *, front: bool = True, count: bool = True, ran: bool = True
+    ) -> None:
         """See `Consumer.requeue`."""
         item = self._release(delivery)
         if item is not None:
             item.deliveries -= not count
+            item.returned = item.returned or ran
             self._hall.put_back([item], front=front)
 
     def park(self, delivery: Delivery, due: float) -> None:

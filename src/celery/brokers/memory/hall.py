@@ -32,6 +32,7 @@ class Item:
     order: tuple[int, int]
     deliveries: int = 0
     due: float | None = None
+    returned: bool = False
 
     def __lt__(self, other: Item) -> bool:
         return self.order < other.order
@@ -48,7 +49,7 @@ class Item:
             sent.exchange,
             sent.routing_key,
             HIGHEST - self.order[0],
-            self.deliveries > 1,
+            self.returned or self.deliveries > 1,
             self.deliveries,
             self.due,
         )

@@ -7,7 +7,7 @@ import threading
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from .clerk import Clerk, Report, Word
+from .clerk import Clerk, Receipt, Report, Word
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -110,12 +110,12 @@ class SqliteConsumer:
         if self._clerk is not None:
             self._clerk.poke()
 
-    async def _ask(self, kind: str, deliveries: Sequence[Delivery] = (), value: Any = None) -> Any:
+    async def _ask(self, kind: str, receipts: Sequence[Receipt] = (), value: Any = None) -> Any:
         if self._clerk is None:
             return None
         assert self._loop is not None
         future: asyncio.Future[Any] = self._loop.create_future()
-        self._say(Word(kind, deliveries, value, future))
+        self._say(Word(kind, receipts, value, future))
         return await future
 
     def allow(self, window: int) -> None:
@@ -134,23 +134,33 @@ class SqliteConsumer:
 
     async def begin(self, batch: Sequence[Delivery]) -> list[Delivery]:
         """See `Consumer.begin`."""
-        return list(await self._ask("begin", batch) or ())
+        receipts = [delivery.receipt for delivery in batch if delivery.receipt is not None]
+        begun = set(await self._ask("begin", receipts) or ())
+        return [delivery for delivery in batch if delivery.receipt in begun]
+
+    def _settle(self, kind: str, delivery: Delivery, value: Any = None) -> None:
+        """Say how a delivery ended; what is said a second time is void."""
+        receipt, delivery.receipt = delivery.receipt, None
+        if receipt is not None:
+            self._say(Word(kind, (receipt,), value))
 
     def ack(self, delivery: Delivery) -> None:
         """See `Consumer.ack`."""
-        self._say(Word("ack", (delivery,)))
+        self._settle("ack", delivery)
 
-    def requeue(self, delivery: Delivery, *, front: bool = True, count: bool = True) -> None:
+    def requeue(
+        self, delivery: Delivery, *, front: bool = True, count: bool = True, ran: bool = True
+    ) -> None:
         """See `Consumer.requeue`."""
-        self._say(Word("requeue", (delivery,), (front, count)))
+        self._say(Word("requeue", (delivery,), (front, count, ran)))
 
     def park(self, delivery: Delivery, due: float) -> None:
         """See `Consumer.park`."""
-        self._say(Word("park", (delivery,), due))
+        self._settle("park", delivery, due)
 
     def bury(self, delivery: Delivery, reason: str) -> None:
         """See `Consumer.bury`."""
-        self._say(Word("bury", (delivery,), reason))
+        self._settle("bury", delivery, reason)
 
     async def flush(self) -> None:
         """See `Consumer.flush`."""

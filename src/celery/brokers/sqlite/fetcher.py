@@ -85,7 +85,7 @@ class SqliteFetcher:
     def _settle(self, delivery: Delivery, kind: str) -> None:
         generation, number = delivery.receipt
         said = turn.Said()
-        said.add(kind, [number], (True, True))
+        said.add(kind, [number], (True, True, True))
 
         def work(connection: sqlite3.Connection) -> list[str]:
             if not leases.is_valid(connection, generation):

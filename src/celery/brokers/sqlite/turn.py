@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterable
 
+#: A bit in `deliveries`: the task has had it before, though that delivery does not count.
+RETURNED = 1 << 16
+
 #: How many parked messages become ready in one transaction at most.
 _PROMOTE_AT_MOST = 2000
 
@@ -28,7 +31,7 @@ class Said:
 
     acks: list[int] = field(default_factory=list)
     begins: list[int] = field(default_factory=list)
-    requeues: list[tuple[int, bool, bool]] = field(default_factory=list)  # id, front, count
+    requeues: list[tuple[int, bool, bool, bool]] = field(default_factory=list)  # id, front, count, ran
     parks: list[tuple[int, float]] = field(default_factory=list)
     burials: list[tuple[int, str]] = field(default_factory=list)
 
@@ -37,7 +40,7 @@ class Said:
 
         Args:
             kind: ack, begin, requeue, park or bury.
-            value: (front, count) of a requeue, the due time of a park, the reason of a burial.
+            value: (front, count, ran) of a requeue, the due time of a park, the reason of a burial.
         """
         if kind == "ack":
             self.acks += numbers
@@ -49,6 +52,11 @@ class Said:
             self.parks += [(number, value) for number in numbers]
         else:
             self.burials += [(number, value) for number in numbers]
+
+    @property
+    def is_plain(self) -> bool:
+        """Nothing but what `strokes.take_turn` can do."""
+        return not (self.requeues or self.parks or self.burials)
 
     def released(self) -> set[int]:
         """The messages that leave the window by what was said."""
@@ -80,8 +88,8 @@ def settle(connection: sqlite3.Connection, consumer: int, said: Said, limit: int
         )
         connection.executemany("DELETE FROM message WHERE id = ?", [(number,) for number in said.acks])
     addresses: list[str] = []
-    for number, front, count in said.requeues:
-        addresses += _requeue(connection, consumer, number, front=front, count=count)
+    for number, front, count, ran in said.requeues:
+        addresses += _requeue(connection, consumer, number, front=front, count=count, ran=ran)
     for number, due in said.parks:
         addresses += _park(connection, consumer, number, due)
     for number, reason in said.burials:
@@ -102,7 +110,7 @@ def _release(connection: sqlite3.Connection, consumer: int, number: int) -> tupl
 
 
 def _requeue(
-    connection: sqlite3.Connection, consumer: int, number: int, *, front: bool, count: bool
+    connection: sqlite3.Connection, consumer: int, number: int, *, front: bool, count: bool, ran: bool
 ) -> list[str]:
     found = _release(connection, consumer, number)
     if found is None:
@@ -113,7 +121,8 @@ def _requeue(
         connection.execute("UPDATE message SET id = ? WHERE id = ?", (last + 1, number))
         number = last + 1
     place = (HIGHEST - priority) << PLACE_SHIFT | number
-    connection.execute("INSERT INTO ready VALUES (?, ?, ?)", (queue, place, deliveries - (not count)))
+    left = (deliveries - (not count)) | (RETURNED if ran else 0)
+    connection.execute("INSERT INTO ready VALUES (?, ?, ?)", (queue, place, left))
     return store.wake(connection, queue, 1, but=consumer)
 
 
@@ -197,7 +206,8 @@ def _reserve_from(
         return rows
     last = rows[-1][0]
     connection.execute(
-        f"INSERT INTO held SELECT ?, place & {PLACE_MASK}, deliveries + 1, 0 FROM ready WHERE queue = ? AND place <= ?",
+        f"INSERT INTO held SELECT ?, place & {PLACE_MASK}, deliveries + 1, 0, 0 FROM ready"
+        " WHERE queue = ? AND place <= ?",
         (consumer, queue, last),
     )
     connection.execute("DELETE FROM ready WHERE queue = ? AND place <= ?", (queue, last))
@@ -217,6 +227,6 @@ def delivery(row: tuple[Any, ...], names: dict[int, str], generation: int) -> De
         routing_key,
         priority,
         deliveries > 1,
-        deliveries,
+        deliveries & (RETURNED - 1),
         due,
     )
