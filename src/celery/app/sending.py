@@ -480,7 +480,7 @@ def message_sender(app: Celery) -> Callable[..., None]:
         headers.update(given.pop("headers", None) or {})
         args, kwargs = message.body[:2] if isinstance(message.body, (tuple, list)) else ((), {})
         given.setdefault("task_id", properties.get("correlation_id"))
-        options = send_options(app, name, args, kwargs, task_type=app, producer=producer, **given)
+        options = send_options(app, name, args, kwargs, task_type=False, producer=producer, **given)
         own = TaskMessage(headers, properties | (options.extra or {}), message.body, message.sent_event)
         for key in ("priority", "expires_in"):
             value = getattr(options, key)
