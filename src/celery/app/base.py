@@ -24,11 +24,10 @@ from typing import (
 )
 from uuid import NAMESPACE_OID, uuid3
 
-from celery import _state, canvas, signals
-from celery.app import builtins, making, sending, wiring
+from celery import _state, signals
+from celery.app import builtins, making, wiring
 from celery.app.annotations import prepare as prepare_annotations
 from celery.app.clock import LamportClock
-from celery.app.links import Links
 from celery.app.registry import TaskRegistry
 from celery.app.utils import AppPickler, ConfigRecord, Settings, _unpickle_app_v2, load_settings
 from celery.app.utils import bugreport as _bugreport
@@ -48,6 +47,7 @@ if TYPE_CHECKING:
     from datetime import tzinfo
 
     from celery.app.amqp import AMQP
+    from celery.app.links import Links
     from celery.app.sending import SendOptions
     from celery.app.task import Task
     from celery.brokers.base import Broker
@@ -625,6 +625,8 @@ class Celery:
             EncodeError: an argument cannot be serialized.
         """
         given = _given(locals())
+        from celery.app import sending  # noqa: PLC0415 - programs that only define tasks send none
+
         self._warn_if_eager()
         settled = sending.send_options(self, name, args, kwargs, **given, **options)
         sending.send_task_message(self, name, args, kwargs, options=settled)
@@ -641,6 +643,8 @@ class Celery:
         **options: Any,
     ) -> AsyncResult[Any]:
         """`send_task` that awaits the broker instead of blocking the event loop."""
+        from celery.app import sending  # noqa: PLC0415 - programs that only define tasks send none
+
         self._warn_if_eager()
         settled = sending.send_options(self, name, args, kwargs, **options)
         await sending.asend_task_message(self, name, args, kwargs, options=settled)
@@ -658,12 +662,16 @@ class Celery:
         Raises:
             OperationalError: some were not sent; its attribute `sent` says how many certainly were.
         """
+        from celery.app import sending  # noqa: PLC0415 - programs that only define tasks send none
+
         task = None if isinstance(name, str) else name
         ids = sending.send_many(self, getattr(name, "name", name), calls, task_type=task, **options)
         return [self.AsyncResult(task_id) for task_id in ids]
 
     async def asend_many(self, name: Any, calls: Iterable[Any], **options: Any) -> list[AsyncResult[Any]]:
         """`send_many` that awaits the broker instead of blocking the event loop."""
+        from celery.app import sending  # noqa: PLC0415 - programs that only define tasks send none
+
         task = None if isinstance(name, str) else name
         ids = await sending.asend_many(self, getattr(name, "name", name), calls, task_type=task, **options)
         return [self.AsyncResult(task_id) for task_id in ids]
@@ -687,6 +695,8 @@ class Celery:
 
     def signature(self, *args: Any, **kwargs: Any) -> Signature[Any]:
         """Make a signature bound to this app. See `celery.signature`."""
+        from celery import canvas  # noqa: PLC0415 - not every program has signatures
+
         kwargs["app"] = self
         return canvas.signature(*args, **kwargs)
 
@@ -813,6 +823,8 @@ class Celery:
 
     @cached_property
     def _links(self) -> Links:
+        from celery.app.links import Links  # noqa: PLC0415 - programs that only define tasks open none
+
         return Links(self)
 
     def broker_for_write(self) -> Broker:

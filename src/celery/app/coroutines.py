@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Generator
+    from collections.abc import Callable, Coroutine, Generator
 
 
 class Interruptible(CoroutineType[Any, Any, Any]):
@@ -119,6 +119,14 @@ def is_waiting(ident: int) -> bool:
     """Whether a coroutine runs in a thread by `run`, and is not executing code of its own at this moment."""
     found = _running.get(ident)
     return found is not None and asyncio.current_task(found[0]) is not found[1].task
+
+
+async def in_thread(needed: bool, fun: Callable[..., Any], *args: Any) -> Any:
+    """Call `fun` in a thread of the running loop's executor, or right here if that is not `needed`."""
+    if not needed:
+        return fun(*args)
+    context = contextvars.copy_context()
+    return await asyncio.get_running_loop().run_in_executor(None, context.run, fun, *args)
 
 
 def is_cancelled_from_outside(exc: BaseException) -> bool:

@@ -6,7 +6,7 @@ The order inside each function is part of the public behaviour:
   signal. (Who waits for the result may rely on the rest being on its way.)
 - failure: the failure is stored, chords and chains are told and errbacks called (all by the backend), then
   `on_failure`, then the signal.
-- retry: the state is stored, `on_retry`, the signal. The message itself was sent by `Task.retry`.
+- retry: the state is stored (before the message is sent, by `Task.retry`, which does both), `on_retry`, the signal.
 - ignore, reject: nothing.
 """
 
@@ -114,7 +114,7 @@ def retry(task: Any, request: Context, reason: Any, *, store: bool, eager: bool)
     """Do what a retry does, and return the `ExceptionInfo` that handlers were given."""
     einfo = ExceptionInfo((type(reason), reason, reason.__traceback__))
     cause = reason.exc
-    if store:
+    if store and not getattr(reason, "stored", False):
         task.backend.mark_as_retry(request.id, cause, einfo.traceback, request=request, store_result=True)
     call_handler(
         "on_retry", task.on_retry, cause, request.id, request.args, request.kwargs, einfo, eager=eager

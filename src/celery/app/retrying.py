@@ -6,6 +6,8 @@ import inspect
 import sys
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from celery.app import outcome
+from celery.app.einfo import ExceptionInfo
 from celery.exceptions import Retry
 
 if TYPE_CHECKING:
@@ -61,6 +63,37 @@ def plan(
             task_kwargs=sig.kwargs,
         )
     return Retry(exc=exc, when=eta or countdown, is_eager=request.is_eager, sig=sig)
+
+
+def store(task: Any, retry: Retry) -> None:
+    """Store RETRY before the message leaves: the next attempt may end before this one does, and what it stores
+    must be the last word. A store that fails is no reason not to retry.
+    """
+    request = task.request
+    retry.stored = True  # type: ignore[attr-defined]  # for the tracer
+    if outcome.ignores_result(task, request):
+        return
+    try:
+        task.backend.mark_as_retry(request.id, retry.exc, _traceback(retry), request=request)
+        task.backend.flush()
+    except Exception:  # noqa: BLE001 - logged
+        outcome.logger.exception("The state of task %s[%s] could not be stored", task.name, request.id)
+
+
+async def astore(task: Any, retry: Retry) -> None:
+    """`store`, in a thread of the running loop's executor."""
+    from celery.app import coroutines  # noqa: PLC0415 - asyncio, which only some tasks need
+
+    await coroutines.in_thread(True, store, task, retry)
+
+
+def _traceback(retry: Retry) -> str:
+    try:
+        raise retry
+    except Retry:
+        return ExceptionInfo().traceback
+    finally:
+        retry.__traceback__ = None
 
 
 def _raise(exc: BaseException) -> NoReturn:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextvars
 import inspect
 import logging
 from time import monotonic
@@ -12,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from celery import states
+from celery.app import coroutines
 from celery.app.context import Context
 from celery.app.jobs import Outcome, Verdict
 from celery.exceptions import WorkerTerminate
@@ -35,14 +34,6 @@ _VERDICTS = {
 }
 #: Characters of an exception's or a result's text that an outcome carries.
 _DETAIL = 1024
-
-
-async def in_thread(needed: bool, fun: Callable[..., Any], *args: Any) -> Any:
-    """Call `fun` in a thread of the running loop's executor, or right here if that is not `needed`."""
-    if not needed:
-        return fun(*args)
-    context = contextvars.copy_context()
-    return await asyncio.get_running_loop().run_in_executor(None, context.run, fun, *args)
 
 
 class JobRunner:
@@ -108,7 +99,7 @@ class JobRunner:
             if native is not None:
                 traced = await native(*arguments)
             else:
-                traced = await in_thread(True, tracer, *arguments)
+                traced = await coroutines.in_thread(True, tracer, *arguments)
         except Exception as exc:  # noqa: BLE001 - a tracer that a tool has put in
             return _broken(task, exc, monotonic() - started)
         return _outcome(traced, request, monotonic() - started)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, cast
 
 from celery import _state, canvas, exceptions
 from celery._public import publish
-from celery.app import retrying
 from celery.app.annotations import resolve_all
 from celery.app.context import Context
 from celery.app.registry import _unpickle_task_v2
@@ -468,6 +467,8 @@ class Task(Generic[P, R]):
         **extra_options: Any,
     ) -> Signature[R]:
         """Make a signature that calls the same task again, with the same id, in the same place."""
+        from celery.app import retrying  # noqa: PLC0415 - workers only
+
         return cast(
             "Signature[R]",
             retrying.signature_of(self, request or self.request, args, kwargs, queue, extra_options),
@@ -505,8 +506,11 @@ class Task(Generic[P, R]):
             MaxRetriesExceededError: the limit is reached and `exc` was not given.
             Reject: the message could not be sent.
         """
+        from celery.app import retrying  # noqa: PLC0415 - workers only
+
         plan = retrying.plan(self, args, kwargs, exc, eta, countdown, max_retries, options)
         if not plan.is_eager:
+            retrying.store(self, plan)
             try:
                 plan.sig.apply_async()
             except Exception as error:
@@ -527,8 +531,11 @@ class Task(Generic[P, R]):
         **options: Any,
     ) -> exceptions.Retry:
         """`retry` that awaits the broker, for `async def` tasks: `raise await self.aretry(exc=error)`."""
+        from celery.app import retrying  # noqa: PLC0415 - workers only
+
         plan = retrying.plan(self, args, kwargs, exc, eta, countdown, max_retries, options)
         if not plan.is_eager:
+            await retrying.astore(self, plan)
             try:
                 await plan.sig.aapply_async()
             except Exception as error:

@@ -447,7 +447,7 @@ def _tracer(plan: Plan, ended: Any) -> Callable[..., Any]:
 def _async_tracer(plan: Plan, ended: Any) -> Callable[..., Any]:
     """The same to be awaited; what may block is done in a thread."""
     fun = plan.fun
-    in_thread = _runner.in_thread
+    in_thread = coroutines.in_thread
 
     async def atrace_task(uuid: str, args: Any, kwargs: Any, request: Any = None) -> Any:
         run = Run(plan, uuid, args, kwargs, request)
