@@ -148,7 +148,7 @@ class Pool(Protocol):
         """End every slot now. Nothing more is reported."""
 
 
-class PoolError(Exception):
+class PoolError(RuntimeError):
     """A pool could not be started or cannot go on."""
 
 

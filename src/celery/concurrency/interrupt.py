@@ -13,6 +13,8 @@ import sysconfig
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from celery.app import coroutines
+
 if TYPE_CHECKING:
     from types import FrameType
 
@@ -21,6 +23,9 @@ _STDLIB = tuple({sysconfig.get_path(name) + "/" for name in ("stdlib", "platstdl
 _INSTALLED = ("/site-packages/", "/dist-packages/")
 #: Client libraries that we call and that call nobody back: being in them means being in the middle of our I/O.
 _CLIENTS = ("/kombu/", "/amqp/", "/redis/", "/sqlalchemy/")
+
+#: Runs the private loop of a task that is a coroutine.
+_LOOP = coroutines.run.__code__.co_filename
 
 USERS, OURS, NEUTRAL = "users", "ours", "neutral"
 
@@ -50,9 +55,12 @@ def in_body(frame: FrameType | None, root: str) -> bool:
 
 
 def in_plain_body(frame: FrameType | None) -> bool:
-    """Whether a task's body is running and has called nothing of ours that has not returned."""
+    """Whether a task's body is running, or waits as a coroutine, and nothing of ours is in the midst of its work."""
     while frame is not None:
-        owner = owner_of(frame.f_code.co_filename)
+        filename = frame.f_code.co_filename
+        if filename == _LOOP:
+            return True
+        owner = owner_of(filename)
         if owner is not NEUTRAL:
             return owner is USERS
         frame = frame.f_back

@@ -171,6 +171,17 @@ async def asleep(seconds: float) -> str:
     return "slept"
 
 
+async def await_for(path: str) -> str:
+    await until_true(Path(path).exists)
+    return "found"
+
+
+async def wait_quietly(path: str) -> str:
+    """Awaits one thing for long, so that the loop is idle."""
+    loop = asyncio.get_running_loop()
+    return await loop.run_in_executor(None, wait_for, path)
+
+
 async def acatch_soft() -> str:
     try:
         await asyncio.sleep(PATIENCE)

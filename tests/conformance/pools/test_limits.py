@@ -159,6 +159,37 @@ def test_terminate(kind: str, tmp_path: Path) -> None:
     asyncio.run(main())
 
 
+def test_terminate_a_coroutine_in_a_child() -> None:
+    async def main() -> None:
+        async with running("prefork", 1) as (pool, reports):
+            one = job("asleep", 15.0, announce=True)
+            pool.submit([one])
+            await reports.until(lambda: one.tag in reports.begun)
+            assert pool.terminate(one.tag, signal.SIGTERM)
+            await reports.until_settled(one)
+            assert reports.losses == {one.tag: (-signal.SIGTERM, True)}
+
+    asyncio.run(main())
+
+
+def test_limits_of_plain_functions_in_the_asyncio_pool(tmp_path: Path) -> None:
+    """They run in threads: the soft limit is raised there, the hard one gives them up."""
+    begun, go = tmp_path / "begun", tmp_path / "go"
+
+    async def main() -> None:
+        async with running("asyncio", 1) as (pool, reports):
+            soft = job("catch_soft", soft_time_limit=0.05)
+            hard = job("wait_for", str(go), str(begun), "x", time_limit=0.1)
+            pool.submit([soft, hard])
+            await reports.until_settled(soft, hard)
+            assert reports.outcomes[soft.tag].detail == "softened"
+            assert reports.hard == {hard.tag}
+            go.touch()
+            assert await reports.result_of(pool, job("echo", 5)) == "5"
+
+    asyncio.run(main())
+
+
 @pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGTERM, signal.SIGQUIT, signal.SIGUSR2])
 def test_terminate_a_task_that_resists(signum: signal.Signals, tmp_path: Path) -> None:
     async def main() -> None:

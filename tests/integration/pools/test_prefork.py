@@ -243,7 +243,10 @@ def test_nothing_waits_behind_a_long_task_that_was_thought_brief(tmp_path: Path)
 
 
 @pytest.mark.parametrize("brief", [1e-5, None])
-def test_results_and_reports_are_not_held_back_by_a_long_task(brief: float | None, tmp_path: Path) -> None:
+@pytest.mark.parametrize("action", ["wait_for", "await_for", "wait_quietly"])
+def test_results_and_reports_are_not_held_back_by_a_long_task(
+    action: str, brief: float | None, tmp_path: Path
+) -> None:
     go, store = tmp_path / "go", tmp_path / "results"
 
     async def main() -> None:
@@ -252,7 +255,7 @@ def test_results_and_reports_are_not_held_back_by_a_long_task(brief: float | Non
             reports.feed(pool, warm)
             await reports.until_settled(*warm)
             first = [job("echo", n, brief=1e-5, store=str(store)) for n in range(10)]
-            pool.submit([*first, job("wait_for", str(go), brief=brief)])
+            pool.submit([*first, job(action, str(go), brief=brief)])
             await reports.until_settled(*first)
             assert sorted(lines(store)) == sorted(one.id for one in first)
             go.touch()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -167,4 +168,6 @@ class _Unborn:
 
 
 def _announce_birth(prefix: str, number: int) -> None:
-    signals.worker_before_create_process.send(sender=_Unborn(f"{prefix}-{number}"))
+    if signals.worker_before_create_process.receivers:
+        signals.worker_before_create_process.send(sender=_Unborn(f"{prefix}-{number}"))
+        sys.stdout.flush()  # or the child would print it once more

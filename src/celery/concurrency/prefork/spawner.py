@@ -169,9 +169,6 @@ class Spawner:
     def _fork(self, slot: int, number: int, index: int) -> None:
         ours, theirs = socket.socketpair()
         self._before_fork(number)
-        for stream in (sys.stdout, sys.stderr):
-            with suppress(Exception):
-                stream.flush()
         try:
             pid = os.fork()
         except OSError as exc:
