@@ -46,6 +46,7 @@ __all__ = (  # noqa: F822 - CeleryCommandException is made on first use, see __g
     "SecurityError",
     "SecurityWarning",
     "SoftTimeLimitExceeded",
+    "SoftTimeLimitException",
     "TaskError",
     "TaskPredicate",
     "TaskRevokedError",
@@ -338,6 +339,10 @@ class SoftTimeLimitExceeded(Exception):
 
     def __str__(self) -> str:
         return f"SoftTimeLimitExceeded{self.args!r}"
+
+
+#: What some tutorials call it.
+SoftTimeLimitException = SoftTimeLimitExceeded
 
 
 class TimeLimitExceeded(Exception):
