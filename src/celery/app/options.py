@@ -59,6 +59,7 @@ class Destination(NamedTuple):
     Attributes:
         queues: to declare first, as they were given (perhaps kombu's objects).
         declare: the same as values for drivers.
+        mandatory: False for a fanout exchange: that nobody listens is no error there.
     """
 
     exchange: str
@@ -66,6 +67,7 @@ class Destination(NamedTuple):
     delivery_mode: int
     queues: tuple[Any, ...]
     declare: tuple[Queue, ...]
+    mandatory: bool = True
 
 
 class SendOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -388,28 +390,33 @@ def _new_destination(app: Celery, snapshot: Snapshot, routed: Mapping[str, Any])
     routing_key = routed.get("routing_key")
     exchange = getattr(exchange, "name", exchange)
     mode = routed.get("delivery_mode")
-    declare = routed.get("declare")
+    given = routed.get("declare")
+    declare: list[Any] = []
+    fanout = False
     if queue is None and not exchange:
         queue = app.amqp.default_queue
     if queue is not None:
         known = queues.topology(queue)
         kind = routed.get("exchange_type") or known.exchange.type or "direct"
         mode = mode or known.exchange.delivery_mode
-        if declare is None and not _is_broadcast(queue):
-            declare = (queue,)
+        if not _is_broadcast(queue):
+            declare.append(queue)
         if kind == "direct" and (not exchange or not routing_key):
             exchange, routing_key = "", known.name
         elif not exchange:
             exchange, routing_key = known.exchange.name, routing_key or known.routing_key
-    elif declare is None and exchange:
-        declare = _bound_to(queues, exchange)
-    given = tuple(declare or ())
+            fanout = kind == "fanout"
+    if exchange and given is None:
+        declare += [other for other in _bound_to(queues, exchange) if other is not queue]
+    if given is not None:
+        declare = list(given)
     return Destination(
         exchange or "",
         routing_key or "",
         snapshot.delivery_mode if mode is None else delivery_mode_number(mode),
-        given,
-        tuple(queue_from_any(one) for one in given),
+        tuple(declare),
+        tuple(queue_from_any(one) for one in declare),
+        mandatory=not fanout,
     )
 
 
@@ -470,8 +477,8 @@ def _publishing(app: Celery, snapshot: Snapshot, routed: Mapping[str, Any], fiel
         if said is not None:
             limit = said if limit is None else min(limit, said)
     fields["timeout"] = limit
-    if get("mandatory") is not None:
-        fields["mandatory"] = bool(get("mandatory"))
+    mandatory = get("mandatory")
+    fields["mandatory"] = fields["destination"].mandatory if mandatory is None else bool(mandatory)
     if get("immediate"):
         raise ValueError("immediate=True: no broker offers it (RabbitMQ dropped it with 3.0); leave it out")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from kombu import Exchange as KombuExchange
 from kombu import Queue as KombuQueue
+from kombu import binding
 from kombu.common import Broadcast
 
 from celery import Celery
@@ -223,7 +224,24 @@ class TestDestinations:
     def test_broadcast_is_not_declared_by_senders(self):
         app = app_with(task_queues=[Broadcast("all")])
         where = send_options(app, "t", queue="all").destination
-        assert (where.exchange, where.declare) == ("all", ())
+        assert (where.exchange, where.declare, where.mandatory) == ("all", (), False)
+
+    def test_queues_of_a_named_exchange_are_declared(self):
+        media = KombuExchange("media", type="direct")
+        queues = [
+            KombuQueue("default"),
+            KombuQueue("media", [binding(media, routing_key="video"), binding(media, routing_key="image")]),
+            Queue("files", Exchange("files"), "file"),
+        ]
+        app = app_with(task_queues=queues, task_default_queue="default")
+        declared = {
+            name: {
+                queue.name
+                for queue in send_options(app, "t", exchange=name, routing_key="k").destination.declare
+            }
+            for name in ("media", "files")
+        }
+        assert declared == {"media": {"default", "media"}, "files": {"default", "files"}}
 
     def test_declare_as_the_caller_says(self):
         where = send_options(app_with(), "t", declare=[KombuQueue("other")]).destination
