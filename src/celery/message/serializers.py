@@ -156,10 +156,16 @@ def json_is_ours() -> bool:
     return _by_name.get("json") is _OWN_JSON
 
 
+def _entry_points(**which: str) -> Any:
+    from importlib.metadata import entry_points  # noqa: PLC0415 - slow to import, rarely needed
+
+    return entry_points(group="kombu.serializers", **which)
+
+
 def _load_entry_point(name: str) -> Serializer | None:
     from importlib.metadata import entry_points  # noqa: PLC0415 - slow to import, seldom needed
 
-    for point in entry_points(group="kombu.serializers", name=name):
+    for point in _entry_points(name=name):
         register(name, *point.load())
     return _by_name.get(name)
 
@@ -311,7 +317,7 @@ def _reader_by_entry_point(content_type: str) -> Serializer | None:
         return None
     from importlib.metadata import entry_points  # noqa: PLC0415 - slow to import, seldom needed
 
-    for point in entry_points(group="kombu.serializers"):
+    for point in _entry_points():
         if point.name not in _by_name:
             register(point.name, *point.load())
     return _by_type.get(content_type)
