@@ -163,8 +163,6 @@ def _entry_points(**which: str) -> Any:
 
 
 def _load_entry_point(name: str) -> Serializer | None:
-    from importlib.metadata import entry_points  # noqa: PLC0415 - slow to import, seldom needed
-
     for point in _entry_points(name=name):
         register(name, *point.load())
     return _by_name.get(name)
@@ -315,8 +313,6 @@ def _reader_by_entry_point(content_type: str) -> Serializer | None:
     """Entry points are known by name only, so all of them are loaded; asked once per unknown type."""
     if content_type in RAW_TYPES or content_type.startswith("text/"):
         return None
-    from importlib.metadata import entry_points  # noqa: PLC0415 - slow to import, seldom needed
-
     for point in _entry_points():
         if point.name not in _by_name:
             register(point.name, *point.load())
