@@ -261,6 +261,64 @@ class TestCommands:
         assert "nosuch" in line
 
 
+class TestMistakes:
+    """One line: what, where, what to do; exit code not 0 (promise 14)."""
+
+    @pytest.mark.parametrize(
+        ("settings", "args", "text"),
+        [
+            (
+                "worker_prefetch_multiplier='x'",
+                (),
+                "Setting 'worker_prefetch_multiplier' is 'x' (str): expected",
+            ),
+            ("imports='nosuchmodule'", (), "No module named 'nosuchmodule'. A setting or an option names it"),
+            ("", ("-I", "nosuchmodule"), "No module named 'nosuchmodule'. A setting or an option names it"),
+            (
+                "config_source='nosuchconfig'",
+                (),
+                "No module named 'nosuchconfig'. A setting or an option names it",
+            ),
+            ("", ("-f", "no/folder.log"), "no/folder.log: No such file or directory"),
+            ("", ("-D", "-f", "no/folder.log"), "no/folder.log: its folder does not exist"),
+            ("", ("--pidfile", "no/folder.pid"), "no/folder.pid'"),
+            ("task_create_missing_queues=False", ("-Q", "foo"), "queue 'foo' isn't defined"),
+            ("", ("-P", "threads", "--time-limit", "3"), "the threads pool cannot enforce it"),
+            ("backend='cache+memory://'", (), "No such transport: amqp"),
+        ],
+    )
+    def test_of_a_worker(self, project, settings, args, text):
+        project.write("tasks.py", TASKS.replace('"tasks")', f'"tasks", {settings})'))
+        done = project.celery("-q", "-A", "tasks", "worker", "-c", "1", *args, check=False)
+        assert done.returncode == 1
+        assert "Traceback" not in done.stderr
+        (line,) = [line for line in done.stderr.splitlines() if line.startswith("Error: ")]
+        assert text in line
+
+    @pytest.mark.parametrize(
+        ("args", "text"),
+        [
+            (("worker", "--uid", "nosuchuser"), "User does not exist: nosuchuser"),
+            (("worker", "--umask", "zz"), "--umask is an octal number like 022, got 'zz'"),
+            (("result", "-t", "nope", "x"), "There is no task 'nope' in this application."),
+        ],
+    )
+    def test_of_usage(self, project, args, text):
+        usage_error(project.celery("-A", "tasks", *args, check=False), text)
+
+    def test_an_import_error_of_the_user_s_module_keeps_its_traceback(self, project):
+        project.write("bad.py", "import nosuchmodule")
+        done = project.celery("-A", "tasks", "worker", "-I", "bad", check=False)
+        assert done.returncode == 1
+        assert 'bad.py", line 1' in done.stderr
+
+    def test_mixed_names(self, project):
+        project.write("celeryconfig.py", "CELERYD_CONCURRENCY = 1\ntask_serializer = 'json'\n")
+        done = project.celery("report", check=False)
+        assert done.returncode == 1
+        assert done.stderr.startswith("Error: Cannot mix new and old setting keys")
+
+
 class TestWorker:
     @pytest.mark.parametrize(
         ("args", "text"),

@@ -26,6 +26,10 @@ def broker_options(conf: Any) -> BrokerOptions:
     )
 
 
+#: Where messages go if only a place for results is configured, as in Celery.
+STOCK_DEFAULT = "amqp://guest@localhost//"
+
+
 class Links:
     """The brokers that an app has opened, by URL.
 
@@ -42,7 +46,7 @@ class Links:
 
     def broker(self, url: Any) -> Broker:
         """Return the broker at `url`, opened at the first call (without any I/O)."""
-        key = ";".join(url) if isinstance(url, (list, tuple)) else str(url)
+        key = ";".join(url) if isinstance(url, (list, tuple)) else str(url or STOCK_DEFAULT)
         broker = self._brokers.get(key)
         if broker is None:
             with self._lock:

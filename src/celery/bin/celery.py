@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import importlib
 import os
 import sys
 import traceback
@@ -17,7 +16,7 @@ from celery.app.foreign import refuse_foreign_celery
 from celery.bin.base import CeleryCommand, CeleryOption, CLIContext, get_current_app
 from celery.bin.call import call
 from celery.bin.dlq import dlq
-from celery.bin.errors import shown_as_one_line
+from celery.bin.errors import shown_as_one_line, users_frames
 from celery.bin.hoist import hoist_global_options
 from celery.bin.list import list_
 from celery.bin.purge import purge
@@ -46,8 +45,6 @@ OWN_FILE_NAME = (
     "A name like tasks.py or proj/celery.py is better."
 )
 PLUGIN_GROUP = "celery.commands"
-#: Our own folder: frames in it are not shown when a user's module fails to import.
-_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
 class CeleryGroup(click.Group):
@@ -142,16 +139,8 @@ def _is_part_of(module: str, app: str) -> bool:
 
 
 def _failed_import(name: str, error: Exception) -> str:
-    # From the user's own module on: how it came to be imported is of no interest.
-    frames = error.__traceback__
-    while frames is not None and _is_machinery(frames.tb_frame.f_code.co_filename):
-        frames = frames.tb_next
-    text = "".join(traceback.format_exception(type(error), error, frames))
+    text = "".join(traceback.format_exception(type(error), error, users_frames(error)))
     return UNABLE_TO_LOAD_APP_ERROR_OCCURRED.format(name, text)
-
-
-def _is_machinery(filename: str) -> bool:
-    return filename.startswith((_PACKAGE, "<frozen importlib")) or filename == importlib.__file__
 
 
 @click.group(cls=CeleryGroup, invoke_without_command=True, context_settings={"max_content_width": 80})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import sys
@@ -36,6 +37,9 @@ def go_into_background(
 
     Returns:
         Only in the daemon, and only if the program could not be started: 1. The caller's process exits with 0.
+
+    Raises:
+        OSError: log or pid file cannot be written.
     """
     logfile = node_format(logfile, hostname) if logfile else None
     pidfile = node_format(pidfile, hostname) if pidfile else None
@@ -43,9 +47,13 @@ def go_into_background(
     arguments = without_detach(sys.orig_argv[1:])
     os.environ.pop(_ENVIRONMENT, None)
     options: dict[str, Any] = {} if umask is None else {"umask": umask}
-    with detached(
+    daemon = detached(
         logfile, pidfile, uid, gid, workdir=workdir, fake=bool(os.environ.get("C_FAKEFORK")), **options
-    ):
+    )
+    # While the caller can still be told.
+    for path in filter(None, (logfile, pidfile)):
+        check_folder(os.path.join(daemon.workdir, path))
+    with daemon:
         try:
             os.execv(program, [program, *arguments])  # noqa: S606, RUF100 - our own command line
         except OSError as error:
@@ -53,6 +61,19 @@ def go_into_background(
             logger.critical("Can't exec %r: %s", " ".join([program, *arguments]), error)
             return EX_FAILURE
     return EX_OK
+
+
+def check_folder(path: str) -> None:
+    """Make sure that `path` can be written.
+
+    Raises:
+        OSError: its folder is missing, or may not be written to.
+    """
+    folder = os.path.dirname(path)
+    if not os.path.isdir(folder):
+        raise FileNotFoundError(errno.ENOENT, "its folder does not exist", path)
+    if not os.access(path if os.path.exists(path) else folder, os.W_OK):
+        raise PermissionError(errno.EACCES, "may not be written to", path)
 
 
 def without_detach(arguments: list[str]) -> list[str]:

@@ -18,6 +18,8 @@ GROUP = "Result Options"
 def result(ctx: click.Context, task_id: str, task: str | None, traceback: bool) -> None:
     """Print the return value for a given task id."""
     app = ctx.obj.app
+    if task and task not in app.tasks:
+        raise click.UsageError(f"There is no task {task!r} in this application.", ctx)
     make = app.tasks[task].AsyncResult if task else app.AsyncResult
     found = make(task_id)
     ctx.obj.echo(found.traceback if traceback else found.get())

@@ -16,7 +16,7 @@ from celery.bin.base import (
     handle_preload_options,
 )
 from celery.bin.detach import go_into_background
-from celery.platforms import maybe_drop_privileges
+from celery.platforms import maybe_drop_privileges, parse_gid, parse_uid
 from celery.utils.nodenames import default_nodename, host_format, node_format
 from celery.utils.sysinfo import AUTO_CONCURRENCY, is_auto_concurrency
 
@@ -227,6 +227,7 @@ def worker(
     """
     app = ctx.obj.app
     _read_settings(ctx, app)
+    _check_user(ctx, uid, gid, umask)
     if detach:
         ctx.exit(
             go_into_background(
@@ -254,6 +255,20 @@ def worker(
     )
     program.start()
     ctx.exit(program.exitcode)
+
+
+def _check_user(ctx: click.Context, uid: Any, gid: Any, umask: Any) -> None:
+    try:
+        if uid:
+            parse_uid(uid)
+        if gid:
+            parse_gid(gid)
+    except KeyError as error:
+        raise click.UsageError(error.args[0], ctx) from None
+    try:
+        int(umask, 8) if isinstance(umask, str) else umask
+    except ValueError:
+        raise click.UsageError(f"--umask is an octal number like 022, got {umask!r}", ctx) from None
 
 
 def _read_settings(ctx: click.Context, app: Any) -> None:
