@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from celery import _state
 from celery.exceptions import ImproperlyConfigured
+from celery.utils.imports import symbol_by_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -78,8 +78,8 @@ def by_name(
     if not isinstance(path, str):
         return path
     try:
-        found = _load(path)
-    except ValueError as exc:
+        found = symbol_by_name(path)
+    except (ValueError, TypeError) as exc:
         raise ImproperlyConfigured(UNKNOWN_BACKEND.strip().format(backend, exc)) from exc
     if isinstance(found, ModuleType):
         reason = "is a Python module, not a backend class."
@@ -104,19 +104,6 @@ def _path_of(name: str, loader: Any, namespace: str) -> Any:
             f"Set result_backend to one of these: {built}."
         )
     return BACKEND_ALIASES.get(name, name)
-
-
-def _load(path: str) -> Any:
-    """Import `module:attribute`, `module.attribute`, or a module."""
-    module, colon, attribute = path.partition(":")
-    if not colon:
-        module, _, attribute = path.rpartition(".")
-    if not module:
-        return importlib.import_module(path)
-    found: Any = importlib.import_module(module)
-    for part in attribute.split("."):
-        found = getattr(found, part)
-    return found
 
 
 def by_url(backend: str | type | None = None, loader: Any = None) -> tuple[Any, str | None]:

@@ -35,8 +35,10 @@ def call_errbacks(app: Celery, request: Any, exc: BaseException, traceback: str 
         task = app.tasks.get(signature.task)
         if task is not None and takes_exception(task, signature):
             _call(signature, request, exc, traceback)
-        else:
-            signature.apply_async((request.id,), parent_id=request.id, root_id=request.root_id or request.id)
+            continue
+        # What runs in place calls in place.
+        send = signature.apply if getattr(request, "is_eager", False) else signature.apply_async
+        send((request.id,), parent_id=request.id, root_id=request.root_id or request.id)
 
 
 def takes_exception(task: Any, signature: Any) -> bool:

@@ -53,6 +53,9 @@ class EagerResult(AsyncResult[T]):
     def _get_task_meta(self) -> dict[str, Any]:
         return self._cache
 
+    def _to_remote_traceback(self, text: str | None) -> None:
+        """The exception is the real one, and has its own traceback."""
+
     def ready(self) -> bool:
         """Always true."""
         return True

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import threading
 import uuid
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 
@@ -19,8 +18,7 @@ if TYPE_CHECKING:
 class DictStore(KeyValueStoreBackend):
     """A key-value store of somebody else's: the least that Celery asks for, and no way to tell of changes."""
 
-    data: dict[bytes, Any] = {}
-    lock = threading.Lock()
+    data: ClassVar[dict[bytes, Any]] = {}
 
     def get(self, key):
         return self.data.get(key)
@@ -38,10 +36,10 @@ class DictStore(KeyValueStoreBackend):
 class RowStore(BaseBackend):
     """A table of somebody else's, as django-celery-results has one."""
 
-    rows: dict[str, dict[str, Any]] = {}
+    rows: ClassVar[dict[str, dict[str, Any]]] = {}
 
     def _store_result(self, task_id, result, state, traceback=None, request=None, using=None):
-        content_type, content_encoding, encoded = self._encode(result)
+        _, _, encoded = self._encode(result)
         if self.rows.get(task_id, {}).get("status") == "SUCCESS":
             return result
         meta = self._get_result_meta(result, state, traceback, request, encode=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -33,11 +33,11 @@ def test_a_value_comes_back(app, task_id, value):
     assert meta["children"] is None
     done = datetime.fromisoformat(meta["date_done"])
     assert done.utcoffset() == timedelta(0)
-    assert abs(done - datetime.now(timezone.utc)) < timedelta(minutes=1)
+    assert abs(done - datetime.now(UTC)) < timedelta(minutes=1)
 
 
 def test_celerys_extended_json_types(app, task_id):
-    value = {"at": datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone.utc), "raw": b"\xff\x00"}
+    value = {"at": datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC), "raw": b"\xff\x00"}
     app.backend.mark_as_done(task_id, value)
     assert app.backend.get_result(task_id) == value
 

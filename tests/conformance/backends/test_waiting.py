@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from celery.exceptions import ImproperlyConfigured, TimeoutError
+from celery.exceptions import ImproperlyConfigured, TimeoutError  # noqa: A004 - the public name
 
 
 def store_later(app, task_id, value=5, seconds=0.05):
@@ -194,7 +194,9 @@ def test_get_many(app, new_id, kind):
     app.backend.mark_as_failure(ids[1], ValueError(1))
     timer = store_later(app, ids[2], 2)
     found = dict(app.backend.get_many(ids, timeout=30, interval=0.01))
-    assert {i: m["status"] for i, m in found.items()} == dict(zip(ids, ["SUCCESS", "FAILURE", "SUCCESS"]))
+    assert {i: m["status"] for i, m in found.items()} == dict(
+        zip(ids, ["SUCCESS", "FAILURE", "SUCCESS"], strict=True)
+    )
     with pytest.raises(TimeoutError):
         list(app.backend.get_many([ids[0], new_id()], timeout=0.05, interval=0.01))
     timer.join()
