@@ -10,6 +10,7 @@ from __future__ import annotations
 import pickle
 import sys
 from dataclasses import dataclass
+from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -310,13 +311,18 @@ def _reader_of_kombu(content_type: str, content_encoding: str | None) -> Seriali
 
 
 def _reader_by_entry_point(content_type: str) -> Serializer | None:
-    """Entry points are known by name only, so all of them are loaded; asked once per unknown type."""
     if content_type in RAW_TYPES or content_type.startswith("text/"):
         return None
+    _load_all_entry_points()
+    return _by_type.get(content_type)
+
+
+@cache
+def _load_all_entry_points() -> None:
+    """Entry points are known by name only, so all are loaded at the first unknown type, and not again."""
     for point in _entry_points():
         if point.name not in _by_name:
             register(point.name, *point.load())
-    return _by_type.get(content_type)
 
 
 def _stock_errors(name: str) -> tuple[type[BaseException], ...]:
