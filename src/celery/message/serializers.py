@@ -157,7 +157,7 @@ def json_is_ours() -> bool:
     return _by_name.get("json") is _OWN_JSON
 
 
-def _entry_points(**which: str) -> Any:
+def _entry_points(**which: Any) -> Any:
     from importlib.metadata import entry_points  # noqa: PLC0415 - slow to import, rarely needed
 
     return entry_points(group="kombu.serializers", **which)
