@@ -152,7 +152,7 @@ class SqliteConsumer:
         self, delivery: Delivery, *, front: bool = True, count: bool = True, ran: bool = True
     ) -> None:
         """See `Consumer.requeue`."""
-        self._say(Word("requeue", (delivery,), (front, count, ran)))
+        self._settle("requeue", delivery, (front, count, ran))
 
     def park(self, delivery: Delivery, due: float) -> None:
         """See `Consumer.park`."""
