@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import threading
 import types
 import warnings
 
@@ -201,6 +202,29 @@ class TestLaziness:
         )
         app.conf.timezone  # noqa: B018
         assert seen == [("before", app), ("after", 3)]
+
+    def test_threads_wait_for_the_one_that_reads(self):
+        app = make({"worker_concurrency": 3})
+        loads, seen = [], []
+        reading, started = threading.Event(), threading.Event()
+
+        def slow(**kw):
+            loads.append(threading.get_ident())
+            reading.set()
+            started.wait(10)
+
+        app.on_configure.connect(slow, weak=False)
+        others = [threading.Thread(target=lambda: seen.append(app.conf.worker_concurrency)) for _ in range(4)]
+        first = threading.Thread(target=lambda: seen.append(app.conf.worker_concurrency))
+        first.start()
+        assert reading.wait(10)
+        for thread in others:
+            thread.start()
+        started.set()
+        for thread in (first, *others):
+            thread.join(10)
+        assert seen == [3] * 5
+        assert len(loads) == 1
 
     def test_force_reads_at_once(self):
         app = make()
