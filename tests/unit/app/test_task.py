@@ -710,6 +710,23 @@ class TestEager:
         fun.apply_async((True,), task_id="i", link_error=[new_style.s(), old_style.s()])
         assert seen == [4, ("i", "KeyError(1)"), "i"]
 
+    def test_links_run_in_place_too(self, app):
+        seen = []
+
+        @app.task(name="after")
+        def after(x):
+            seen.append(x)
+
+        @app.task
+        def fun(fail=False):
+            if fail:
+                raise KeyError(1)
+            return 4
+
+        fun.apply(link=after.s())
+        fun.apply((True,), task_id="i", link_error=after.s())
+        assert seen == [4, "i"]
+
     def test_states(self, app):
         @app.task
         def fun(exc):
