@@ -29,7 +29,12 @@ class Contender:
     env: dict[str, str] = field(default_factory=dict)
 
     def environment(self, home: Path) -> dict[str, str]:
-        env = {key: value for key, value in os.environ.items() if not key.startswith("CELERY")}
+        # Byte code is cached as on any user's machine.
+        env = {
+            key: value
+            for key, value in os.environ.items()
+            if not key.startswith("CELERY") and key != "PYTHONDONTWRITEBYTECODE"
+        }
         env |= {key: value.format(home=home) for key, value in self.env.items()}
         return env | {"BENCH_HOME": str(home), "PYTHONPATH": str(ROOT / "benchmarks" / "apps")}
 
