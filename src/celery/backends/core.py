@@ -188,15 +188,14 @@ class Backend(SyncBackendMixin):
             raise
 
     def _insist(self, call: Callable[[], T], seconds: float | None = None) -> T:
-        backoff = Backoff(
-            base=self.base_sleep_between_retries_ms / 1000,
-            cap=self.max_sleep_between_retries_ms / 1000,
-            retries=self.max_retries,
-            seconds=seconds,
-        )
         return insist(
             call,
-            backoff,
+            lambda: Backoff(
+                base=self.base_sleep_between_retries_ms / 1000,
+                cap=self.max_sleep_between_retries_ms / 1000,
+                retries=self.max_retries,
+                seconds=seconds,
+            ),
             may_retry=self.exception_safe_to_retry,
             on_error=self._tell_retry,
             give_up=self.give_up,

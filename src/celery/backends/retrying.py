@@ -44,15 +44,16 @@ class Backoff:
 
 def insist(
     call: Callable[[], T],
-    backoff: Backoff,
+    how: Callable[[], Backoff],
     *,
     may_retry: Callable[[Exception], bool],
     on_error: Callable[[Exception], object],
     give_up: GiveUp | None = None,
 ) -> T:
-    """Return what `call` returns, trying again as `backoff` says.
+    """Return what `call` returns, trying again as a backoff says.
 
     Args:
+        how: makes the backoff, if the first try fails.
         may_retry: whether this error may go away by itself.
         on_error: called before each repetition (to drop a broken connection, say).
         give_up: once set, no further try is made.
@@ -62,10 +63,12 @@ def insist(
     """
     start = time.monotonic()
     attempt = 0
+    backoff: Backoff | None = None
     while True:
         try:
             return call()
         except Exception as exc:
+            backoff = backoff or how()
             attempt += 1
             late = backoff.seconds is not None and time.monotonic() - start >= backoff.seconds
             if attempt > backoff.retries or late or not may_retry(exc) or (give_up and give_up.is_set()):

@@ -30,7 +30,7 @@ from .waiting import Hub, hub_of
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from .retrying import GiveUp
 
@@ -114,6 +114,12 @@ class SqliteBackend(KeyValueStoreBackend):
         return isinstance(exc, BrokerUnavailable)
 
     # -- keys and values
+
+    def get_key_for_task(self, task_id: str, key: Any = "") -> str:
+        """See the base class."""
+        if not task_id:
+            raise ValueError(f"task_id must not be empty. Got {task_id} instead.")
+        return f"{self.task_keyprefix}{task_id}{_text(key)}"
 
     def get(self, key: Any) -> Any:
         """See the base class."""
@@ -209,28 +215,22 @@ class SqliteBackend(KeyValueStoreBackend):
 
     def _write(self, rows: Sequence[_Row]) -> None:
         with self._database.transaction() as connection:
-            addresses = {address for row in rows for address in self._write_one(connection, row)}
+            awaited = connection.execute("SELECT 1 FROM result_waiter LIMIT 1").fetchone() is not None
+            stored = [row for row in rows if self._write_one(connection, row)]
+            addresses = {a for row in stored for a in _who_waits(connection, row)} if awaited else set()
             if time.monotonic() >= self._next_clean:
                 self._next_clean = time.monotonic() + CLEAN_EVERY
                 _remove_expired(connection, CLEAN_AT_ONCE)
         if addresses:
             nudge(addresses)
 
-    def _write_one(self, connection: sqlite3.Connection, row: _Row) -> Iterable[str]:
-        """Store one row; return who wants to know."""
+    def _write_one(self, connection: sqlite3.Connection, row: _Row) -> bool:
+        """Store one row; False if it was not taken."""
         fresh = connection.execute(
             "INSERT INTO result (key, value, expires) VALUES (?, ?, ?) ON CONFLICT (key) DO NOTHING",
             (row.key, row.value, row.expires),
         )
-        if not fresh.rowcount and not self._replace(connection, row):
-            return ()
-        if row.state in states.READY_STATES:
-            waiting = connection.execute(
-                "DELETE FROM result_waiter WHERE key = ? RETURNING address", (row.key,)
-            )
-        else:
-            waiting = connection.execute("SELECT address FROM result_waiter WHERE key = ?", (row.key,))
-        return [address for (address,) in waiting.fetchall()]
+        return bool(fresh.rowcount) or self._replace(connection, row)
 
     def _replace(self, connection: sqlite3.Connection, row: _Row) -> bool:
         """Store over what was there, unless that is a success: what somebody taken for dead says later does not
@@ -272,6 +272,15 @@ class SqliteBackend(KeyValueStoreBackend):
 
     def __reduce__(self, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None) -> tuple[Any, ...]:
         return super().__reduce__(args, {"expires": self.expires, **(kwargs or {})})
+
+
+def _who_waits(connection: sqlite3.Connection, row: _Row) -> list[str]:
+    """The addresses of those who want to know of a row; nobody waits for what is final."""
+    if row.state in states.READY_STATES:
+        found = connection.execute("DELETE FROM result_waiter WHERE key = ? RETURNING address", (row.key,))
+    else:
+        found = connection.execute("SELECT address FROM result_waiter WHERE key = ?", (row.key,))
+    return [address for (address,) in found.fetchall()]
 
 
 def _remove_expired(connection: sqlite3.Connection, limit: int) -> int:
