@@ -35,6 +35,7 @@ class Plan:
 
     Attributes:
         fun: the body as a worker calls it: the task itself if its class defines `__call__`, else its `run`.
+        has_call: the task's class defines `__call__`.
         before_start, on_success, after_return: the task's handler, None if not overridden.
         eager: run by `apply()`: nothing is sent or stored unless asked for, errors of handlers propagate.
         propagate: raise the body's exception (eager only).
@@ -46,6 +47,7 @@ class Plan:
     task: Any
     app: Any
     fun: Callable[..., Any]
+    has_call: bool
     is_coroutine: bool
     hostname: str | None
     eager: bool
@@ -119,6 +121,8 @@ class Run:
         """Make this the current task and its request; undone by `end`."""
         _state.push_current_task(self.plan.task)
         self.plan.task.request_stack.push(self.request)
+        if self.plan.has_call:
+            self.request.entering = True
 
     @property
     def has_io(self) -> bool:

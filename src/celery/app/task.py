@@ -222,6 +222,11 @@ class Task(Generic[P, R]):
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run the body here and now, as a plain function."""
+        request = self.request_stack.top
+        if request is not None and request.entering:
+            # A worker calls a subclass's `__call__`, which calls this one: it is still the same call.
+            request.entering = False
+            return self.run(*args, **kwargs)
         _state.push_current_task(self)
         self.push_request(args=args, kwargs=kwargs)
         try:

@@ -315,6 +315,7 @@ def _plan(name: str, task: Any, app: Any, loader: Any, hostname: str | None, **g
         task=task,
         app=app,
         fun=task if has_call else task.run,
+        has_call=has_call,
         is_coroutine=inspect.iscoroutinefunction(task.run),
         hostname=hostname,
         eager=eager,

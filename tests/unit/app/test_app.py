@@ -22,13 +22,6 @@ def app(tmp_path):
     return Celery("proj", broker="memory://", backend=f"sqlite:///{tmp_path}/r.db", set_as_current=False)
 
 
-@pytest.fixture(autouse=True)
-def _no_current_app():
-    before = _state._tls.current_app, _state.default_app
-    yield
-    _state._tls.current_app, _state.default_app = before
-
-
 class TestConstruction:
     def test_reads_nothing(self):
         app = Celery("proj", config_source="no.such.module", broker="memory://")

@@ -205,8 +205,15 @@ class TestClassBased:
                 return [x, self.request.id]
 
         task = app.register_task(Wrapping())
-        # Calling nests a request of its own, whose id is not known.
-        assert task.apply((1,), task_id="i").get() == ["called", [1, None]]
+        assert task.apply((1,), task_id="i").get() == ["called", [1, "i"]]
+        assert task(1) == ["called", [1, None]]
+
+    def test_calling_oneself_is_a_direct_call(self, app):
+        @app.task(bind=True)
+        def fun(self, deep=False):
+            return [self.request.called_directly] if deep else [self.request.called_directly, *self(True)]
+
+        assert fun.apply().get() == [False, True]
 
     def test_autoretry_as_attributes(self, app):
         class Trying(Task):

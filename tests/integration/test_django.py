@@ -1,0 +1,58 @@
+"""A Django project: settings by namespace, tasks in its applications, a worker that uses the database."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+
+import pytest
+
+
+def test_without_django(project):
+    if importlib.util.find_spec("django"):
+        pytest.skip("Django is installed")
+    done = project.run(
+        sys.executable,
+        "-c",
+        "from celery import Celery; print(Celery('x'))",
+        DJANGO_SETTINGS_MODULE="proj.settings",
+    )
+    assert "<Celery x" in done.stdout
+    assert "Django isn't installed" in done.stderr
+
+
+@pytest.mark.skipif(not importlib.util.find_spec("django"), reason="needs Django")
+def test_a_project(project):
+    python = sys.executable
+    project.run(python, "-m", "django", "startproject", "proj", ".")
+    root = project.path
+    (root / "shop").mkdir()
+    (root / "shop" / "__init__.py").touch()
+    (root / "shop" / "models.py").write_text(
+        "from django.db import models\nclass Item(models.Model):\n    name = models.CharField(max_length=50)\n"
+    )
+    (root / "shop" / "tasks.py").write_text(
+        "from celery import shared_task\nfrom .models import Item\n"
+        "@shared_task\ndef make(name):\n    Item.objects.create(name=name)\n    return Item.objects.count()\n"
+    )
+    (root / "proj" / "celery.py").write_text(
+        "import os\nfrom celery import Celery\nos.environ.setdefault('DJANGO_SETTINGS_MODULE', 'proj.settings')\n"
+        "app = Celery('proj')\napp.config_from_object('django.conf:settings', namespace='CELERY')\n"
+        "app.autodiscover_tasks()\n"
+    )
+    (root / "proj" / "__init__.py").write_text("from .celery import app as celery_app\n")
+    settings = root / "proj" / "settings.py"
+    settings.write_text(
+        settings.read_text() + "INSTALLED_APPS += ['shop']\nCELERY_TASK_TRACK_STARTED = True\n"
+    )
+    project.run(python, "manage.py", "makemigrations", "shop")
+    project.run(python, "manage.py", "migrate")
+    with project.worker(app="proj"):
+        out = project.run(
+            python,
+            "manage.py",
+            "shell",
+            "-c",
+            "from shop.tasks import make\nprint([make.delay('x').get(timeout=10) for _ in range(3)], make.track_started)",
+        )
+    assert "[1, 2, 3] True" in out.stdout
