@@ -109,7 +109,8 @@ class Backend(SyncBackendMixin):
         "interval_step": 1,
         "interval_max": 1,
     }
-    #: Set this (to something like a `threading.Event`): when it is set, storing is not tried any longer.
+    #: Assign something like a `threading.Event` to a backend, or to this class for all of a process: storing is
+    #: then tried until that is set.
     give_up: GiveUp | None = None
 
     def __init__(

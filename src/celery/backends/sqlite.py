@@ -23,6 +23,7 @@ from celery.brokers.base import BrokerError, BrokerUnavailable
 from celery.brokers.sqlite.database import Database
 from celery.brokers.sqlite.location import path_from_url, synchronous_from_url
 from celery.brokers.sqlite.wakeup import Listener, nudge
+from celery.exceptions import BackendStoreError
 
 from .base import KeyValueStoreBackend
 from .encoding import PENDING_META
@@ -41,6 +42,8 @@ logger = logging.getLogger(__name__)
 #: Seconds between two removals of expired rows by one process, and how many rows one removal takes.
 CLEAN_EVERY = 60.0
 CLEAN_AT_ONCE = 1000
+#: Results that a thread holds for a store that is away; more than that, and the oldest are lost.
+HELD_AT_MOST = 10_000
 #: Seconds after which the store forgets that somebody wanted to be told of a result.
 INTEREST_LASTS = 86400.0
 
@@ -187,10 +190,38 @@ class SqliteBackend(KeyValueStoreBackend):
         held.deferring = False
         if not held.rows:
             return
+        usual = self.give_up
         if give_up is not None:
             self.give_up = give_up
-        self._insist_on_storing(lambda: self._write(held.rows), f"{len(held.rows)} results")
+        try:
+            self._insist_on_storing(lambda: self._write(held.rows), f"{len(held.rows)} results")
+        except BrokerError:
+            self._write_each(held)
+        except BackendStoreError:
+            self._forget_oldest(held)
+            raise
+        finally:
+            self.give_up = usual
         held.rows = []
+
+    def _write_each(self, held: _Held) -> None:
+        """The store refused them together: one of them may be the reason, and must not stop the others."""
+        refusal: BrokerError | None = None
+        rows, held.rows = held.rows, []
+        for row in rows:
+            try:
+                self._write([row])
+            except BrokerError as exc:
+                logger.error("The result of task %s was not taken: %s", row.task_id, exc)
+                refusal = exc
+        if refusal is not None:
+            raise BackendStoreError(f"Not all of {len(rows)} results could be stored: {refusal}") from refusal
+
+    @staticmethod
+    def _forget_oldest(held: _Held) -> None:
+        for row in held.rows[:-HELD_AT_MOST]:
+            logger.error("The result of task %s is lost: the store was away for too long", row.task_id)
+        del held.rows[:-HELD_AT_MOST]
 
     def _store_result(
         self,

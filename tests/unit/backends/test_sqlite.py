@@ -100,6 +100,40 @@ def test_a_locked_store_is_waited_for_until_told_to_give_up(make, path):
     assert make().backend.get_result("a") == 1
 
 
+def test_one_result_that_is_refused_does_not_stop_the_others(make):
+    backend = make().backend
+    backend.mark_as_done("before", 1)
+    backend._database.connection().setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 1000)
+    backend.defer()
+    backend.mark_as_done("small", 1)
+    backend.mark_as_done("large", "x" * 2000)
+    backend.mark_as_done("last", 2)
+    with pytest.raises(BackendStoreError, match=r"Not all of 3 results could be stored: .*store\.db"):
+        backend.flush()
+    backend.flush()
+    other = make().backend
+    assert [other.get_state(i) for i in ("small", "large", "last")] == ["SUCCESS", "PENDING", "SUCCESS"]
+
+
+def test_what_is_held_for_a_store_that_is_away_is_bounded(make, path, monkeypatch, caplog):
+    monkeypatch.setattr(module, "HELD_AT_MOST", 2)
+    backend = make(result_backend_max_retries=0).backend
+    backend.mark_as_done("before", 1)
+    backend._database.patience = 0.0
+    lock = sqlite3.connect(path, isolation_level=None)
+    lock.execute("BEGIN IMMEDIATE")
+    backend.defer()
+    for n in range(3):
+        backend.mark_as_done(f"t{n}", n)
+    with pytest.raises(BackendStoreError):
+        backend.flush()
+    lock.execute("COMMIT")
+    lock.close()
+    backend.flush()
+    assert [make().backend.get_state(f"t{n}") for n in range(3)] == ["PENDING", "SUCCESS", "SUCCESS"]
+    assert "The result of task t0 is lost" in caplog.text
+
+
 def test_results_expire(make, path, monkeypatch):
     backend = make(result_expires=60).backend
     backend.mark_as_done("a", 1)
