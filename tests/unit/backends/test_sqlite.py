@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
+import time
 
 import pytest
 
@@ -182,6 +183,22 @@ def test_nobody_is_left_waiting_in_the_store(make, path):
     with sqlite3.connect(path) as connection:
         assert connection.execute("SELECT * FROM result_waiter").fetchall() == []
     connection.close()
+
+
+def test_a_nudge_that_never_came_is_not_missed(make, path):
+    """As when whoever stores is killed between commit and nudge."""
+    app = make()
+    app.backend.mark_as_done("model", 5)
+    got = []
+    waiting = threading.Thread(target=lambda: got.append(app.AsyncResult("a").get(timeout=30)))
+    waiting.start()
+    while app.backend.hub()._leader is None:
+        time.sleep(0.001)
+    with sqlite3.connect(path) as connection:
+        connection.execute("INSERT INTO result SELECT 'celery-task-meta-a', value, expires FROM result")
+    connection.close()
+    waiting.join()
+    assert got == [5]
 
 
 def test_a_bad_row_stops_its_own_reader_only(make):
