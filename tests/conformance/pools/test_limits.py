@@ -172,6 +172,28 @@ def test_terminate_a_coroutine_in_a_child() -> None:
     asyncio.run(main())
 
 
+def test_terminate_what_has_not_begun(tmp_path: Path) -> None:
+    begun, go = tmp_path / "begun", tmp_path / "go"
+
+    async def main() -> None:
+        async with running("prefork", 1) as (pool, reports):
+            warm = [job("echo", 1, brief=1e-5) for _ in range(200)]
+            reports.feed(pool, warm)
+            await reports.until_settled(*warm)
+            first = job("wait_for", str(go), str(begun), "x", brief=1e-5)
+            second = job("echo", 2, brief=1e-5)
+            pool.submit([first, second])
+            if pool.terminate(second.tag, signal.SIGTERM):
+                await reports.until_settled(second)
+                assert reports.losses == {second.tag: (-signal.SIGTERM, False)}
+            assert not reports.settled([first])
+            go.touch()
+            await reports.until_settled(first)
+            assert reports.outcomes[first.tag].detail == "found"
+
+    asyncio.run(main())
+
+
 def test_limits_of_plain_functions_in_the_asyncio_pool(tmp_path: Path) -> None:
     """They run in threads: the soft limit is raised there, the hard one gives them up."""
     begun, go = tmp_path / "begun", tmp_path / "go"

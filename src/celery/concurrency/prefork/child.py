@@ -76,6 +76,7 @@ class Child:
         self._soft_raised = False
         self._retiring = False
         self._last_signal = 0
+        self._condemned = 0  # tag of the job in which `WorkerTerminate` was raised
 
     def serve(self) -> int:
         """Run jobs until the core says that this is all.
@@ -264,12 +265,16 @@ class Child:
         is announced on the board, and ends the task (by `WorkerTerminate`) and the child.
         """
         job = self._current
-        if self._in_task and job is not None and self._board.condemned(self._slot) == job.tag:
+        if job is not None and self._board.condemned(self._slot) == job.tag:
+            if not self._in_task or self._condemned == job.tag:
+                return  # it comes again; or it has been raised already
             self._last_signal = signum
             ident = threading.get_ident()
             if in_body(frame, _ROOT) and not coroutines.is_waiting(ident):
+                self._condemned = job.tag
                 raise exceptions.WorkerTerminate(-signum)
-            coroutines.interrupt(exceptions.WorkerTerminate(-signum), ident)
+            if coroutines.interrupt(exceptions.WorkerTerminate(-signum), ident):
+                self._condemned = job.tag
         elif signum == signal.SIGTERM and not self._retiring:
             self._dismissed = True
             if self._in_task or self._idle:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,8 @@ logger = logging.getLogger("celery.pool")
 _SHIELDED = (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
 #: A task that is to be terminated and does not end is killed after this (seconds).
 _TERMINATE_GRACE = 2.0
+#: The signal is sent again after this, in case the child could not act on it, or had not begun the task.
+_TERMINATE_AGAIN, _BEGIN_AGAIN = 0.1, 0.005
 
 
 class Foreman:
@@ -48,7 +51,7 @@ class Foreman:
         self._pace = Pace()
         self.waiting: deque[Job] = deque()
         self._recalled: set[int] = set()
-        self._condemned: dict[int, asyncio.TimerHandle] = {}
+        self._condemned: dict[int, tuple[int, asyncio.TimerHandle]] = {}
         self._writes: dict[int, int] = {}
         self._gone = asyncio.Event()
         self._changed = asyncio.Event()
@@ -79,7 +82,7 @@ class Foreman:
         """End all children that there still are, and the spawner."""
         self._ending = True
         self._watch.close()
-        for timer in self._condemned.values():
+        for _, timer in self._condemned.values():
             timer.cancel()
         self._link.hang_up()
         await self._gone.wait()
@@ -170,21 +173,26 @@ class Foreman:
         """
         for seat in self.crew.seats.values():
             if tag in seat.window:
-                running = self._board.running(seat.slot)
-                if running is None or running[0] != tag:
-                    return False
-                self._board.condemn(seat.slot, tag)
-                self._signal(seat, signal.SIGTERM if signum in _SHIELDED else signum)
-                if tag not in self._condemned:
-                    handle = self._loop.call_later(_TERMINATE_GRACE, self._execute, seat, tag)
-                    self._condemned[tag] = handle
+                deadly = signal.SIGTERM if signum in _SHIELDED else signum
+                self._pursue(seat, tag, deadly, time.monotonic() + _TERMINATE_GRACE)
                 return True
         return False
 
-    def _execute(self, seat: Seat, tag: int) -> None:
+    def _pursue(self, seat: Seat, tag: int, signum: int, deadline: float) -> None:
+        """Signal the child until the job is over; if it has not begun, have it handed back."""
         self._condemned.pop(tag, None)
-        if tag in seat.window:
-            self._signal(seat, signal.SIGKILL)
+        if tag not in seat.window:
+            return
+        running = self._board.running(seat.slot)
+        if running is not None and running[0] == tag:
+            self._board.condemn(seat.slot, tag)
+            self._signal(seat, signum if time.monotonic() < deadline else signal.SIGKILL)
+            again = _TERMINATE_AGAIN
+        else:
+            self._signal(seat, POKE)
+            again = _BEGIN_AGAIN
+        timer = self._loop.call_later(again, self._pursue, seat, tag, signum, deadline)
+        self._condemned[tag] = signum, timer
 
     def _signal(self, seat: Seat, signum: int) -> None:
         self._link.signal(seat.pid, signum)
@@ -241,17 +249,23 @@ class Foreman:
             self.crew.dismiss(seat)
 
     def _ended(self, seat: Seat, tag: int) -> bool:
-        timer = self._condemned.pop(tag, None)
-        if timer is not None:
-            timer.cancel()
+        self._pardon(tag)
         self._recalled.discard(tag)
         return seat.forget(tag) is not None
 
+    def _pardon(self, tag: int) -> int:
+        """Pursue a job no more; return the signal that was meant for it, 0 for none."""
+        signum, timer = self._condemned.pop(tag, (0, None))
+        if timer is not None:
+            timer.cancel()
+        return signum
+
     def _settle_returned(self, jobs: list[Job]) -> None:
         for job in reversed(jobs):
-            if job.tag in self._recalled:
+            signum = self._pardon(job.tag)
+            if signum or job.tag in self._recalled:
                 self._recalled.discard(job.tag)
-                self._reports.lost(job.tag, 0, began=False)
+                self._reports.lost(job.tag, -signum, began=False)
             else:
                 self.waiting.appendleft(job)
 
