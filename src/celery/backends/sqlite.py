@@ -181,7 +181,8 @@ class SqliteBackend(KeyValueStoreBackend):
     # -- storing results
 
     def defer(self) -> None:
-        """From now on, in this thread, results are held back until `flush`, to be stored in one transaction."""
+        """From now on, in this thread, the ends of tasks are held back until `flush`, to be stored in one
+        transaction. Other states are stored at once."""
         self._held.deferring = True
 
     def flush(self, give_up: GiveUp | None = None) -> None:
@@ -237,7 +238,7 @@ class SqliteBackend(KeyValueStoreBackend):
         seconds = self._failure_expires if state in states.PROPAGATE_STATES else self.expires
         row = _Row(self.get_key_for_task(task_id), self.encode(meta), self._expiry(seconds), state, task_id)
         held = self._held
-        if held.deferring:
+        if held.deferring and state in states.READY_STATES:  # who reports progress wants it to be seen
             held.rows.append(row)
         else:
             self._write([*held.rows, row])

@@ -49,6 +49,16 @@ def test_results_held_back_are_stored_together(make, path):
     backend.flush()
 
 
+def test_progress_is_never_held_back(make):
+    backend = make().backend
+    backend.defer()
+    backend.mark_as_done("before", 1)
+    backend.store_result("a", {"done": 50}, "PROGRESS")
+    other = make().backend
+    assert other.get_task_meta("a")["result"] == {"done": 50}
+    assert other.get_result("before") == 1
+
+
 def test_reads_see_what_was_held_back(make):
     backend = make().backend
     backend.defer()
