@@ -223,12 +223,12 @@ class Core:
     async def _start(self) -> None:
         """Start the pool and the consumer side by side; return early if told to stop."""
         parts = [asyncio.ensure_future(part) for part in (self._pool.start(self.reports), self._connect())]
-        ready: asyncio.Future[Any] = asyncio.gather(*parts)
+        started: asyncio.Future[Any] = asyncio.gather(*parts)
         told: asyncio.Future[Any] = asyncio.ensure_future(self._told())
         try:
-            await asyncio.wait({ready, told}, return_when=asyncio.FIRST_COMPLETED)
-            if ready.done():
-                ready.result()
+            await asyncio.wait({started, told}, return_when=asyncio.FIRST_COMPLETED)
+            if started.done():
+                started.result()
                 self._pool_runs = True
         finally:
             await _cancel(told, *parts)
