@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import json
 
-from celery.utils.log import get_task_logger
-
 from celery import Celery
+from celery.utils.log import get_task_logger
 
 from . import ledger, provider
 
