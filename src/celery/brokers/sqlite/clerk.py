@@ -40,6 +40,10 @@ _LONGEST_PAUSE = 5.0
 _SETTLING = frozenset({"ack", "begin", "requeue", "park", "bury"})
 
 
+#: Of a delivery: the generation it was reserved under, and the message's id.
+Receipt = tuple[int, int]
+
+
 @dataclass(slots=True, eq=False)
 class Word:
     """One thing that the worker's loop says to the clerk.
@@ -50,7 +54,7 @@ class Word:
     """
 
     kind: str
-    deliveries: Sequence[Delivery] = ()
+    receipts: Sequence[Receipt] = ()
     value: Any = None
     answer: asyncio.Future[Any] | None = None
 
@@ -313,12 +317,12 @@ class Clerk:
         """Do what the worker said, in order; what it said of an older generation is void."""
         said = turn.Said()
         for word in self._unsaid:
-            valid = [d for d in word.deliveries if d.receipt[0] == state.generation]
+            valid = [receipt for receipt in word.receipts if receipt[0] == state.generation]
             answer: Any = None
             if word.kind == "begin":
                 answer = valid
             if word.kind in _SETTLING:
-                said.add(word.kind, [d.receipt[1] for d in valid], word.value)
+                said.add(word.kind, [number for _, number in valid], word.value)
             elif word.kind == "allow":
                 state.window = word.value
             elif word.kind == "subscribe":

@@ -16,7 +16,8 @@ from celery.brokers.base import BrokerError, BrokerRefused, BrokerUnavailable
 from . import location, schema
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
+    from typing import Any
 
 #: Seconds to wait for another process's write lock, unless a deadline says otherwise.
 PATIENCE = 10.0
@@ -137,16 +138,25 @@ class Database:
         Raises:
             BrokerUnavailable: the lock was not free before the deadline.
         """
-        self._insist(connection, "BEGIN IMMEDIATE", deadline)
+        self.insist(connection, "BEGIN IMMEDIATE", (), deadline)
 
     def commit(self, connection: sqlite3.Connection) -> None:
         """`COMMIT`. On an error the transaction may still be open: `rollback`."""
-        self._insist(connection, "COMMIT", None)
+        self.insist(connection, "COMMIT", (), None)
 
-    def _insist(self, connection: sqlite3.Connection, statement: str, deadline: float | None) -> None:
+    def insist(
+        self, connection: sqlite3.Connection, statement: str, values: Sequence[Any], deadline: float | None
+    ) -> sqlite3.Cursor:
+        """Execute a statement, waiting in short random pauses while others write.
+
+        Args:
+            deadline: `time.monotonic()` value; None: `patience`.
+
+        Raises:
+            BrokerUnavailable: the lock was not free before the deadline.
+        """
         try:
-            connection.execute(statement)
-            return
+            return connection.execute(statement, values)
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode & 0xFF not in _BUSY:
                 raise
@@ -158,8 +168,7 @@ class Database:
             time.sleep(pause * (0.5 + random.random()))
             pause = min(pause * 1.5, 0.005)
             try:
-                connection.execute(statement)
-                return
+                return connection.execute(statement, values)
             except sqlite3.OperationalError as error:
                 if error.sqlite_errorcode & 0xFF not in _BUSY:
                     raise

@@ -144,7 +144,10 @@ def adopt(connection: sqlite3.Connection, consumer: int, queues: Iterable[int]) 
             "DELETE FROM held WHERE message = ? AND consumer IN (SELECT id FROM consumer WHERE lease = ?)",
             (row[1], TAKEN),
         )
-        connection.execute("INSERT INTO held VALUES (?, ?, ?, 1)", (consumer, row[1], row[0]))
+        connection.execute(
+            "INSERT INTO held (consumer, message, deliveries, begun) VALUES (?, ?, ?, 1)",
+            (consumer, row[1], row[0]),
+        )
     connection.execute(
         "DELETE FROM consumer WHERE lease = ? AND NOT EXISTS (SELECT 1 FROM held WHERE consumer = consumer.id)",
         (TAKEN,),

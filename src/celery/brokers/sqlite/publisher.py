@@ -7,12 +7,12 @@ import sqlite3
 import threading
 import time
 import weakref
-from collections import deque
-from typing import TYPE_CHECKING
+from collections import Counter, deque
+from typing import TYPE_CHECKING, Any
 
 from celery.brokers.base import BrokerError, BrokerUnavailable
 
-from . import store
+from . import store, strokes
 from .database import abandon
 from .wakeup import nudge
 
@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from celery.brokers.base import Outgoing
 
     from .database import Database
+
+
+# The index of a message in its batch, and its row as `strokes.send` takes it.
+_Row = tuple[int, tuple[Any, ...]]
 
 
 class _Ticket:
@@ -162,29 +166,143 @@ class SqlitePublisher:
         return addresses
 
     def _write(self, tickets: list[_Ticket], deadline: float) -> list[str]:
-        database = self._database
+        """Write the messages of these tickets and note the outcomes; returns whom to nudge."""
+        batch = tickets[0].batch if len(tickets) == 1 else [out for ticket in tickets for out in ticket.batch]
         try:
             connection = self._connected()
-            database.begin(connection, deadline)
-            try:
-                if len(tickets) == 1:
-                    outcomes, addresses = store.enqueue(connection, self._topology, tickets[0].batch)
-                    database.commit(connection)
-                    tickets[0].outcomes = outcomes
-                    return addresses
-                whole = [outgoing for ticket in tickets for outgoing in ticket.batch]
-                outcomes, addresses = store.enqueue(connection, self._topology, whole)
-                database.commit(connection)
-            except BaseException:
-                database.rollback(connection)
-                self._topology = store.Topology()  # what it learned in this transaction is undone too
-                raise
+            rows = self._plan(connection, batch)
+            if rows is None:
+                outcomes, addresses = self._transact(connection, batch, deadline)
+            else:
+                outcomes, addresses = self._stroke(connection, batch, rows, deadline)
         except sqlite3.Error as error:
-            raise database.translate(error) from error
+            raise self._database.translate(error) from error
         start = 0
         for ticket in tickets:
-            ticket.outcomes = outcomes[start : start + len(ticket.batch)]
+            part = outcomes[start : start + len(ticket.batch)]
             start += len(ticket.batch)
+            if part and all(isinstance(outcome, BrokerUnavailable) for outcome in part):
+                ticket.error = part[0]
+            else:
+                ticket.outcomes = part
+        return addresses
+
+    def _transact(
+        self, connection: sqlite3.Connection, batch: Sequence[Outgoing], deadline: float
+    ) -> tuple[list[BrokerError | None], list[str]]:
+        """Everything in one transaction: declarations, and messages for several queues at once."""
+        database = self._database
+        database.begin(connection, deadline)
+        try:
+            result = store.enqueue(connection, self._topology, batch)
+            database.commit(connection)
+        except BaseException:
+            database.rollback(connection)
+            self._topology = store.Topology()  # what it learned in this transaction is undone too
+            raise
+        return result
+
+    def _plan(self, connection: sqlite3.Connection, batch: Sequence[Outgoing]) -> list[int | None] | None:
+        """The queue of each message (None: there is none), if each goes to one at most and nothing must be declared."""
+        topology = self._topology
+        if not topology.generation:
+            return None
+        targets: list[int | None] = []
+        for outgoing in batch:
+            if outgoing.declare and not topology.knows(outgoing.declare):
+                return None
+            found = topology.route(connection, outgoing.exchange, outgoing.routing_key)
+            if not found:
+                topology.refresh(
+                    connection
+                )  # refusing needs fresh eyes; whatever is written is checked anyway
+                found = topology.route(connection, outgoing.exchange, outgoing.routing_key)
+            if len(found) > 1:
+                return None
+            targets.append(found[0] if found else None)
+        return targets
+
+    def _stroke(
+        self,
+        connection: sqlite3.Connection,
+        batch: Sequence[Outgoing],
+        targets: list[int | None],
+        deadline: float,
+    ) -> tuple[list[BrokerError | None], list[str]]:
+        """Lots of one statement each."""
+        now, generation = time.time(), self._topology.generation
+        outcomes: list[BrokerError | None] = [None] * len(batch)
+        lots: tuple[list[_Row], list[_Row]] = ([], [])
+        for index, (outgoing, target) in enumerate(zip(batch, targets, strict=True)):
+            due = outgoing.due
+            if target is not None:
+                priority = min(max(outgoing.priority, 0), store.HIGHEST)
+                values = (generation, target, priority, due, outgoing.exchange, outgoing.routing_key)
+                content = (outgoing.headers.raw, outgoing.properties.raw, outgoing.body)
+                lots[due is not None and due > now].append((index, (*values, *content)))
+            elif outgoing.mandatory:
+                outcomes[index] = store.unroutable(outgoing)
+        for rows, later in zip(lots, (False, True), strict=True):
+            for lot in strokes.chunks(rows):
+                self._send_lot(connection, batch, lot, outcomes, deadline, later=later)
+        return outcomes, self._whom_to_wake(connection, lots, deadline)
+
+    def _send_lot(
+        self,
+        connection: sqlite3.Connection,
+        batch: Sequence[Outgoing],
+        lot: Sequence[_Row],
+        outcomes: list[BrokerError | None],
+        deadline: float,
+        *,
+        later: bool,
+    ) -> None:
+        """Send one lot and note what became of it. An error counts for its own messages only."""
+        database = self._database
+        try:
+            strokes.send(database, connection, [row for _, row in lot], deadline, later=later)
+            return
+        except strokes.Stale:
+            # Somebody changed queues or bindings since: once more, the slow way that looks again.
+            self._topology = store.Topology()
+        except sqlite3.Error as error:
+            failure = database.translate(error)
+            if len(lot) > 1 and not isinstance(failure, BrokerUnavailable):
+                for single in lot:  # one bad message must not refuse the others
+                    self._send_lot(connection, batch, [single], outcomes, deadline, later=later)
+                return
+            for index, _ in lot:
+                outcomes[index] = failure
+            return
+        except BrokerUnavailable as failure:
+            for index, _ in lot:
+                outcomes[index] = failure
+            return
+        again, addresses = self._transact(connection, [batch[index] for index, _ in lot], deadline)
+        for (index, _), outcome in zip(lot, again, strict=True):
+            outcomes[index] = outcome
+        nudge(addresses)
+
+    def _whom_to_wake(
+        self, connection: sqlite3.Connection, lots: tuple[list[_Row], list[_Row]], deadline: float
+    ) -> list[str]:
+        ready, parked = lots
+        addresses: list[str] = []
+        try:
+            if len(ready) == 1:
+                addresses = strokes.wake(self._database, connection, ready[0][1][1], 1, deadline)
+            elif ready:
+                counts = Counter(row[1] for _, row in ready)
+                for queue, count in counts.items():
+                    addresses += strokes.wake(self._database, connection, queue, min(count, 16), deadline)
+            soonest: dict[int, float] = {}
+            for _, row in parked:
+                soonest[row[1]] = min(row[3], soonest.get(row[1], row[3]))
+            for queue, due in soonest.items():
+                if strokes.is_soonest(connection, queue, due):
+                    addresses += strokes.wake(self._database, connection, queue, 1, deadline)
+        except (sqlite3.Error, BrokerError):
+            return addresses  # the messages are stored: who was not woken looks by himself
         return addresses
 
     def _connected(self) -> sqlite3.Connection:
@@ -196,6 +314,7 @@ class SqlitePublisher:
             self._connection = None
         self._topology = store.Topology()
         self._connection = self._database.connect()
+        strokes.install(self._connection)
         self._inode = self._database.inode()
         return self._connection
 

@@ -36,8 +36,9 @@ _FIRST = (
     " PRIMARY KEY (queue, place)) WITHOUT ROWID",
     "CREATE TABLE parked (queue INTEGER NOT NULL, due REAL NOT NULL, message INTEGER NOT NULL,"
     " deliveries INTEGER NOT NULL, PRIMARY KEY (queue, due, message)) WITHOUT ROWID",
+    # `turn` counts the consumer's reservations, so that it can read what the last one gave it.
     "CREATE TABLE held (consumer INTEGER NOT NULL, message INTEGER NOT NULL, deliveries INTEGER NOT NULL,"
-    " begun INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (consumer, message)) WITHOUT ROWID",
+    " begun INTEGER NOT NULL DEFAULT 0, turn INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (consumer, message)) WITHOUT ROWID",
     # Ids are never used twice: the id is the generation that fences a consumer whose lease ended.
     # `lease` is a time on this machine's monotonic clock, good only while `boot` is the same.
     "CREATE TABLE consumer (id INTEGER PRIMARY KEY AUTOINCREMENT, worker TEXT NOT NULL, address TEXT NOT NULL,"
@@ -62,6 +63,12 @@ _FIRST = (
 #: released: append.
 MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST,)
 VERSION = len(MIGRATIONS)
+
+# One statement, so that all three are of one moment: another process may be making the tables right now.
+_WHOSE = (
+    "SELECT (SELECT user_version FROM pragma_user_version), (SELECT application_id FROM pragma_application_id),"
+    " (SELECT count(*) FROM sqlite_schema)"
+)
 
 
 def prepare(connection: sqlite3.Connection, path: str, deadline: float) -> None:
@@ -96,8 +103,7 @@ def prepare(connection: sqlite3.Connection, path: str, deadline: float) -> None:
 
 
 def _is_current(connection: sqlite3.Connection, path: str) -> bool:
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    (owner,) = connection.execute("PRAGMA application_id").fetchone()
+    version, owner, tables = connection.execute(_WHOSE).fetchone()
     if owner == APPLICATION_ID:
         if version > VERSION:
             raise BrokerRefused(
@@ -105,7 +111,6 @@ def _is_current(connection: sqlite3.Connection, path: str) -> bool:
                 f"{VERSION}). Upgrade this installation, or use another file (setting embedded_store)."
             )
         return bool(version == VERSION)
-    (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
     if tables or owner or version:
         raise BrokerRefused(
             f"{path}: this SQLite file belongs to another program. Name another file for the store "

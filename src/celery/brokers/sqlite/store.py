@@ -73,6 +73,10 @@ class Topology:
             ids = self.routes[key] = route(row[0], bindings, routing_key) if row else []
         return ids
 
+    def knows(self, queues: Iterable[Queue]) -> bool:
+        """Whether all of these were declared already."""
+        return all(id(queue) in self.known for queue in queues)
+
     def declare(self, connection: sqlite3.Connection, queues: Iterable[Queue]) -> None:
         """Make queues that are not there; remembers what it has seen."""
         fresh = [queue for queue in queues if id(queue) not in self.known]
@@ -167,7 +171,7 @@ def enqueue(
             outcomes.append(error)
             continue
         if not targets and outgoing.mandatory:
-            outcomes.append(_unroutable(outgoing))
+            outcomes.append(unroutable(outgoing))
             continue
         priority = min(max(outgoing.priority, 0), HIGHEST)
         due = outgoing.due
@@ -197,7 +201,8 @@ def _insert(connection: sqlite3.Connection, statement: str, rows: list[Any]) -> 
         connection.executemany(statement, rows)
 
 
-def _unroutable(outgoing: Outgoing) -> Unroutable:
+def unroutable(outgoing: Outgoing) -> Unroutable:
+    """Why a mandatory message was refused."""
     if outgoing.exchange:
         what = f"no queue is bound to exchange {outgoing.exchange!r} for routing key {outgoing.routing_key!r}"
     else:

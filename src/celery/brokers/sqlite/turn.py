@@ -82,11 +82,12 @@ def settle(connection: sqlite3.Connection, consumer: int, said: Said, limit: int
             [(consumer, n) for n in said.begins],
         )
     if said.acks:
+        pairs = [(consumer, number) for number in said.acks]
         connection.executemany(
-            "DELETE FROM held WHERE consumer = ? AND message = ?",
-            [(consumer, number) for number in said.acks],
+            "DELETE FROM message WHERE id = (SELECT message FROM held WHERE consumer = ? AND message = ?)",
+            pairs,
         )
-        connection.executemany("DELETE FROM message WHERE id = ?", [(number,) for number in said.acks])
+        connection.executemany("DELETE FROM held WHERE consumer = ? AND message = ?", pairs)
     addresses: list[str] = []
     for number, front, count, ran in said.requeues:
         addresses += _requeue(connection, consumer, number, front=front, count=count, ran=ran)
