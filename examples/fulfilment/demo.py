@@ -159,16 +159,16 @@ def watch(total: int) -> Kill | None:
         task = bar.add_task("orders", total=total, papers=0)
         last_line = -1
         while time.monotonic() < deadline:
-            done, papers = progress()
+            done, paid, papers = progress()
             bar.update(task, completed=done, papers=papers)
             if not console.is_terminal and done * 10 // total > last_line:
                 last_line = done * 10 // total
                 console.print(f"  {done:4d} of {total} orders closed, {papers} papers written")
-            if kill is None and done >= total * 0.4:
+            if kill is None and paid >= total * 0.4:
                 kill = kill_one_child(bar.console)
             if done == total:
                 return kill
-            time.sleep(0.1)
+            time.sleep(0.03)
     console.print(f"[red]gave up after {PATIENCE:.0f} s; see {ledger.home() / 'worker.log'}")
     return kill
 
@@ -185,13 +185,15 @@ def progress_bar() -> Progress:
     )
 
 
-def progress() -> tuple[int, int]:
+def progress() -> tuple[int, int, int]:
+    """How many orders are closed and paid, and how many papers are written."""
     with ledger.ledger() as db:
         done = db.execute("SELECT count(*) FROM orders WHERE done_at IS NOT NULL").fetchone()[0]
+        paid = db.execute("SELECT count(*) FROM steps WHERE step = 'charge'").fetchone()[0]
         papers = db.execute(
             "SELECT count(*) FROM steps WHERE step IN ('label', 'invoice', 'receipt')"
         ).fetchone()[0]
-    return done, papers
+    return done, paid, papers
 
 
 def kill_one_child(out: Console) -> Kill | None:

@@ -57,7 +57,7 @@ def charge(key: str, order_id: str, amount: int, card: str) -> str:
             db.execute(
                 "INSERT OR IGNORE INTO charges VALUES (?, ?, ?, ?)", (key, order_id, amount, time.time())
             )
-    time.sleep(0.4 if 20 <= mood < 26 else 0.02)
+    time.sleep(0.4 if 20 <= mood < 26 else 0.06)
     if outcome == "declined":
         raise CardDeclined(f"card ending in {card[-4:]} was declined")
     if outcome != "charged":
