@@ -295,13 +295,10 @@ def test_handlers_in_order(setup: Setup, calls: Calls) -> None:  # 3-T26
 
     assert handlers("ok") == ["before_start", "on_success", "after_return SUCCESS"]
     assert handlers("fail") == ["before_start", "on_failure", "after_return FAILURE"]
-    assert handlers("retry") == [
-        "before_start",
-        "on_retry",
-        "before_start",
-        "on_success",
-        "after_return SUCCESS",
-    ]
+    retried = handlers("retry")
+    # The second attempt may begin in the other child before the first has called its handler.
+    retried.remove("on_retry")
+    assert retried == ["before_start", "before_start", "on_success", "after_return SUCCESS"]
 
 
 def test_ignore_result(calls: Calls) -> None:  # 3-T29
