@@ -213,7 +213,10 @@ def send_options(
     """
     snapshot = app.amqp.snapshot
     if task_type is None:
-        given = _registered_options(app, name) | given
+        # As in Celery, asking for a task by name finalizes nothing.
+        task_type = app.registry.get(name)
+        if task_type is not None:
+            given = execution_options(task_type) | given
     task_type = task_type or None
     if router is None and not _state.get_current_task():
         key = _plain_key(app, snapshot, route_name or name, given)
@@ -317,14 +320,6 @@ def _settled(
         _embedded(routed, fields)
         _foreign_properties(routed, fields)
     return SendOptions(**fields)
-
-
-def _registered_options(app: Celery, name: str) -> dict[str, Any]:
-    """Of a task called by name; an app that was never finalized is not finalized for this."""
-    if not app.finalized:
-        return {}
-    task = app.tasks.get(name)
-    return {} if task is None else execution_options(task)
 
 
 def _inherit(snapshot: Snapshot, given: dict[str, Any], fields: dict[str, Any]) -> dict[str, Any]:

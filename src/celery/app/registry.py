@@ -46,17 +46,17 @@ class TaskRegistry(dict[str, Any]):
         except KeyError:
             raise self.NotRegistered(name) from None
 
-    def regular(self) -> Any:
-        """Name and task of those of type 'regular'."""
+    def regular(self) -> dict[str, Any]:
+        """Names and tasks of those of type 'regular'."""
         return self.filter_types("regular")
 
-    def periodic(self) -> Any:
-        """Name and task of those of type 'periodic'."""
+    def periodic(self) -> dict[str, Any]:
+        """Names and tasks of those of type 'periodic'."""
         return self.filter_types("periodic")
 
-    def filter_types(self, type: str) -> Any:  # noqa: A002 - the public name
-        """Name and task of those whose `type` attribute is this ('regular' if they have none)."""
-        return ((name, task) for name, task in self.items() if getattr(task, "type", "regular") == type)
+    def filter_types(self, type: str) -> dict[str, Any]:  # noqa: A002 - the public name
+        """Names and tasks of those whose `type` attribute is this ('regular' if they have none)."""
+        return {name: task for name, task in self.items() if getattr(task, "type", "regular") == type}
 
 
 def _unpickle_task(name: str) -> Any:
