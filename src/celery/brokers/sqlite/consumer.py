@@ -7,7 +7,8 @@ import threading
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from .clerk import Clerk, Receipt, Report, Word
+from .clerk import Clerk
+from .desk import Receipt, Report, Word
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

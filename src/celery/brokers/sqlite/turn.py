@@ -53,11 +53,6 @@ class Said:
         else:
             self.burials += [(number, value) for number in numbers]
 
-    @property
-    def is_plain(self) -> bool:
-        """Nothing but what `strokes.take_turn` can do."""
-        return not (self.requeues or self.parks or self.burials)
-
     def released(self) -> set[int]:
         """The messages that leave the window by what was said."""
         ids = {*self.acks, *self.begins}
@@ -147,6 +142,27 @@ def has_due(connection: sqlite3.Connection, queues: Iterable[int]) -> bool:
         ).fetchone()
         for queue in queues
     )
+
+
+def next_dues(connection: sqlite3.Connection, queues: Iterable[int]) -> list[float]:
+    """When the next parked message of each queue that has any is due."""
+    return [
+        due
+        for queue in queues
+        if (due := connection.execute("SELECT min(due) FROM parked WHERE queue = ?", (queue,)).fetchone()[0])
+        is not None
+    ]
+
+
+def strays(connection: sqlite3.Connection, consumer: int, turn: int) -> tuple[list[tuple[Any, ...]], int]:
+    """What strokes after a turn have reserved, and the last turn there is."""
+    rows = connection.execute(
+        f"SELECT h.deliveries, {MESSAGE} FROM held h JOIN message m ON m.id = h.message"
+        " WHERE h.consumer = ? AND h.turn > ? ORDER BY m.priority DESC, m.id",
+        (consumer, turn),
+    ).fetchall()
+    (last,) = connection.execute("SELECT max(turn) FROM held WHERE consumer = ?", (consumer,)).fetchone()
+    return rows, max(last or 0, turn)
 
 
 def promote(connection: sqlite3.Connection, queue: int) -> float | None:
