@@ -8,6 +8,8 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
+from celery.utils import process
+
 from .checks import check, variable_of
 
 if TYPE_CHECKING:
@@ -55,6 +57,8 @@ def warn_embedded(app: Any) -> bool:
     conf = app.conf
     if not conf.uses_embedded_store:
         return False
+    if process.current().index is not None:
+        return True  # a pool's child: its worker has said so
     with _saying:
         if _said_by == os.getpid():
             return True
