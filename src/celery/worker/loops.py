@@ -311,9 +311,9 @@ class Core:
     def _tick(self) -> None:
         now = asyncio.get_running_loop().time()
         self.crew.dispatcher.give_back_stalled(now)
-        if worker_state.should_terminate not in (None, False):
+        if worker_state.told_to(worker_state.should_terminate):
             self.stop(Stop.COLD)
-        elif worker_state.should_stop not in (None, False):
+        elif worker_state.told_to(worker_state.should_stop):
             self.stop(Stop.WARM)
 
     # -- queues, on the loop ----------------------------------------------------------------------
@@ -433,7 +433,7 @@ class Core:
             try:
                 await asyncio.wait_for(self._news.wait(), TICK if left is None else min(left, TICK))
             except TimeoutError:
-                if worker_state.should_terminate not in (None, False):
+                if worker_state.told_to(worker_state.should_terminate):
                     self.stop(Stop.COLD)
 
     async def _abandon_running(self) -> None:

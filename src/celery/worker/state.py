@@ -238,6 +238,11 @@ def reset_state() -> None:
     successful_requests.clear()
 
 
+def told_to(value: int | bool | None) -> bool:
+    """Whether `should_stop` or `should_terminate` says yes: 0 is an exit code, so it does."""
+    return value is not None and value is not False
+
+
 def maybe_shutdown() -> None:
     """Raise `WorkerTerminate` or `WorkerShutdown` if the worker was told to end.
 
@@ -246,7 +251,7 @@ def maybe_shutdown() -> None:
         WorkerShutdown: `should_stop` is set.
     """
     module = sys.modules[__name__]
-    if module.should_terminate is not None and module.should_terminate is not False:
+    if told_to(module.should_terminate):
         raise WorkerTerminate(module.should_terminate)
-    if module.should_stop is not None and module.should_stop is not False:
+    if told_to(module.should_stop):
         raise WorkerShutdown(module.should_stop)
