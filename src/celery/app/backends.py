@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from celery import _state
 from celery.exceptions import ImproperlyConfigured
 from celery.utils.imports import symbol_by_name
+from celery.utils.installed import entry_points
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -93,10 +94,9 @@ def _path_of(name: str, loader: Any, namespace: str) -> Any:
     overrides: Mapping[str, Any] = loader.override_backends
     if name in overrides:
         return overrides[name]
-    from importlib.metadata import entry_points  # noqa: PLC0415 - slow to import, seldom needed
-
-    for point in entry_points(group=namespace, name=name):
-        return point.value
+    for point in entry_points(namespace):
+        if point.name == name:
+            return point.value
     if name in _MISSING:
         built = ", ".join(sorted(BACKEND_ALIASES))
         raise ImproperlyConfigured(

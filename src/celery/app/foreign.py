@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import sys
 
+from celery.utils.installed import version_of
+
 #: What the version of our own stand-in distribution contains.
 OURS = "+celeriac"
 
 
 def foreign_celery() -> str | None:
     """The version of a distribution called `celery` that is not our stand-in; None if there is none."""
-    from importlib import metadata  # noqa: PLC0415 - slow to import, needed by programs only
-
-    try:
-        version = metadata.version("celery")
-    except metadata.PackageNotFoundError:
-        return None
-    return None if OURS in version else version
+    version = version_of("celery")
+    return None if version is None or OURS in version else version
 
 
 def refuse_foreign_celery() -> None:

@@ -24,6 +24,7 @@ from celery.bin.report import report
 from celery.bin.result import result
 from celery.bin.shell import shell
 from celery.bin.worker import worker
+from celery.utils.installed import entry_points
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -90,9 +91,7 @@ class CeleryGroup(click.Group):
         if self._plugins_loaded:
             return
         self._plugins_loaded = True
-        from importlib import metadata  # noqa: PLC0415 - slow to import, and rarely needed
-
-        for entry in metadata.entry_points(group=PLUGIN_GROUP):
+        for entry in entry_points(PLUGIN_GROUP):
             try:
                 self.add_command(entry.load(), entry.name)
             except Exception:  # noqa: BLE001 - whatever it is, it must not stop the other commands

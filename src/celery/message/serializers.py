@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from celery import _foreign
 from celery.exceptions import ContentDisallowed, DecodeError, EncodeError
+from celery.utils.installed import entry_points
 
 from . import json
 
@@ -157,15 +158,13 @@ def json_is_ours() -> bool:
     return _by_name.get("json") is _OWN_JSON
 
 
-def _entry_points(**which: Any) -> Any:
-    from importlib.metadata import entry_points  # noqa: PLC0415 - slow to import, rarely needed
-
-    return entry_points(group="kombu.serializers", **which)
+ENTRY_POINTS = "kombu.serializers"
 
 
 def _load_entry_point(name: str) -> Serializer | None:
-    for point in _entry_points(name=name):
-        register(name, *point.load())
+    for point in entry_points(ENTRY_POINTS):
+        if point.name == name:
+            register(name, *point.load())
     return _by_name.get(name)
 
 
@@ -320,7 +319,7 @@ def _reader_by_entry_point(content_type: str) -> Serializer | None:
 @cache
 def _load_all_entry_points() -> None:
     """Entry points are known by name only, so all are loaded at the first unknown type, and not again."""
-    for point in _entry_points():
+    for point in entry_points(ENTRY_POINTS):
         if point.name not in _by_name:
             register(point.name, *point.load())
 

@@ -9,6 +9,8 @@ import warnings
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from .installed import entry_points
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import ModuleType
@@ -190,9 +192,7 @@ def gen_task_name(app: Any, name: str, module_name: str | None) -> str:
 
 def load_extension_class_names(namespace: str) -> Iterator[tuple[str, str]]:
     """Name and `module:attribute` of every installed entry point of the group `namespace`."""
-    from importlib.metadata import entry_points  # noqa: PLC0415 - slow to import, seldom needed
-
-    for entry in entry_points(group=namespace):
+    for entry in entry_points(namespace):
         yield entry.name, entry.value
 
 
