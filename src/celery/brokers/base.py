@@ -178,6 +178,9 @@ class Intake(Protocol):
 
     def connected(self) -> None: ...
 
+    def broken(self, error: BaseException) -> None:
+        """The consumer cannot go on, and says so instead of falling silent: the worker must end."""
+
 
 class Consumer(Protocol):
     """Receives and settles, for one worker. All calls on the loop that started it; none blocks."""

@@ -76,12 +76,18 @@ class Reception:
     """The `Intake` of a worker.
 
     Args:
-        lost_lease: called when this worker was fenced.
+        broke: called when the consumer cannot go on.
         link: called with the error when the broker cannot be reached, with None when it can again.
     """
 
-    def __init__(self, crew: Crew, link: Callable[[BrokerError | None], None]) -> None:
+    def __init__(
+        self,
+        crew: Crew,
+        link: Callable[[BrokerError | None], None],
+        broke: Callable[[BaseException], None],
+    ) -> None:
         self._crew = crew
+        self._broke = broke
         self._link = link
         self._tags = itertools.count(1)
         self._unknown_since: dict[str, float] = {}
@@ -146,6 +152,9 @@ class Reception:
 
     def connected(self) -> None:
         self._link(None)
+
+    def broken(self, error: BaseException) -> None:
+        self._broke(error)
 
     # -- one delivery -----------------------------------------------------------------------------
     def _one(self, delivery: Delivery, now: float, mono: float, shown: bool) -> None:

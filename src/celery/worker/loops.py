@@ -148,8 +148,8 @@ class Core:
             policies=policies,
             sender=sender,
         )
-        self.reports = PoolReports(self.crew, self._broke)
-        self.reception = Reception(self.crew, self._link)
+        self.reports = PoolReports(self.crew, self._pool_broke)
+        self.reception = Reception(self.crew, self._link, self._consumer_broke)
 
     # -- from outside, any thread, signal handlers too --------------------------------------------
     @property
@@ -366,10 +366,16 @@ class Core:
         self._failure = why
         self.stop(Stop.WARM)
 
-    def _broke(self, error: BaseException) -> None:
-        """The pool cannot go on."""
+    def _pool_broke(self, error: BaseException) -> None:
         self._failure = f"the pool cannot go on: {error}"
         logger.critical("Unrecoverable error: the pool cannot go on: %s", error)
+        self.stop(Stop.NOW)
+
+    def _consumer_broke(self, error: BaseException) -> None:
+        """Nothing can be given back any more; the lease ends by itself, or with this process."""
+        self._failure = f"the broker's driver cannot go on: {error!r}"
+        logger.critical("Unrecoverable error: the broker's driver cannot go on: %r", error, exc_info=error)
+        self._consumer = None
         self.stop(Stop.NOW)
 
     # -- the end ----------------------------------------------------------------------------------

@@ -396,3 +396,12 @@ def test_receivers_of_task_received_get_a_request(bench):
     finally:
         signals.task_received.disconnect(note)
     assert seen == [("early", [1], "q")]
+
+
+def test_a_consumer_that_cannot_go_on_ends_the_worker():
+    with Bench() as bench:
+        bench.core.call_soon(bench.core.reception.broken, RuntimeError("a bug"))
+        bench.thread.join(10)
+        assert not bench.thread.is_alive()
+        assert bench.core.failed
+        assert "a bug" in bench.core.failure

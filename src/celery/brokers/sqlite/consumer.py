@@ -63,7 +63,10 @@ class SqliteConsumer:
                 return
             self._later(_answer, opened, None)
             self._tell(report)
-            clerk.run()
+            try:
+                clerk.run()
+            except Exception as error:  # noqa: BLE001 - a thread that dies silently would leave a deaf worker
+                self._later(intake.broken, error)
 
         self._thread = threading.Thread(target=work, name=f"celery-store-{self._worker_id}", daemon=True)
         self._thread.start()
