@@ -1,8 +1,8 @@
 """A worker in a process of its own, for tests that kill, stop or stall it.
 
-`python holder.py URL LEASE WINDOW [guarded]`; says `ready`, then a line for everything it is told. Its standard
-input takes: `begin` (all held), `ack` (all held or begun), `hog SECONDS` (keep every thread of this process from
-running), `stop`.
+`python holder.py URL LEASE WINDOW [guarded] [eager]`; says `ready`, then a line for everything it is told. Its
+standard input takes: `begin` (all held), `ack` (all held or begun), `hog SECONDS [TIMES]` (keep every thread of
+this process from running), `stop`. An eager one acknowledges everything at once and in silence.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import ctypes
 import sys
 from typing import TYPE_CHECKING
 
-from celery.brokers.base import BrokerError, BrokerOptions, Delivery
+from celery.brokers.base import BrokerError, BrokerOptions, Consumer, Delivery
 from celery.brokers.registry import open_broker
 from celery.brokers.topology import Exchange, Queue
 
@@ -27,11 +27,16 @@ def say(*words: object) -> None:
 class Holder:
     """Holds what it gets."""
 
-    def __init__(self) -> None:
+    def __init__(self, consumer: Consumer, *, eager: bool) -> None:
         self.held: list[Delivery] = []
+        self.consumer = consumer
+        self.eager = eager
 
     def delivered(self, batch: Sequence[Delivery]) -> None:
         for delivery in batch:
+            if self.eager:
+                self.consumer.ack(delivery)
+                continue
             self.held.append(delivery)
             say("got", delivery.body.decode(), delivery.deliveries)
 
@@ -50,10 +55,10 @@ class Holder:
         say("connected")
 
 
-async def main(url: str, lease: float, window: int, guarded: bool) -> None:
+async def main(url: str, lease: float, window: int, *options: str) -> None:
     broker = open_broker(url, BrokerOptions(transport_options={"lease": lease}))
-    consumer = broker.consumer(f"holder-{id(broker)}", guarded=guarded)
-    holder = Holder()
+    consumer = broker.consumer(f"holder-{id(broker)}", guarded="guarded" in options)
+    holder = Holder(consumer, eager="eager" in options)
     await consumer.start([Queue("work", Exchange("work"), "work")], holder)
     say("ready")
     consumer.allow(window)
@@ -69,8 +74,11 @@ async def main(url: str, lease: float, window: int, guarded: bool) -> None:
             await consumer.flush()
             say("acked")
         elif word == "hog":
-            # PyDLL does not release the interpreter's lock.
-            ctypes.PyDLL(None).usleep(int(float(rest) * 1e6))
+            seconds, _, times = rest.partition(" ")
+            for _ in range(int(times or 1)):
+                # PyDLL does not release the interpreter's lock.
+                ctypes.PyDLL(None).usleep(int(float(seconds) * 1e6))
+                await asyncio.sleep(0)
             say("hogged")
         else:
             await consumer.stop()
@@ -78,4 +86,4 @@ async def main(url: str, lease: float, window: int, guarded: bool) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1], float(sys.argv[2]), int(sys.argv[3]), "guarded" in sys.argv[4:]))
+    asyncio.run(main(sys.argv[1], float(sys.argv[2]), int(sys.argv[3]), *sys.argv[4:]))

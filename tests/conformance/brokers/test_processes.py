@@ -207,6 +207,22 @@ def test_a_keeper_holds_the_lease_while_a_task_hogs_the_interpreter(broker, queu
     work(test)
 
 
+def test_a_worker_whose_tasks_hog_the_interpreter_does_not_keep_others_out(broker, queue, start):
+    """Its threads stand still in the middle of whatever they do, again and again; nobody else may wait for that."""
+    process = start(50, "guarded", "eager")
+    process.tell("hog 2 2")
+    publisher = broker.publisher()
+    sent = 0
+    hogged = threading.Event()
+    waiting = threading.Thread(target=lambda: (process.expect("hogged"), hogged.set()))
+    waiting.start()
+    while not hogged.is_set():
+        assert publisher.publish([outgoing(sent)], deadline=time.monotonic() + 1.5) == [None]
+        sent += 1
+    waiting.join()
+    assert sent > 10
+
+
 def test_fifty_threads_publish(broker, queue):
     publisher = broker.publisher()
     failures = []

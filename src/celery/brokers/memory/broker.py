@@ -8,10 +8,8 @@ from typing import TYPE_CHECKING
 from celery.brokers.base import Capabilities
 from celery.brokers.topology import Queue
 
-from .consumer import MemoryConsumer
 from .fetcher import MemoryFetcher
 from .hall import Hall
-from .mailbox import MemoryMailbox
 from .publisher import MemoryPublisher
 
 if TYPE_CHECKING:
@@ -19,6 +17,9 @@ if TYPE_CHECKING:
 
     from celery.brokers.base import BrokerOptions, DeadLetter
     from celery.brokers.topology import Exchange
+
+    from .consumer import MemoryConsumer
+    from .mailbox import MemoryMailbox
 
 _halls: dict[str, Hall] = {}
 _lock = threading.Lock()
@@ -51,12 +52,16 @@ class MemoryBroker:
     def consumer(self, worker_id: str, *, guarded: bool = False) -> MemoryConsumer:
         """See `Broker.consumer`; there is no lease to guard."""
         del guarded
+        from .consumer import MemoryConsumer  # noqa: PLC0415 - asyncio is not for those who only send
+
         return MemoryConsumer(self._hall, worker_id, self._options)
 
     async def mailbox(
         self, name: str, exchange: Exchange, routing_key: str, *, expires: float
     ) -> MemoryMailbox:
         """See `Broker.mailbox`. It lives until closed, or until `expires` seconds without a `receive`."""
+        from .mailbox import MemoryMailbox  # noqa: PLC0415 - as above
+
         return MemoryMailbox(self._hall, name, exchange, routing_key, expires=expires)
 
     def declare(self, queues: Sequence[Queue]) -> None:
