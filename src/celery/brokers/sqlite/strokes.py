@@ -103,6 +103,10 @@ _TAKEN = (
 
 def chunks(rows: Sequence[Any]) -> Iterator[Sequence[Any]]:
     """Cut rows into lots of which each is one statement."""
+    if len(rows) < 2:
+        if rows:
+            yield rows
+        return
     start = 0
     for size in _CHUNKS:
         while len(rows) - start >= size:
