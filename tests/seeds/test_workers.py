@@ -348,6 +348,24 @@ def test_killed_child_runs_again(project: Project) -> None:  # 1-4, Q4
     assert printed == ["survived", "WorkerLostError"]
 
 
+def test_failures_are_rejected(project: Project) -> None:  # 1-4, T20
+    project.write(
+        "tasks.py",
+        TASKS
+        + """
+    @app.task(reject_on_failure=True)
+    def fails(): raise ValueError('for the shelf')
+    """,
+    )
+    with project.worker():
+        printed = project.python("""
+            from tasks import fails
+            print(type(fails.delay().get(timeout=20, propagate=False)).__name__)
+            """)
+        assert printed.strip() == "ValueError"
+        wait_until(lambda: "tasks.fails" in project.celery("-A", "tasks", "dlq", "list").stdout)
+
+
 def test_signals_in_the_worker(project: Project) -> None:  # 0-42
     project.write(
         "tasks.py",

@@ -46,6 +46,7 @@ class TestTable:
             "task_max_deliveries",
             "task_publish_timeout",
             "task_unknown",
+            "task_reject_on_failure",
             "worker_shutdown_grace",
         }
 

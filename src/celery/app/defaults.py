@@ -261,6 +261,7 @@ SETTINGS: tuple[Setting, ...] = tuple(Setting(*row) for row in (
     ("task_publish_timeout", "float", 10.0, None, "seconds for one publish, retries included, then OperationalError; None: no deadline"),
     ("task_queue_max_priority", "int", None, "CELERY_QUEUE_MAX_PRIORITY", "x-max-priority for queues without one"),
     ("task_queues", "dict", None, "CELERY_QUEUES", "list of Queue or dict name->options; None = one default queue"),
+    ("task_reject_on_failure", "bool", False, None, "a failed task is a dead letter: late acknowledgement, and none of failures"),
     ("task_reject_on_worker_lost", "bool", None, "CELERY_REJECT_ON_WORKER_LOST", "with acks_late: requeue if child dies"),
     ("task_remote_tracebacks", "bool", False, "CELERY_REMOTE_TRACEBACKS", "pickle tracebacks with tblib"),
     ("task_repr_maxlevels", "int", 3, "CELERY_REPR_MAXLEVELS", "nesting depth of argsrepr/kwargsrepr"),

@@ -96,6 +96,8 @@ class Task(Generic[P, R]):
     acks_on_failure_or_timeout: bool | None = None
     acks_on_failure: bool | None = None
     acks_on_timeout: bool | None = None
+    #: A failed task is a dead letter: late acknowledgement, and none of failures.
+    reject_on_failure: bool | None = None
     reject_on_worker_lost: bool | None = None
     retry_on_worker_lost: bool | None = None
     #: Exceptions that are expected: logged at INFO, without traceback.
@@ -123,6 +125,7 @@ class Task(Generic[P, R]):
         ("acks_on_failure_or_timeout", "task_acks_on_failure_or_timeout"),
         ("acks_on_failure", "task_acks_on_failure"),
         ("acks_on_timeout", "task_acks_on_timeout"),
+        ("reject_on_failure", "task_reject_on_failure"),
         ("reject_on_worker_lost", "task_reject_on_worker_lost"),
         ("retry_on_worker_lost", "task_retry_on_worker_lost"),
         ("ignore_result", "task_ignore_result"),
@@ -166,6 +169,8 @@ class Task(Generic[P, R]):
     @classmethod
     def _complete_acks(cls) -> None:
         """What is not said about failures and timeouts alone follows what is said about both."""
+        if cls.reject_on_failure:
+            cls.acks_late, cls.acks_on_failure = True, False
         for attribute in ("acks_on_failure", "acks_on_timeout"):
             if getattr(cls, attribute) is None:
                 setattr(cls, attribute, cls.acks_on_failure_or_timeout)

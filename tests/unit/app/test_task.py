@@ -108,6 +108,43 @@ class TestMaking:
 
         assert (fun.acks_on_failure, fun.acks_on_timeout) == (False, True)
 
+    def test_failures_may_be_rejected(self, app):
+        app.conf.task_reject_on_failure = True
+
+        @app.task
+        def fun(): ...
+
+        @app.task(reject_on_failure=False)
+        def other(): ...
+
+        assert (fun.acks_late, fun.acks_on_failure, fun.acks_on_timeout) == (True, False, True)
+        assert (other.acks_late, other.acks_on_failure) == (False, True)
+
+    @pytest.mark.parametrize(
+        ("setting", "attribute", "value"),
+        [
+            ("task_serializer", "serializer", "yaml"),
+            ("task_default_priority", "priority", 4),
+            ("task_time_limit", "time_limit", 9),
+            ("task_soft_time_limit", "soft_time_limit", 8),
+            ("task_track_started", "track_started", True),
+            ("task_acks_on_failure", "acks_on_failure", False),
+            ("task_acks_on_timeout", "acks_on_timeout", False),
+            ("task_reject_on_worker_lost", "reject_on_worker_lost", True),
+            ("task_retry_on_worker_lost", "retry_on_worker_lost", True),
+            ("task_ignore_result", "ignore_result", True),
+            ("task_store_eager_result", "store_eager_result", True),
+            ("task_store_errors_even_if_ignored", "store_errors_even_if_ignored", True),
+        ],
+    )
+    def test_setting_of_an_attribute(self, app, setting, attribute, value):
+        app.conf[setting] = value
+
+        @app.task
+        def fun(): ...
+
+        assert getattr(fun, attribute) == value
+
     def test_routing_attributes_warn(self, app):
         app.finalize()
         with pytest.warns(CDeprecationWarning, match="'queue' task attribute"):
