@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
+from celery.app.defaults import DEFAULTS
 from celery.exceptions import ImproperlyConfigured
 
 if TYPE_CHECKING:
@@ -16,6 +17,15 @@ logger = logging.getLogger("celery.worker")
 
 #: Settings that are accepted and have no effect in this version, and what happens instead.
 NOT_EFFECTIVE: dict[str, str] = {
+    "broker_channel_error_retry": "it concerns brokers that are not supported yet",
+    "broker_failover_strategy": "one broker URL is used",
+    "broker_heartbeat_checkrate": "connections are watched by `broker_heartbeat` alone",
+    "broker_login_method": "it concerns brokers that are not supported yet",
+    "result_chord_expires": "there are no chords yet",
+    "result_chord_join_timeout": "there are no chords yet",
+    "result_chord_retry_interval": "there are no chords yet",
+    "task_allow_error_cb_on_chord_header": "there are no chords yet",
+    "task_send_sent_event": "no events are sent yet",
     "worker_agent": "no agent is started",
     "worker_autoscaler": "the pool keeps its size",
     "worker_cancel_long_running_tasks_on_connection_loss": "tasks go on while the broker is away",
@@ -25,8 +35,39 @@ NOT_EFFECTIVE: dict[str, str] = {
     "worker_state_db": "revoked ids are not kept over a restart",
     "worker_timer": "the worker's own event loop keeps the time",
 }
+#: The same for settings that begin so: one warning for all of them.
+NOT_EFFECTIVE_FAMILIES: dict[str, str] = {
+    "beat_": "there is no scheduler yet",
+    "control_": "there is no remote control yet",
+    "event_": "no events are sent yet",
+    "security_": "messages are not signed yet",
+} | dict.fromkeys(
+    (
+        "arangodb_", "azureblockblob_", "cassandra_", "cosmosdbsql_", "couchbase_", "database_",
+        "elasticsearch_", "gcs_", "mongodb_", "redis_", "s3_",
+    ),
+    "this store is not supported yet",
+)  # fmt: skip
+#: Settings that are right without having an effect: what they are for is done in another way.
+NOT_NEEDED: dict[str, str] = {
+    "fleet": "the brokers of this version cannot be shared with stock Celery",
+    "result_exchange": "Celery does not use it either",
+    "result_exchange_type": "Celery does not use it either",
+    "broker_native_delayed_delivery_queue_type": "for RabbitMQ",
+    "worker_detect_quorum_queues": "for RabbitMQ",
+    "worker_enable_prefetch_count_reduction": "fetch-ahead follows measured run times",
+    "worker_enable_remote_control": "there is nothing to switch off yet",
+    "worker_eta_task_limit": "tasks that are not due wait in the broker",
+    "worker_lost_wait": "the death of a child is known at once",
+    "worker_pool_putlocks": "a child never gets more than it has room for",
+    "worker_timer_precision": "the event loop wakes at the time itself",
+}
 #: Values of these are what happens anyway, so nothing needs to be said.
 _SILENT: dict[str, tuple[Any, ...]] = {
+    "broker_channel_error_retry": (False,),
+    "broker_failover_strategy": ("round-robin",),
+    "task_allow_error_cb_on_chord_header": (False,),
+    "task_send_sent_event": (False,),
     "worker_autoscaler": ("celery.worker.autoscale:Autoscaler",),
     "worker_consumer": ("celery.worker.consumer:Consumer",),
     "worker_cancel_long_running_tasks_on_connection_loss": (False,),
@@ -36,7 +77,7 @@ _SILENT: dict[str, tuple[Any, ...]] = {
 
 
 def warn_not_effective(conf: Any) -> list[str]:
-    """Log one warning for each setting that somebody set and that has no effect yet; return their names."""
+    """Warn about settings that somebody set and that have no effect yet; return their names."""
     named = []
     for name, instead in NOT_EFFECTIVE.items():
         if not conf.value_set_for(name):
@@ -46,7 +87,19 @@ def warn_not_effective(conf: Any) -> list[str]:
             continue
         named.append(name)
         logger.warning("Setting %s=%r has no effect in this version: %s.", name, value, instead)
-    return named
+    return named + _warn_families(conf)
+
+
+def _warn_families(conf: Any) -> list[str]:
+    found: dict[str, list[str]] = {}
+    for name, default in DEFAULTS.items():
+        family = f"{name.partition('_')[0]}_"
+        if family in NOT_EFFECTIVE_FAMILIES and conf.value_set_for(name) and conf[name] != default:
+            found.setdefault(family, []).append(name)
+    for family, names in found.items():
+        instead = NOT_EFFECTIVE_FAMILIES[family]
+        logger.warning("No effect in this version, as %s: %s.", instead, ", ".join(names))
+    return [name for names in found.values() for name in names]
 
 
 def check_time_limits(

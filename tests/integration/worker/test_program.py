@@ -162,13 +162,25 @@ def test_a_store_that_cannot_be_used_ends_the_worker_with_one_line(shop):
 
 def test_settings_without_effect_are_named_once(shop):
     conf = json.dumps(
-        {"worker_state_db": "state", "worker_send_task_events": True, "worker_pool_restarts": False}
+        {
+            "worker_state_db": "state",
+            "worker_send_task_events": True,
+            "worker_pool_restarts": False,
+            "redis_host": "cache.example.com",
+            "redis_port": 7000,
+            "beat_schedule": {},
+        }
     )
     with shop.worker(TEST_CONF=conf) as worker:
         said = worker.output
     assert said.count("Setting worker_state_db='state' has no effect in this version") == 1
     assert said.count("Setting worker_send_task_events=True has no effect in this version") == 1
     assert "worker_pool_restarts" not in said
+    assert (
+        said.count("No effect in this version, as this store is not supported yet: redis_host, redis_port.")
+        == 1
+    )
+    assert "beat_schedule" not in said
 
 
 def test_pickle_as_root_is_refused(shop):
