@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from .mailbox import SqliteMailbox
 
 
+#: Messages thrown away in one transaction at most: workers go on between.
+_PURGE_AT_ONCE = 5000
+
+
 class SqliteBroker:
     """The `Broker` of a `sqlite://` URL. Making one touches no file.
 
@@ -91,9 +95,14 @@ class SqliteBroker:
 
     def purge(self, queue: str) -> int:
         """See `Broker.purge`."""
-        with self.database.transaction() as connection:
-            number = store.queue_id(connection, queue)
-            return 0 if number is None else store.purge(connection, number)
+        total = 0
+        while True:
+            with self.database.transaction() as connection:
+                number = store.queue_id(connection, queue)
+                count = 0 if number is None else store.purge(connection, number, _PURGE_AT_ONCE)
+            total += count
+            if not count:
+                return total
 
     def dead(self, queue: str | None = None, limit: int = 100) -> list[DeadLetter]:
         """See `Broker.dead`."""

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 #: Seconds to wait for another process's write lock, unless a deadline says otherwise.
 PATIENCE = 10.0
 
+#: Bytes of write-ahead log that stay on disk after a burst.
+_JOURNAL_LIMIT = 32 << 20
+
 _SYNCHRONOUS = ("OFF", "NORMAL", "FULL", "EXTRA")
 _BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
@@ -82,6 +85,7 @@ class Database:
             )
             try:
                 connection.execute(f"PRAGMA synchronous = {self.synchronous}")
+                connection.execute(f"PRAGMA journal_size_limit = {_JOURNAL_LIMIT}")
                 schema.prepare(connection, self.path, time.monotonic() + self.patience)
                 # From here on `begin` waits: SQLite's own pauses are longer than our transactions.
                 connection.execute("PRAGMA busy_timeout = 0")

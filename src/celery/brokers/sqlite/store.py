@@ -293,17 +293,26 @@ def size(connection: sqlite3.Connection, queue: int) -> int:
     return int(ready + parked)
 
 
-def purge(connection: sqlite3.Connection, queue: int) -> int:
-    """Throw away what is ready or parked; return how many messages that were."""
-    count = size(connection, queue)
-    connection.execute(
-        f"DELETE FROM message WHERE id IN (SELECT place & {PLACE_MASK} FROM ready WHERE queue = ?)", (queue,)
-    )
-    connection.execute(
-        "DELETE FROM message WHERE id IN (SELECT message FROM parked WHERE queue = ?)", (queue,)
-    )
-    connection.execute("DELETE FROM ready WHERE queue = ?", (queue,))
-    connection.execute("DELETE FROM parked WHERE queue = ?", (queue,))
+def purge(connection: sqlite3.Connection, queue: int, limit: int = -1) -> int:
+    """Throw away what is ready or parked; return how many messages that were.
+
+    Args:
+        limit: of ready and of parked messages each, so that others get their turn between; -1: all.
+    """
+    count = 0
+    for table, key, number in (
+        ("ready", "place", f"place & {PLACE_MASK}"),
+        ("parked", "(due, message)", "message"),
+    ):
+        connection.execute(
+            f"DELETE FROM message WHERE id IN (SELECT {number} FROM {table} WHERE queue = ? LIMIT ?)",
+            (queue, limit),
+        )
+        count += connection.execute(
+            f"DELETE FROM {table} WHERE queue = ?1 AND {key} IN"
+            f" (SELECT {key.strip('()')} FROM {table} WHERE queue = ?1 LIMIT ?2)",
+            (queue, limit),
+        ).rowcount
     return count
 
 
