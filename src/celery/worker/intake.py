@@ -15,6 +15,7 @@ from celery.message.task import MalformedMessage, decode_headers, normalize
 
 from . import state as worker_state
 from .acks import AGAIN, DONE, GIVEN_BACK, Ending
+from .rates import RateLimits
 from .request import Message
 from .runs import Run, delivery_info
 from .strategy import Accept, Discard, Park, Poison, Unknown, decide
@@ -91,6 +92,7 @@ class Reception:
         self._link = link
         self._tags = itertools.count(1)
         self._unknown_since: dict[str, float] = {}
+        self._rates = RateLimits()
 
     # -- Intake -----------------------------------------------------------------------------------
     def delivered(self, batch: list[Delivery]) -> None:
@@ -176,6 +178,12 @@ class Reception:
             self._unknown(delivery, headers, raw, properties, body, now)
             return
         assert not isinstance(decision, Unknown)
+        if type(decision) is Accept and decision.policy.rate:
+            turn = self._rates.turn(headers.task, decision.policy.rate, headers.id, now)
+            if turn is not None:
+                assert crew.settler.consumer is not None
+                crew.settler.consumer.park(delivery, turn)
+                return
         run = Run(
             next(self._tags),
             delivery,

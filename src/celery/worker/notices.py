@@ -132,12 +132,3 @@ def check_time_limits(
                 limit,
                 pool_name,
             )
-
-
-def warn_rate_limits(conf: Any, tasks: Iterable[Any]) -> None:
-    """Say which tasks have a rate limit: rate limits are not kept yet."""
-    if conf.worker_disable_rate_limits:
-        return
-    limited = sorted(task.name for task in tasks if getattr(task, "rate_limit", None))
-    if limited:
-        logger.warning("Rate limits are not kept in this version; set on: %s", ", ".join(limited))

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from celery.utils.imports import symbol_by_name
+from celery.utils.time import rate
 
 from .request import HOOKS, Request
 
@@ -90,5 +91,6 @@ def policy_for(task: Any, defaults: Mapping[str, Any]) -> TaskPolicy:
         soft_time_limit=_seconds(_first(task.soft_time_limit, defaults.get("soft_time_limit"))),
         request_class=request_class if request_class is not Request else None,
         hooks=hooks,
+        rate=rate(task.rate_limit) if defaults.get("rate_limits", True) else 0.0,
         deduplicate=late and bool(defaults.get("deduplicate")),
     )

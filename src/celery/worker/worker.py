@@ -11,6 +11,7 @@ It may be started in any thread: then it installs no signal handlers, and `stop`
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import sys
@@ -29,8 +30,8 @@ from celery.utils.nodenames import default_nodename
 
 from . import state
 from .consumer import Consumer
-from .loops import Core, Stop
-from .notices import check_time_limits, warn_not_effective, warn_rate_limits
+from .loops import Core, Stop, load_loop
+from .notices import check_time_limits, warn_not_effective
 from .options import WorkerOptions
 from .policy import TaskPolicy, policy_for
 from .sizing import concurrency_of
@@ -249,6 +250,8 @@ class WorkController:
             core = self.core = self._build()
             state.use(self._state)
             signals.worker_init.send(sender=self)
+            if self.installs_signal_handlers:  # the process is the worker's own
+                self._settle_memory()
             self.pool.prefork()
             core.stop(self._stop_wanted)
             self._run(core)
@@ -260,6 +263,17 @@ class WorkController:
         finally:
             self._finish()
 
+    def _settle_memory(self) -> None:
+        """Load what the core needs and take all that is loaded out of garbage collection.
+
+        Pool processes then share it: what is imported after their fork is paid for alone, and a collection writes
+        to every object it looks at.
+        """
+        load_loop()
+        self.app.broker_for_read().consumer(self.hostname)  # made, not started: its driver is loaded
+        gc.collect()
+        gc.freeze()
+
     def _build(self) -> Core:
         """Make pool and core; nothing is started yet."""
         app = self.app
@@ -269,7 +283,6 @@ class WorkController:
         )
         check_time_limits(self.pool, self.pool_name, self.time_limit, self.soft_time_limit, tasks)
         warn_not_effective(app.conf)
-        warn_rate_limits(app.conf, tasks)
         return Core(
             app,
             self.pool,
@@ -342,6 +355,7 @@ class WorkController:
             defaults = {
                 "time_limit": self.time_limit,
                 "soft_time_limit": self.soft_time_limit,
+                "rate_limits": not self.disable_rate_limits,
                 "deduplicate": self.app.conf.worker_deduplicate_successful_tasks,
             }
             policy = self._policies[name] = policy_for(task, defaults)
