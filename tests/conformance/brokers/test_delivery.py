@@ -304,6 +304,26 @@ def test_delete(broker, queue):
     assert isinstance(outcome, Unroutable)
 
 
+def test_a_queue_that_is_deleted_under_a_worker(site, queue, work):
+    async def test(hire):
+        broker = site.broker
+        send(broker, "a", "b")
+        worker = await hire(queue)
+        held = await worker.take(2)
+        site.again().delete("work")
+        worker.consumer.requeue(held[0])
+        worker.consumer.allow(10)
+        await worker.consumer.flush()
+        assert broker.size("work") == 0
+        send(broker, "c", declare=[queue])
+        await worker.seen.count(3)
+        assert worker.seen.bodies == ["a", "b", "c"]
+        worker.consumer.ack(held[1])
+        await worker.consumer.flush()
+
+    work(test)
+
+
 def test_outcome_of_each_message(broker, queue):
     batch = [
         outgoing(1),

@@ -70,7 +70,9 @@ class Books:
         Raises:
             sqlite3.Error, BrokerUnavailable: nothing was said to `report`; the same turn can be made again.
         """
-        plain = not (errand.dead or errand.orphans or errand.due or errand.sweep or state.astray)
+        plain = not (
+            errand.dead or errand.orphans or errand.due or errand.sweep or errand.relearn or state.astray
+        )
         if plain and state.generation and all(word.kind in _PLAIN for word in words):
             try:
                 return self._strokes(connection, state.copy(), words, errand, report)
@@ -99,6 +101,9 @@ class Books:
         if errand.renew:
             first["lease"] = clock.now() + self._lease
         fuller: list[int] = []
+        if errand.look and state.room <= 0:
+            # Perhaps we were nudged when there was room: the next one must not sleep over what is there.
+            fuller = [queue for queue in state.names if store.has_ready(connection, [queue])]
         if state.room > 0 and (errand.look or not state.idle):
             fuller = self._reserve_by_strokes(connection, state, report, first, deadline)
             dues = turn.next_dues(connection, state.names)
@@ -201,24 +206,16 @@ class Books:
             )
             state.forget()
         if not state.generation:
-            store.declare(connection, state.queues.values())
-            self._learn(connection, state)
+            self._declare(connection, state)
             state.generation = leases.register(connection, self._worker, self._address, self._lease)
+        elif errand.relearn:
+            self._declare(connection, state)
         if state.astray:
             self._find_strays(connection, state, report)
         addresses = self._carry_out(connection, state, words, report)
         if state.ended:
             return addresses + leases.leave(connection, state.generation)
-        if errand.renew:
-            leases.renew(connection, state.generation, self._lease)
-        if errand.sweep:
-            store.touch(connection, state.names)
-            store.delete_disused(connection)
-        for other in errand.dead:
-            addresses += leases.take(connection, other.id, other.lease)
-        if errand.dead or errand.orphans:
-            rows = leases.adopt(connection, state.generation, state.names)
-            report.orphaned += [turn.delivery(row, state.names, state.generation) for row in rows]
+        addresses += self._maintain(connection, state, errand, report)
         if state.room > 0 and (errand.look or errand.due or errand.dead or not state.idle):
             addresses += self._reserve(connection, state, report)
         hungry = state.room > 0
@@ -229,6 +226,23 @@ class Books:
         state.idle = hungry
         return addresses
 
+    def _maintain(
+        self, connection: sqlite3.Connection, state: State, errand: Errand, report: Report
+    ) -> list[str]:
+        """Renew, sweep, and take over from the dead."""
+        addresses: list[str] = []
+        if errand.renew:
+            leases.renew(connection, state.generation, self._lease)
+        if errand.sweep:
+            store.touch(connection, state.names)
+            store.delete_disused(connection)
+        for other in errand.dead:
+            addresses += leases.take(connection, other.id, other.lease)
+        if errand.dead or errand.orphans:
+            rows = leases.adopt(connection, state.generation, state.names)
+            report.orphaned += [turn.delivery(row, state.names, state.generation) for row in rows]
+        return addresses
+
     def _find_strays(self, connection: sqlite3.Connection, state: State, report: Report) -> None:
         """Deliver what a stroke reserved before something went wrong."""
         rows, state.turn = turn.strays(connection, state.generation, state.turn)
@@ -237,6 +251,15 @@ class Books:
         ]
         state.out = state.out.union(row[1] for row in rows)
         state.astray, state.idle = False, False
+
+    def _declare(self, connection: sqlite3.Connection, state: State) -> None:
+        """Make our queues if they are not there."""
+        known = state.names
+        store.declare(connection, state.queues.values())
+        state.topology = store.generation(connection)
+        self._learn(connection, state)
+        if state.names != known:
+            state.idle = False
 
     @staticmethod
     def _learn(connection: sqlite3.Connection, state: State) -> None:

@@ -7,17 +7,19 @@ that went astray) look-out.
 
 from __future__ import annotations
 
+import logging
 import random
 import select
 import sqlite3
 import time
 from typing import TYPE_CHECKING
 
-from celery.brokers.base import LEASE, LEASE_RENEW_EVERY, BrokerError
+from celery.brokers.base import LEASE, LEASE_RENEW_EVERY, BrokerError, BrokerUnavailable
 
 from . import clock, leases, store, strokes
 from .books import Books
 from .desk import Errand, Report, State, Word
+from .forks import ForkLock
 from .keeper import Keeper
 from .wakeup import Listener, nudge
 
@@ -30,10 +32,12 @@ if TYPE_CHECKING:
 
     from .database import Database
 
+logger = logging.getLogger(__name__)
+
 #: Seconds between two looks at the store without having been nudged.
 LOOK_OUT = 1.0
 #: Seconds between two sweeps of temporary queues.
-SWEEP = 10.0
+SWEEP = 3.0
 
 _FIRST_PAUSE = 0.2
 _LONGEST_PAUSE = 5.0
@@ -67,6 +71,7 @@ class Clerk:
         self._tick = min(LOOK_OUT, self._renew_every / 3)
         self._keeper = Keeper(database.path, self._lease) if guarded else None
         self.listener = Listener()
+        self._lock = ForkLock()
         patience = max(self._renew_every, 0.5)
         self._books = Books(database, worker, options, self.listener.address, self._lease, patience)
         self._connection: sqlite3.Connection | None = None
@@ -100,7 +105,8 @@ class Clerk:
         """
         report = Report()
         try:
-            self._round(report)
+            with self._lock:
+                self._round(report)
         except BaseException:
             self._close()
             raise
@@ -112,9 +118,14 @@ class Clerk:
             while not self._state.ended:
                 report = Report()
                 try:
-                    self._round(report)
+                    with self._lock:
+                        self._round(report)
                 except BrokerError as error:
                     self._trouble(error, report)
+                except Exception as error:
+                    # Ours to repair; but a worker that goes on is better than one that waits for ever.
+                    logger.exception("Unexpected error in the store's thread")
+                    self._trouble(BrokerUnavailable(f"{self._database.path}: {error!r}"), report)
                 if self._state.ended:
                     self._close()
                 if report:
@@ -170,6 +181,7 @@ class Clerk:
         errand.orphans = any(other.lease == leases.TAKEN for other in found) and leases.has_orphans(
             connection, state.names
         )
+        errand.relearn = bool(state.generation) and store.generation(connection) != state.topology
         if state.room > 0 and not errand.look and store.has_ready(connection, state.names):
             errand.look, state.idle = True, False
 

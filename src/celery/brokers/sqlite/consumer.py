@@ -176,6 +176,7 @@ class SqliteConsumer:
             return
         await self._ask("stop")
         self._clerk = None
+        self._window = 0
         if self._thread is not None:
             await asyncio.to_thread(self._thread.join)
 

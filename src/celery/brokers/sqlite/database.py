@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from celery.brokers.base import BrokerError, BrokerRefused, BrokerUnavailable
 
 from . import location, schema
+from .forks import ForkLock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -42,6 +43,9 @@ class _PerThread(threading.local):
     connection: sqlite3.Connection | None = None
     pid: int = 0
     inode: tuple[int, int] = (0, 0)
+
+    def __init__(self) -> None:
+        self.lock = ForkLock()
 
 
 class Database:
@@ -126,7 +130,7 @@ class Database:
         Raises:
             BrokerUnavailable, BrokerRefused: naming the file and what to do; then nothing was changed.
         """
-        with self.errors():
+        with self._local.lock, self.errors():
             connection = self.connection()
             self.begin(connection, deadline)
             try:

@@ -65,6 +65,7 @@ class Errand:
         orphans: the dead have left begun messages of our queues.
         renew: the lease must be renewed.
         sweep: it is time to look for disused temporary queues.
+        relearn: somebody changed queues: one of ours may have been deleted, and made again.
     """
 
     look: bool = True
@@ -73,9 +74,10 @@ class Errand:
     orphans: bool = False
     renew: bool = False
     sweep: bool = False
+    relearn: bool = False
 
     def __bool__(self) -> bool:
-        return bool(self.look or self.due or self.dead or self.orphans or self.renew)
+        return bool(self.look or self.due or self.dead or self.orphans or self.renew or self.relearn)
 
 
 @dataclass(slots=True)
@@ -85,6 +87,7 @@ class State:
     Attributes:
         queues, names: those consumed, by name; their names by number.
         generation: the consumer's number; 0 before it has one.
+        topology: the generation of queues and bindings that `names` is of.
         window: how many deliveries may be out.
         out: messages delivered, not settled, not begun.
         idle: on the idle lists, as far as we know.
@@ -96,6 +99,7 @@ class State:
     queues: dict[str, Queue]
     names: dict[int, str] = field(default_factory=dict)
     generation: int = 0
+    topology: int = 0
     window: int = 0
     out: set[int] = field(default_factory=set)
     idle: bool = False

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import threading
+import time
 from typing import TYPE_CHECKING
 
 from . import leases, store, turn
 from .database import abandon
+from .forks import ForkLock
 from .wakeup import nudge
 
 if TYPE_CHECKING:
@@ -20,22 +20,26 @@ if TYPE_CHECKING:
     from .database import Database
 
 
+#: Seconds between two notes that temporary queues are in use.
+_TOUCH_EVERY = 3.0
+
+
 class SqliteFetcher:
     """See `Fetcher`. Its lease lasts as long as its process: nobody is there to renew one."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._lock = threading.Lock()
+        self._lock = ForkLock(self._after_fork)
         self._connection: sqlite3.Connection | None = None
         self._generation = 0
-        self._pid = 0
+        self._touched = 0.0
+
+    def _after_fork(self) -> None:
+        abandon(self._connection)
+        self._connection, self._generation = None, 0
 
     @contextlib.contextmanager
     def _opened(self) -> Iterator[sqlite3.Connection]:
-        if self._pid != os.getpid():
-            abandon(self._connection)
-            self._lock = threading.Lock()
-            self._connection, self._generation, self._pid = None, 0, os.getpid()
         with self._lock, self._database.errors():
             if self._connection is None:
                 self._connection = self._database.connect()
@@ -60,6 +64,7 @@ class SqliteFetcher:
             if not self._generation or not leases.is_valid(connection, self._generation):
                 self._generation = leases.register(connection, "fetcher", "", leases.LIFELONG)
             store.touch(connection, names)
+            self._touched = time.monotonic()
             for number in names:
                 turn.promote(connection, number)
             rows, _ = turn.reserve(connection, self._generation, list(names), 1)
@@ -72,6 +77,9 @@ class SqliteFetcher:
             }
             if store.has_ready(connection, names) or turn.has_due(connection, names):
                 self._write(connection, work)
+            elif time.monotonic() - self._touched > _TOUCH_EVERY and store.has_temporary(connection, names):
+                self._write(connection, lambda opened: store.touch(opened, names))
+                self._touched = time.monotonic()
         return found[0] if found else None
 
     def ack(self, delivery: Delivery) -> None:
@@ -97,7 +105,7 @@ class SqliteFetcher:
 
     def close(self) -> None:
         """See `Fetcher.close`."""
-        if self._connection is None or self._pid != os.getpid():
+        if self._connection is None:
             return
         with self._opened() as connection:
             if self._generation:

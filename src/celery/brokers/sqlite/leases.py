@@ -107,7 +107,13 @@ def take(connection: sqlite3.Connection, dead: int, lease: float | None = None) 
     ).fetchall()
     connection.execute(
         f"INSERT OR IGNORE INTO ready SELECT m.queue, ({HIGHEST} - m.priority) << {PLACE_SHIFT} | m.id, h.deliveries"
-        " FROM held h JOIN message m ON m.id = h.message WHERE h.consumer = ? AND h.begun = 0",
+        " FROM held h JOIN message m ON m.id = h.message JOIN queue q ON q.id = m.queue"
+        " WHERE h.consumer = ? AND h.begun = 0",
+        (dead,),
+    )
+    connection.execute(
+        "DELETE FROM message WHERE id IN (SELECT h.message FROM held h JOIN message m ON m.id = h.message"
+        " WHERE h.consumer = ? AND h.begun = 0 AND m.queue NOT IN (SELECT id FROM queue))",
         (dead,),
     )
     connection.execute("DELETE FROM held WHERE consumer = ? AND begun = 0", (dead,))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from celery.brokers.topology import Queue
 
 from . import store, turn
+from .forks import ForkLock
 from .leases import MESSAGE
 from .schema import PLACE_MASK
 from .wakeup import Listener, nudge
@@ -45,6 +46,7 @@ class SqliteMailbox:
         self._number: int | None = None
         self._connection: sqlite3.Connection | None = None
         self._listener = Listener()
+        self._lock = ForkLock()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="celery-mailbox")
         self._closed = False
 
@@ -84,7 +86,7 @@ class SqliteMailbox:
     def _take(self) -> list[Delivery]:
         """Take what is there; if nothing is, go on the idle list."""
         database = self._database
-        with database.errors():
+        with self._lock, database.errors():
             if self._connection is None:
                 self._connection = database.connect()
             connection = self._connection

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
-import threading
 import time
-import weakref
 from collections import Counter, deque
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +11,7 @@ from celery.brokers.base import BrokerError, BrokerUnavailable
 
 from . import store, strokes
 from .database import abandon
+from .forks import ForkLock
 from .wakeup import nudge
 
 if TYPE_CHECKING:
@@ -65,9 +63,8 @@ class SqlitePublisher:
         self._connection: sqlite3.Connection | None = None
         self._inode = (0, 0)
         self._topology = store.Topology()
-        self._lock = threading.Lock()
+        self._lock = ForkLock(self._after_fork)
         self._draining = False
-        _publishers.add(self)
 
     def publish(self, batch: Sequence[Outgoing], *, deadline: float) -> list[BrokerError | None]:
         """See `Publisher.publish`."""
@@ -342,39 +339,11 @@ class SqlitePublisher:
         if executor is not None:
             executor.shutdown(wait=True)
 
-    # A fork must not happen while a thread is inside SQLite: the child would inherit locks that nobody opens.
-
-    def _before_fork(self) -> None:
-        self._forking = self._lock.acquire(timeout=5.0)
-
-    def _after_fork_in_parent(self) -> None:
-        if self._forking:
-            self._lock.release()
-
-    def _after_fork_in_child(self) -> None:
-        self._lock = threading.Lock()
+    def _after_fork(self) -> None:
+        """In a child: what was inherited is the parent's, and so is what waited."""
         self._waiting = deque()
         self._draining = False
         abandon(self._executor)
         self._executor = None
         abandon(self._connection)
         self._connection = None
-
-
-_publishers: weakref.WeakSet[SqlitePublisher] = weakref.WeakSet()
-
-
-def _each(method: Callable[[SqlitePublisher], None]) -> Callable[[], None]:
-    def run() -> None:
-        for publisher in list(_publishers):
-            method(publisher)
-
-    return run
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(
-        before=_each(SqlitePublisher._before_fork),
-        after_in_parent=_each(SqlitePublisher._after_fork_in_parent),
-        after_in_child=_each(SqlitePublisher._after_fork_in_child),
-    )

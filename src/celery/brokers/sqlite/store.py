@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 HIGHEST = 9
 
+#: Seconds of disuse that a temporary queue outlives, however short it wants to live: its users note the use less often.
+SHORTEST_LIFE = 10.0
+
 #: How many idle consumers one publish wakes at most; they wake others if they leave something.
 _WAKE_AT_MOST = 16
 
@@ -43,15 +46,12 @@ class Topology:
 
     def refresh(self, connection: sqlite3.Connection) -> None:
         """Forget everything if somebody changed the topology."""
-        (generation,) = connection.execute("SELECT generation FROM topology").fetchone()
-        if generation != self.generation:
-            self.reload(connection, generation)
+        if generation(connection) != self.generation:
+            self.reload(connection)
 
-    def reload(self, connection: sqlite3.Connection, generation: int | None = None) -> None:
+    def reload(self, connection: sqlite3.Connection) -> None:
         """Read the queues again."""
-        if generation is None:
-            (generation,) = connection.execute("SELECT generation FROM topology").fetchone()
-        self.generation = generation or 0
+        self.generation = generation(connection)
         self.queues = dict(connection.execute("SELECT name, id FROM queue"))
         self.routes = {}
         self.known = {}
@@ -119,6 +119,12 @@ def bind(connection: sqlite3.Connection, queue: int, exchange: Exchange, key: st
         (exchange.name, exchange.type),
     )
     connection.execute("INSERT OR IGNORE INTO binding VALUES (?, ?, ?)", (exchange.name, key, queue))
+
+
+def generation(connection: sqlite3.Connection) -> int:
+    """How often queues and bindings were changed."""
+    (count,) = connection.execute("SELECT generation FROM topology").fetchone()
+    return int(count)
 
 
 def unbind(connection: sqlite3.Connection, queue: str, exchange: str, routing_key: str) -> None:
@@ -255,12 +261,22 @@ def has_ready(connection: sqlite3.Connection, queues: Iterable[int]) -> bool:
     )
 
 
-def touch(connection: sqlite3.Connection, queues: Iterable[int]) -> None:
-    """Note that temporary queues are in use."""
+def has_temporary(connection: sqlite3.Connection, queues: Iterable[int]) -> bool:
+    """Whether any of these queues goes when nobody uses it."""
+    return any(
+        connection.execute("SELECT expires FROM queue WHERE id = ?", (queue,)).fetchone()
+        not in (None, (None,))
+        for queue in queues
+    )
+
+
+def touch(connection: sqlite3.Connection, queues: Iterable[int]) -> list[str]:
+    """Note that temporary queues are in use; nobody needs a nudge for that."""
     for queue in queues:
         connection.execute(
             "UPDATE queue SET used = ? WHERE id = ? AND expires IS NOT NULL", (time.time(), queue)
         )
+    return []
 
 
 def replace_idle(connection: sqlite3.Connection, gone: Iterable[str]) -> list[str]:
@@ -327,9 +343,10 @@ def delete(connection: sqlite3.Connection, queue: int) -> int:
 
 
 def delete_disused(connection: sqlite3.Connection) -> None:
-    """Delete temporary queues that nobody has used for as long as they allow."""
+    """Delete temporary queues that nobody has used for as long as they allow, and `SHORTEST_LIFE` at least."""
     rows = connection.execute(
-        "SELECT id FROM queue WHERE expires IS NOT NULL AND used + expires < ?", (time.time(),)
+        "SELECT id FROM queue WHERE expires IS NOT NULL AND used + max(expires, ?) < ?",
+        (SHORTEST_LIFE, time.time()),
     ).fetchall()
     for (queue,) in rows:
         delete(connection, queue)

@@ -95,13 +95,17 @@ def settle(connection: sqlite3.Connection, consumer: int, said: Said, limit: int
 
 
 def _release(connection: sqlite3.Connection, consumer: int, number: int) -> tuple[int, int, int] | None:
-    """Let go of a message: its (deliveries, queue, priority); None if it was not held."""
+    """Let go of a message: its (deliveries, queue, priority); None if it was not held, or if its queue was
+    deleted meanwhile: then it goes too."""
     row: tuple[int, int, int] | None = connection.execute(
         "SELECT h.deliveries, m.queue, m.priority FROM held h JOIN message m ON m.id = h.message"
         " WHERE h.consumer = ? AND h.message = ?",
         (consumer, number),
     ).fetchone()
     connection.execute("DELETE FROM held WHERE consumer = ? AND message = ?", (consumer, number))
+    if row is not None and not connection.execute("SELECT 1 FROM queue WHERE id = ?", (row[1],)).fetchone():
+        connection.execute("DELETE FROM message WHERE id = ?", (number,))
+        return None
     return row
 
 
