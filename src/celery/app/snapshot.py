@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from celery.brokers.publishing import RetryPolicy
 from celery.brokers.topology import delivery_mode_number
+from celery.exceptions import ImproperlyConfigured
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -52,8 +53,14 @@ class Snapshot:
 
     @classmethod
     def of(cls, app: Celery) -> Snapshot:
-        """Read the settings of `app`."""
+        """Read the settings of `app`.
+
+        Raises:
+            ImproperlyConfigured: `task_protocol` is a protocol that does not exist.
+        """
         conf = app.conf.finalize()
+        if conf.task_protocol not in (1, 2):
+            raise ImproperlyConfigured(f"task_protocol is {conf.task_protocol!r}: message protocols are 1 and 2")
         return cls(
             app=app,
             conf=conf,
