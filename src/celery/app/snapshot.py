@@ -60,7 +60,9 @@ class Snapshot:
         """
         conf = app.conf.finalize()
         if conf.task_protocol not in (1, 2):
-            raise ImproperlyConfigured(f"task_protocol is {conf.task_protocol!r}: message protocols are 1 and 2")
+            raise ImproperlyConfigured(
+                f"task_protocol is {conf.task_protocol!r}: message protocols are 1 and 2"
+            )
         return cls(
             app=app,
             conf=conf,
