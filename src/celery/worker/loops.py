@@ -75,13 +75,19 @@ class StartFailed(Exception):
     """The worker cannot start; the message says why."""
 
 
-def new_loop() -> asyncio.AbstractEventLoop:
-    """A uvloop where it exists, else a stock loop."""
+def load_loop() -> Callable[[], asyncio.AbstractEventLoop]:
+    """What makes a loop: uvloop where it exists, else the standard library."""
     try:
         import uvloop  # noqa: PLC0415 - optional
     except ImportError:
-        return asyncio.new_event_loop()
-    return uvloop.new_event_loop()
+        return asyncio.new_event_loop
+    make: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    return make
+
+
+def new_loop() -> asyncio.AbstractEventLoop:
+    """A uvloop where it exists, else a stock loop."""
+    return load_loop()()
 
 
 class Core:

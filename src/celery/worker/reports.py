@@ -109,7 +109,9 @@ class PoolReports:
         if run is None:
             return
         crew.state.deactivate(run)
-        if run.fenced:
+        if run.fenced and not began:
+            crew.state.remove(run)
+        elif run.fenced:
             crew.settler.settle(run, DONE)
         elif not began:
             self._not_begun(run)
