@@ -226,7 +226,7 @@ def jsonify(
     if obj is None or isinstance(obj, builtin_types):
         return obj
     if isinstance(obj, (tuple, list)):
-        return [from_json(value) for value in obj]
+        return [from_json(value, key=key) for value in obj]
     if isinstance(obj, dict):
         return {
             name: from_json(value, key=name)
