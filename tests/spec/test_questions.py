@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+
 from tests.spec.probes import ask, right_answers
 from tests.support import Project
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-RIGHT = {name: right_answers(name) for name in ("configuration", "tasks", "calling", "results")}
+RIGHT = {name: right_answers(name) for name in ("configuration", "tasks", "calling", "results", "helpers")}
 
 
 @pytest.fixture(scope="module")
