@@ -15,6 +15,7 @@ from celery.brokers.base import BrokerError, BrokerRefused, BrokerUnavailable
 
 from . import location, schema
 from .forks import ForkLock
+from .inherited import StoreConnection
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -86,6 +87,7 @@ class Database:
                 isolation_level=None,
                 check_same_thread=False,
                 cached_statements=256,
+                factory=StoreConnection,
             )
             try:
                 connection.execute(f"PRAGMA synchronous = {self.synchronous}")
