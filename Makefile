@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
+ROUNDS ?= 34
 STAMP  := $(VENV)/.ready
 
 .PHONY: demo test check bench soak clean fmt
@@ -29,8 +30,9 @@ fmt: $(STAMP)
 bench: $(STAMP)  ## speed, side by side with other task queues
 	@$(BIN)/python -m benchmarks
 
-soak: $(STAMP)  ## the long fault and load runs
+soak: $(STAMP)  ## the long fault and load runs; ROUNDS is how often every fault test runs
 	@$(BIN)/python -m pytest -q -m soak --timeout=3600
+	@$(BIN)/python -m pytest -q -n 4 -m "not soak" --rounds $(ROUNDS) tests/faults
 
 clean:
 	rm -rf $(VENV) .venvs .cache .mypy_cache .ruff_cache .pytest_cache

@@ -22,3 +22,7 @@ def project(tmp_path: Path) -> Project:
 def module_project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A project shared by the tests of a module."""
     return Project(tmp_path_factory.mktemp("project"))
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--rounds", type=int, default=1, help="how often to run every fault test")
