@@ -31,7 +31,8 @@ class ForkLock:
         self._lock = threading.Lock()
         self._in_child = None if in_child is None else weakref.WeakMethod(in_child)
         self._forking = False
-        _locks.add(self)
+        with _registry:
+            _locks.add(self)
 
     def acquire(self, timeout: float = -1) -> bool:
         """As of `threading.Lock`."""
@@ -66,12 +67,14 @@ class ForkLock:
             callback()
 
 
+_registry = threading.Lock()
 _locks: weakref.WeakSet[ForkLock] = weakref.WeakSet()
 # Those that the fork in progress waited for: the set itself may change meanwhile.
 _held: list[ForkLock] = []
 
 
 def _before() -> None:
+    _registry.acquire()
     _held.extend(_locks)
     for lock in _held:
         lock.before_fork()
@@ -81,12 +84,14 @@ def _in_parent() -> None:
     for lock in _held:
         lock.after_in_parent()
     _held.clear()
+    _registry.release()
 
 
 def _in_child() -> None:
     for lock in _held:
         lock.after_in_child()
     _held.clear()
+    _registry.release()
 
 
 if hasattr(os, "register_at_fork"):
