@@ -67,7 +67,7 @@ class ForkLock:
             callback()
 
 
-_registry = threading.Lock()
+_registry = threading.RLock()
 _locks: weakref.WeakSet[ForkLock] = weakref.WeakSet()
 # Those that the fork in progress waited for: the set itself may change meanwhile.
 _held: list[ForkLock] = []
