@@ -6,6 +6,7 @@ import importlib
 from functools import reduce
 
 import pytest
+
 from tests.spec.probes import HERE
 
 NAMES = [
