@@ -21,6 +21,10 @@ NOT_EFFECTIVE: dict[str, str] = {
     "broker_failover_strategy": "one broker URL is used",
     "broker_heartbeat_checkrate": "connections are watched by `broker_heartbeat` alone",
     "broker_login_method": "it concerns brokers that are not supported yet",
+    "broker_password": "put it into `broker_url`",
+    "broker_port": "put it into `broker_url`",
+    "broker_user": "put it into `broker_url`",
+    "broker_vhost": "put it into `broker_url`",
     "result_chord_expires": "there are no chords yet",
     "result_chord_join_timeout": "there are no chords yet",
     "result_chord_retry_interval": "there are no chords yet",
@@ -86,7 +90,8 @@ def warn_not_effective(conf: Any) -> list[str]:
         if value is None or value in _SILENT.get(name, ()):
             continue
         named.append(name)
-        logger.warning("Setting %s=%r has no effect in this version: %s.", name, value, instead)
+        shown = "********" if "password" in name else repr(value)
+        logger.warning("Setting %s=%s has no effect in this version: %s.", name, shown, instead)
     return named + _warn_families(conf)
 
 
