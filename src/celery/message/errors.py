@@ -15,3 +15,11 @@ class MalformedMessage(InvalidTaskError):
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
+
+
+class UndecodableBody(MalformedMessage):
+    """The body is not what its content type says, or of a type that is not accepted."""
+
+
+class UnknownMessage(MalformedMessage):
+    """The message is of no protocol: it is no task at all."""

@@ -19,7 +19,7 @@ from celery.utils.iso8601 import parse_iso8601
 
 from . import compression as _compression
 from . import json, serializers
-from .errors import MalformedMessage
+from .errors import MalformedMessage, UndecodableBody, UnknownMessage
 from .headers import LazyObject
 from .template import NO_EMBED
 
@@ -442,11 +442,11 @@ def _payload(
         if compression:
             body = _compression.decompress(body, compression)
     except Exception as exc:
-        raise MalformedMessage(f"body cannot be decompressed ({compression}): {_why(exc)}") from exc
+        raise UndecodableBody(f"body cannot be decompressed ({compression}): {_why(exc)}") from exc
     try:
         return serializers.loads(body, content_type, content_encoding, accept)
     except Exception as exc:
-        raise MalformedMessage(f"body cannot be decoded: {_why(exc)}") from exc
+        raise UndecodableBody(f"body cannot be decoded: {_why(exc)}") from exc
 
 
 def _shape(value: Any) -> str:
@@ -521,7 +521,7 @@ def _from_v1(
         raise MalformedMessage("headers: compression is no text")
     payload = _payload(body, props.content_type, props.content_encoding, compression, accept)
     if not isinstance(payload, dict) or "task" not in payload:
-        raise MalformedMessage("unknown message: no task header, and its body is no task of protocol 1")
+        raise UnknownMessage("unknown message: no task header, and its body is no task of protocol 1")
     if "id" not in payload:
         raise MalformedMessage("body: task without id")
     args, kwargs = payload.get("args", []), payload.get("kwargs", {})

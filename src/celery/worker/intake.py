@@ -11,7 +11,8 @@ from celery import signals
 from celery.app import trace
 from celery.brokers.base import Settlement
 from celery.exceptions import InvalidTaskError, NotRegistered, WorkerLostError
-from celery.message.task import MalformedMessage, decode_headers, normalize
+from celery.message.errors import MalformedMessage, UndecodableBody, UnknownMessage
+from celery.message.task import decode_headers, decode_properties, normalize
 
 from . import state as worker_state
 from .acks import AGAIN, DONE, GIVEN_BACK, Ending
@@ -65,6 +66,7 @@ https://docs.celeryq.dev/en/latest/internals/protocol.html
 The full contents of the message body was:
 %s
 """
+UNDECODABLE = "Can't decode message body: %s [type:%r encoding:%r headers:%s]\n\nbody: %s"
 UNKNOWN_MESSAGE = """\
 Received and deleted unknown message.  Wrong destination?!?
 
@@ -220,8 +222,14 @@ class Reception:
             pass
         try:
             raw, body, properties = normalize(delivery, self._crew.options.accept)
+        except UnknownMessage as error:
+            self._unknown_message(delivery, error.reason)
+            return None
+        except UndecodableBody as error:
+            self._undecodable(delivery, error.reason)
+            return None
         except MalformedMessage as error:
-            self._unreadable(delivery, error.reason)
+            self._invalid(delivery, error.reason, delivery.headers, delivery.body)
             return None
         try:
             return decode_headers(raw), raw, properties, body
@@ -295,9 +303,10 @@ class Reception:
 
     async def _record_orphan(self, run: Run, error: Exception) -> None:
         stored = await self._crew.recorder.failed(run, error, tell_task=False)
-        if not stored:
-            logger.critical("The failure of lost task %s[%s] could not be stored", run.name, run.id)
-        self._crew.settler.settle(run, DONE)
+        if stored:
+            self._crew.settler.settle(run, DONE)
+        else:
+            self._crew.settler.leave(run)
 
     # -- what cannot run --------------------------------------------------------------------------
     def _unknown(
@@ -369,7 +378,13 @@ class Reception:
             )
         self._bury(delivery, f"invalid task message: {reason}")
 
-    def _unreadable(self, delivery: Delivery, reason: str) -> None:
+    def _undecodable(self, delivery: Delivery, reason: str) -> None:
+        props = decode_properties(delivery.properties)
+        headers, body = _shown(delivery.headers.raw), _shown(delivery.body)
+        logger.critical(UNDECODABLE, reason, props.content_type, props.content_encoding, headers, body)
+        self._bury(delivery, reason[:SHOWN])
+
+    def _unknown_message(self, delivery: Delivery, reason: str) -> None:
         logger.warning(UNKNOWN_MESSAGE, _shown(delivery.body), reason[:SHOWN])
         if signals.task_rejected:
             self._crew.extension.call(
