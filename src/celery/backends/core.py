@@ -177,10 +177,13 @@ class Backend(SyncBackendMixin):
         )
         return result
 
-    def _insist_on_storing(self, call: Callable[[], T], what: str, **details: Any) -> T:
-        bounded = self.give_up is None and not self.always_retry
+    def _insist_on_storing(
+        self, call: Callable[[], T], what: str, *, give_up: GiveUp | None = None, **details: Any
+    ) -> T:
+        give_up = give_up or self.give_up
+        seconds = PATIENCE if give_up is None and not self.always_retry else None
         try:
-            return self._insist(call, seconds=PATIENCE if bounded else None) if self._tries_again else call()
+            return self._insist(call, seconds, give_up) if self._tries_again else call()
         except BackendStoreError:
             raise
         except Exception as exc:
@@ -188,7 +191,9 @@ class Backend(SyncBackendMixin):
                 raise BackendStoreError(f"Could not store {what}: {exc}", **details) from exc
             raise
 
-    def _insist(self, call: Callable[[], T], seconds: float | None = None) -> T:
+    def _insist(
+        self, call: Callable[[], T], seconds: float | None = None, give_up: GiveUp | None = None
+    ) -> T:
         return insist(
             call,
             lambda: Backoff(
@@ -199,7 +204,7 @@ class Backend(SyncBackendMixin):
             ),
             may_retry=self.exception_safe_to_retry,
             on_error=self._tell_retry,
-            give_up=self.give_up,
+            give_up=give_up or self.give_up,
         )
 
     def _tell_retry(self, exc: Exception) -> None:

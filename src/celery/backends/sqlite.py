@@ -191,18 +191,15 @@ class SqliteBackend(KeyValueStoreBackend):
         held.deferring = False
         if not held.rows:
             return
-        usual = self.give_up
-        if give_up is not None:
-            self.give_up = give_up
         try:
-            self._insist_on_storing(lambda: self._write(held.rows), f"{len(held.rows)} results")
+            self._insist_on_storing(
+                lambda: self._write(held.rows), f"{len(held.rows)} results", give_up=give_up
+            )
         except BrokerError:
             self._write_each(held)
         except BackendStoreError:
             self._forget_oldest(held)
             raise
-        finally:
-            self.give_up = usual
         held.rows = []
 
     def _write_each(self, held: _Held) -> None:

@@ -140,7 +140,8 @@ class Dispatcher:
         except BrokerError as error:
             logger.warning("Could not acknowledge %d messages, trying again: %s", len(batch), error)
             kept, failed = set(), True
-        self._beginning = []
+        finally:
+            self._beginning = []
         mine: list[Run] = []
         for run in batch:
             self.uncount(run)
@@ -252,7 +253,15 @@ class Dispatcher:
         for run in self._beginning:
             self.uncount(run)
 
-    async def settled(self) -> None:
-        """Return when no batch is being acknowledged any more."""
+    async def settled(self, seconds: float) -> None:
+        """Return when no batch is being acknowledged any more; wait no longer than `seconds` for a store that is
+        away: what was to be acknowledged then counts as not begun."""
         while self._task is not None and not self._task.done():
+            await asyncio.wait([self._task], timeout=seconds)
+            if self._task.done():
+                return
+            batch = self._beginning
+            self._task.cancel()
             await asyncio.wait([self._task])
+            for run in batch:
+                self._settle(run, GIVEN_BACK)

@@ -15,11 +15,13 @@ import asyncio
 import enum
 import logging
 import random
+import threading
 import time
 import uuid
 from typing import TYPE_CHECKING, Any
 
 from celery.app.utils import sanitize_url
+from celery.backends.base import Backend
 from celery.brokers.base import BrokerError, BrokerRefused
 from celery.concurrency.base import PoolError
 
@@ -117,6 +119,9 @@ class Core:
         self._options = options
         self._pool = pool
         self._pool_runs = False
+        self._pool_broken = False
+        # Results are tried to be stored until this is set: by whatever ends the wait for running tasks.
+        self._no_patience = threading.Event()
         self._on_ready = on_ready
         self._loop: asyncio.AbstractEventLoop | None = None
         self._level = Stop.NO
@@ -191,6 +196,7 @@ class Core:
         loop.set_exception_handler(_log_loop_error)
         asyncio.set_event_loop(loop)
         self.crew.requests.bind(loop)
+        before, Backend.give_up = Backend.give_up, self._no_patience
         life = loop.create_task(self._live())
         try:
             loop.run_until_complete(life)
@@ -202,6 +208,9 @@ class Core:
                 raise
         finally:
             self.crew.extension.stop(EXTENSIONS_END)
+            self._no_patience.set()
+            if Backend.give_up is self._no_patience:
+                Backend.give_up = None if before is not None and before.is_set() else before
             self.crew.recorder.close()
             asyncio.set_event_loop(None)
             loop.close()
@@ -373,6 +382,7 @@ class Core:
         self.stop(Stop.WARM)
 
     def _pool_broke(self, error: BaseException) -> None:
+        self._pool_broken = True
         self._failure = f"the pool cannot go on: {error}"
         logger.critical("Unrecoverable error: the pool cannot go on: %s", error)
         self.stop(Stop.NOW)
@@ -398,17 +408,20 @@ class Core:
             self._link_task.cancel()
         crew.dispatcher.close()
         await self._flush(HAND_BACK)
+        await crew.dispatcher.settled(HAND_BACK)
         if not self.failed or self._level < Stop.COLD:
             await self._wait_for_running()
-        if crew.dispatcher.busy or not self._pool_runs:
+        if crew.dispatcher.busy or self._pool_broken or not self._pool_runs:
             await self._abandon_running()
         else:
-            await self._pool.stop()
-        await crew.dispatcher.settled()
+            await self._stop_pool()
         if not await crew.errands.drain(FAREWELL):
             logger.critical("%d outcomes could not be stored in time", len(crew.errands))
         for run in list(crew.state.runs.values()):
-            self.reports.abandon(run)
+            if run.begun:  # its outcome could not be stored: whoever survives this worker records it
+                crew.settler.leave(run)
+            else:
+                self.reports.abandon(run)
         await crew.errands.drain(HAND_BACK)
         await self._flush(HAND_BACK)
         if self._consumer is not None:
@@ -448,15 +461,22 @@ class Core:
                 if worker_state.told_to(worker_state.should_terminate):
                     self.stop(Stop.COLD)
 
+    async def _stop_pool(self) -> None:
+        try:
+            await self._pool.stop()
+        except PoolError as error:  # it broke on its way out
+            logger.warning("The pool did not end in order: %s", error)
+            await self._pool.kill()
+
     async def _abandon_running(self) -> None:
         """Kill what runs; late-acknowledged tasks go back, others are recorded as failed."""
         crew = self.crew
+        self._no_patience.set()
         if crew.dispatcher.busy:
             # What waits inside a slot comes back by itself, and is then known not to have begun.
             await asyncio.sleep(TAKE_BACK)
         crew.abandoning = True
         await self._pool.kill()
-        await crew.dispatcher.settled()
         for run in [run for run in crew.state.runs.values() if run.active]:
             self.reports.abandon(run)
 

@@ -183,6 +183,10 @@ class PoolReports:
         """Store FAILURE, then settle. A late acknowledgement does not leave before the result is stored."""
         crew = self._crew
         stored = await crew.recorder.failed(run, error, tell_task=tell_task)
+        if not stored and run.begun:
+            crew.settler.leave(run)
+            crew.dispatcher.pump()
+            return
         if not stored and run.policy.acks_late and ending.settlement is Settlement.ACK:
             ending = AGAIN
         crew.settler.settle(run, ending)

@@ -52,6 +52,17 @@ class Settler:
         if not self._state.runs:
             self._rested()
 
+    def leave(self, run: Run) -> None:
+        """Forget a begun run without a word to the broker: it becomes an orphan when this worker ends, and
+        another one records its loss."""
+        logger.critical(
+            "What became of task %s[%s] could not be stored; it is left to the next worker", run.name, run.id
+        )
+        self._state.remove(run)
+        self.uncount(run)
+        if not self._state.runs:
+            self._rested()
+
     def settle_delivery(self, delivery: Delivery, ending: Ending) -> None:
         """End a delivery that never became a run."""
         consumer = self.consumer

@@ -11,11 +11,13 @@ import os
 import random
 import signal
 import sys
+import threading
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from celery import _state, signals
+from celery.backends.base import Backend
 from celery.concurrency.prefork.child import Child
 
 if TYPE_CHECKING:
@@ -54,8 +56,12 @@ class _ChildProcess(multiprocessing.process.BaseProcess):
 
 
 def process_initializer(app: Any, hostname: str) -> None:
-    """Make this process a pool child of `app`: current app, loader, blocking joins refused."""
+    """Make this process a pool child of `app`: current app, loader, blocking joins refused.
+
+    It tries to store a result as long as it lives: the core ends it when there is no more time for that.
+    """
     app.set_current()
+    Backend.give_up = threading.Event()
     app.loader.init_worker()  # does nothing if the fork brought the modules along
     _state._set_task_join_will_block(True)
     app.loader.init_worker_process()

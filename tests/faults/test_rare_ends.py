@@ -1,0 +1,124 @@
+"""Workers whose end is disturbed: the spawner is killed, the store is locked or refuses results."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from tests.faults.ledger import TASKS, Ledger, send
+from tests.support import wait_until
+
+SLOW_LEASE = {"broker_transport_options": {"lease": 60}}
+
+
+@pytest.fixture
+def ledger(project):
+    project.write("tasks.py", TASKS)
+    return Ledger(project)
+
+
+def configure(project, **conf):
+    project.env["TEST_CONF"] = json.dumps(conf)
+
+
+def count(project, table):
+    with contextlib.closing(sqlite3.connect(project.path / ".celery" / "store.db", timeout=20)) as store:
+        return store.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
+
+
+def state(project, task_id):
+    return project.python(
+        f"from tasks import app; m = app.backend.get_task_meta({task_id!r}); print(m['status'], m['result'])"
+    ).strip()
+
+
+@contextlib.contextmanager
+def locked(project):
+    """Hold the store's write lock, as a process does that is stopped in the midst of a transaction."""
+    with contextlib.closing(
+        sqlite3.connect(project.path / ".celery" / "store.db", timeout=20, isolation_level=None)
+    ) as store:
+        store.execute("BEGIN IMMEDIATE")
+        yield
+        store.execute("ROLLBACK")
+
+
+def spawner_of(worker):
+    (pid,) = Path(f"/proc/{worker.pid}/task/{worker.pid}/children").read_text().split()
+    return int(pid)
+
+
+def test_a_worker_whose_spawner_dies_ends_in_order(project, ledger):
+    configure(project, **SLOW_LEASE)
+    with project.worker("-c", "1") as worker:
+        late, _ = send(project, "print(stubborn.delay(30).id, early.delay().id)")
+        wait_until(lambda: ledger.begun)
+        os.kill(spawner_of(worker), signal.SIGKILL)
+        assert worker.wait() == 1
+        assert "spawner process has died" in worker.output
+        assert "Traceback" not in worker.output
+    assert count(project, "ready") == 2, "given back, not left for others to take"
+    assert set(ledger.begun) == {late}
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGQUIT])
+def test_a_locked_store_does_not_keep_a_worker_from_ending(project, ledger, how):
+    configure(project, task_ignore_result=True, **SLOW_LEASE)
+    with project.worker("-c", "1") as worker:
+        # Hundreds of brief tasks are fetched ahead; those behind the slow one are to be acknowledged when it ends.
+        ids = send(project, "for n in range(900): print(early.delay(0 if n != 300 else 0.4).id)")
+        wait_until(lambda: ids[300] in ledger.begun)
+        with locked(project):
+            wait_until(lambda: ids[300] in ledger.ended)
+            worker.send(how)
+            assert worker.wait(40) == 0
+    assert set(ledger.begun.values()) == {1}
+
+
+@contextlib.contextmanager
+def locked_results(project):
+    """The result store, a file of its own, is locked: nothing can be stored."""
+    with contextlib.closing(sqlite3.connect(project.path / "results.db", isolation_level=None)) as store:
+        store.execute("BEGIN IMMEDIATE")
+        yield
+        store.execute("ROLLBACK")
+
+
+@pytest.fixture
+def two_stores(project, ledger):
+    configure(
+        project, result_backend="sqlite:///results.db", broker_url="sqlite:///.celery/store.db", **SLOW_LEASE
+    )
+    project.python("from tasks import app; app.backend.get_state('nobody')")
+
+
+@pytest.mark.usefixtures("two_stores")
+def test_results_are_stored_when_the_store_is_back(project, ledger):
+    with project.worker("-c", "2") as worker:
+        with locked_results(project):
+            ids = send(project, "print(early.delay().id, late.delay(how='exit').id)")
+            # Each is a try of ten seconds: a program that is no worker would give up after one.
+            wait_until(lambda: worker.output.count("The result store does not answer") > 3, 50)
+        wait_until(lambda: state(project, ids[0]).startswith("SUCCESS"))
+        wait_until(lambda: state(project, ids[1]).startswith("FAILURE Worker exited prematurely"))
+    assert set(ledger.begun.values()) == {1}
+
+
+@pytest.mark.usefixtures("two_stores")
+def test_a_loss_that_cannot_be_recorded_is_left_to_the_next_worker(project, ledger):
+    with project.worker("-c", "1") as worker, locked_results(project):
+        (task_id,) = send(project, "print(early.delay(how='exit').id)")
+        worker.wait_for("Worker exited prematurely")
+        worker.send(signal.SIGQUIT)
+        assert worker.wait(50) == 0
+        assert "left to the next worker" in worker.output
+    assert state(project, task_id).startswith("PENDING")
+    with project.worker("-c", "1"):
+        wait_until(lambda: state(project, task_id).startswith("FAILURE"))
+    assert ledger.begun[task_id] == 1
