@@ -16,7 +16,18 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from . import scenarios
-from .contenders import CELERY_FILES, EVERYBODY, OURS, ROOT, prepare_peers
+from .contenders import (
+    CELERY_FILES,
+    CELERY_INSIDE,
+    CELERY_SQL,
+    EVERYBODY,
+    HUEY,
+    HUEY_ECHO,
+    OURS,
+    OURS_INSIDE,
+    ROOT,
+    prepare_peers,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,18 +41,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--tasks", type=int, default=5000)
-    parser.add_argument("--only", nargs="*", help="scenarios by name")
+    parser.add_argument("--only", nargs="*", help="scenarios by the beginning of their name")
     options = parser.parse_args()
     prepare_peers()
-    plan: dict[str, tuple[tuple[Contender, ...], Callable[[Contender], Figures]]] = {
-        "embedded": (EVERYBODY, lambda c: scenarios.enqueue_and_drain(c, options.tasks)),
-        "start": ((OURS, CELERY_FILES), scenarios.start),
-        "import": ((OURS, CELERY_FILES), scenarios.import_time),
-        "delayed": ((OURS, CELERY_FILES), lambda c: scenarios.delayed(c, 2000)),
-    }
+    plan = scenario_plan(options.tasks)
     report = {}
     for name, (contenders, scenario) in plan.items():
-        if options.only and name not in options.only:
+        if options.only and not any(name.startswith(part) for part in options.only):
             continue
         rounds = measure(name, contenders, scenario, options.rounds)
         show(name, contenders, rounds)
@@ -50,6 +56,36 @@ def main() -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(json.dumps(report, indent=1))
     print(f"\nall figures: {target.relative_to(ROOT)}")
+
+
+def scenario_plan(tasks: int) -> dict[str, tuple[tuple[Contender, ...], Callable[[Contender], Figures]]]:
+    """Every scenario: who takes part, and what is done. The first contender is ours."""
+    pair = OURS, CELERY_FILES
+    # Celery's and Huey's callers look for a result every half second or less often: a few round trips will do.
+    plan: dict[str, tuple[tuple[Contender, ...], Callable[[Contender], Figures]]] = {
+        "embedded": (EVERYBODY, lambda c: scenarios.enqueue_and_drain(c, tasks)),
+        "bulk": ((*pair, HUEY), lambda c: scenarios.bulk(c, tasks)),
+        "roundtrip": (
+            (OURS, CELERY_SQL, HUEY_ECHO),
+            lambda c: scenarios.round_trip(c, 300 if c is OURS else 20),
+        ),
+        "start": (pair, scenarios.start),
+        "import": (pair, scenarios.import_time),
+        "delayed": (pair, lambda c: scenarios.delayed(c, 2000)),
+        "idle": (pair, scenarios.idle),
+    }
+    for pool, size, contenders in (("threads", 10, pair), ("solo", 1, pair), ("asyncio", 100, (OURS,))):
+        plan[pool] = (contenders, lambda c, p=pool, n=size: scenarios.drain(c, tasks, p, n))
+    for name, task in (
+        ("early, ignored", "bench.noop"),
+        ("late, ignored", "bench.late"),
+        ("late, stored", "bench.late_result"),
+    ):
+        plan[f"worker path, {name}"] = (
+            (OURS_INSIDE, CELERY_INSIDE),
+            lambda c, t=task: scenarios.inside(c, tasks * 4, t),
+        )
+    return plan
 
 
 def measure(
@@ -66,14 +102,14 @@ def measure(
 
 
 def show(name: str, contenders: tuple[Contender, ...], rounds: dict[str, list[Figures]]) -> None:
-    figures = list(rounds[OURS.name][0])
+    figures = list(rounds[contenders[0].name][0])
     print(f"\n{name}: median (spread)" + " " * 10)
     print(f"{'':28}" + "".join(f"{figure:>26}" for figure in figures))
     for contender in contenders:
         cells = [spread([run[figure] for run in rounds[contender.name]]) for figure in figures]
         print(f"{contender.name:28}" + "".join(f"{cell:>26}" for cell in cells))
     for peer in contenders[1:]:
-        ratios = [ratio(rounds[OURS.name], rounds[peer.name], figure) for figure in figures]
+        ratios = [ratio(rounds[contenders[0].name], rounds[peer.name], figure) for figure in figures]
         print(f"{'  ours / ' + peer.name:28}" + "".join(f"{cell:>26}" for cell in ratios))
 
 
@@ -83,7 +119,7 @@ def spread(values: list[float]) -> str:
 
 def ratio(ours: list[Figures], theirs: list[Figures], figure: str) -> str:
     pairs = [mine[figure] / peer[figure] for mine, peer in zip(ours, theirs, strict=True) if peer[figure]]
-    return f"x{statistics.median(pairs):.2f}" if pairs else "-"
+    return f"x{statistics.median(pairs):.3g}" if pairs else "-"
 
 
 def short(value: float) -> str:

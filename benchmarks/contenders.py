@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -38,8 +38,8 @@ class Contender:
         env |= {key: value.format(home=home) for key, value in self.env.items()}
         return env | {"BENCH_HOME": str(home), "PYTHONPATH": str(ROOT / "benchmarks" / "apps")}
 
-    def worker_command(self, processes: int) -> list[str]:
-        return [str(self.python), *(part.format(c=processes) for part in self.worker)]
+    def worker_command(self, processes: int, *more: str) -> list[str]:
+        return [str(self.python), *(part.format(c=processes) for part in self.worker), *more]
 
 
 CELERY_WORKER = ("-m", "celery", "-q", "-A", "celery_app", "worker", "-c", "{c}", "-l", "WARNING")
@@ -63,7 +63,7 @@ CELERY_SQL = Contender(
     PEERS / "bin" / "python",
     "celery_app",
     (*CELERY_WORKER, "--without-gossip", "--without-mingle"),
-    {"BENCH_BROKER": "sqla+sqlite:///{home}/broker.db"},
+    {"BENCH_BROKER": "sqla+sqlite:///{home}/broker.db", "BENCH_RESULTS": "db+sqlite:///{home}/results.db"},
 )
 HUEY = Contender(
     "huey, sqlite",
@@ -71,6 +71,12 @@ HUEY = Contender(
     "huey_app",
     ("-m", "huey.bin.huey_consumer", "huey_app.huey", "-w", "10", "-k", "process", "-q"),
 )
+HUEY_ECHO = replace(
+    HUEY, worker=("-m", "huey.bin.huey_consumer", "huey_app.echoing", "-w", "{c}", "-k", "process", "-q")
+)
+MEMORY = {"BENCH_BROKER": "memory://"}
+OURS_INSIDE = Contender("celeriac, memory", OURS.python, "celery_app", (), MEMORY)
+CELERY_INSIDE = Contender("celery 5.7.0, memory", CELERY_FILES.python, "celery_app", (), MEMORY)
 EVERYBODY = (OURS, CELERY_FILES, CELERY_SQL, HUEY)
 
 

@@ -1,6 +1,8 @@
 """Send tasks with one application and say how long it took; run with the contender's own Python.
 
-python produce.py APP_MODULE COUNT MARKS_FOLDER [COUNTDOWN]
+python produce.py APP_MODULE COUNT MARKS_FOLDER [COUNTDOWN | many]
+
+`many` sends all with one call where the contender has one.
 """
 
 import importlib
@@ -13,15 +15,19 @@ import time
 def main() -> None:
     module, count, marks = sys.argv[1], int(sys.argv[2]), sys.argv[3]
     app = importlib.import_module(module)
-    if len(sys.argv) > 4:
+    many = sys.argv[4:] == ["many"]
+    if sys.argv[4:] and not many:
         for _ in range(count):
             app.call_later(float(sys.argv[4]))
         return
     app.call_mark(f"{marks}/first")
     before = resource.getrusage(resource.RUSAGE_SELF)
     start = time.perf_counter()
-    for _ in range(count):
-        app.call_noop()
+    if many:
+        app.call_many(count)
+    else:
+        for _ in range(count):
+            app.call_noop()
     seconds = time.perf_counter() - start
     after = resource.getrusage(resource.RUSAGE_SELF)
     app.call_mark(f"{marks}/last")

@@ -10,8 +10,9 @@ import signal
 import subprocess
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .contenders import ROOT
 from .processes import cpu_seconds, pss_mb, tree
@@ -37,12 +38,18 @@ def home() -> Iterator[Path]:
 
 
 def produce(
-    contender: Contender, folder: Path, count: int, countdown: float | None = None
+    contender: Contender, folder: Path, count: int, countdown: float | None = None, *, many: bool = False
 ) -> dict[str, float]:
-    """Send `count` no-op tasks between two marks."""
+    """Send `count` no-op tasks between two marks; `many`: with one call where there is one."""
     command = [contender.python, ROOT / "benchmarks" / "produce.py", contender.app, str(count), str(folder)]
     if countdown is not None:
         command.append(str(countdown))
+    if many:
+        command.append("many")
+    return _figures_of(command, contender, folder)
+
+
+def _figures_of(command: list[Any], contender: Contender, folder: Path) -> dict[str, float]:
     done = subprocess.run(
         command,
         cwd=folder,
@@ -52,15 +59,19 @@ def produce(
         timeout=PATIENCE,
         check=True,
     )
-    return json.loads(done.stdout) if done.stdout else {}
+    # A worker in that process may say something too.
+    figures = [line for line in done.stdout.splitlines() if line.startswith("{")]
+    return json.loads(figures[-1]) if figures else {}
 
 
 @contextlib.contextmanager
-def worker(contender: Contender, folder: Path, processes: int = 2) -> Iterator[subprocess.Popen[bytes]]:
+def worker(
+    contender: Contender, folder: Path, processes: int = 2, *options: str
+) -> Iterator[subprocess.Popen[bytes]]:
     """The contender's worker, ended by TERM and if need be by KILL."""
     with (folder / "worker.log").open("wb") as log:
         process = subprocess.Popen(
-            contender.worker_command(processes),
+            contender.worker_command(processes, *options),
             cwd=folder,
             env=contender.environment(folder),
             stdout=log,
@@ -164,3 +175,50 @@ def delayed(contender: Contender, count: int) -> dict[str, float]:
             time.sleep(2)
             after = sum(pss_mb(member) for member in tree(process.pid))
         return {"KB per delayed task": max(0.0, after - before) * 1024 / count}
+
+
+def bulk(contender: Contender, count: int) -> dict[str, float]:
+    """Send `count` tasks with one call, where there is one."""
+    with home() as folder:
+        sent = produce(contender, folder, count, many=True)
+    return {"enqueue/s": count / sent["seconds"], "enqueue us": sent["cpu"] / count * 1e6}
+
+
+def drain(contender: Contender, count: int, pool: str, size: int) -> dict[str, float]:
+    """Empty the queue with a pool that runs tasks in the worker's own process."""
+    with home() as folder:
+        produce(contender, folder, count, many=True)
+        with worker(contender, folder, size, "-P", pool) as process:
+            first = await_file(folder / "first", process)
+            before = _cpu(process.pid)
+            last = await_file(folder / "last", process)
+            after = _cpu(process.pid)
+    return {"drain/s": count / (last - first), "worker us": (sum(after) - sum(before)) / count * 1e6}
+
+
+def inside(contender: Contender, count: int, task: str) -> dict[str, float]:
+    """What core and children cost a task with no store between: `memory://` in the worker's own process."""
+    with home() as folder:
+        env = {} if task == "bench.late_result" else {"BENCH_RESULTS": "disabled"}
+        asked = replace(contender, env=contender.env | {"BENCH_RESULTS": "cache+memory://"} | env)
+        command = [contender.python, ROOT / "benchmarks" / "inside.py", task, str(count), str(folder)]
+        return _figures_of(command, asked, folder)
+
+
+def round_trip(contender: Contender, count: int) -> dict[str, float]:
+    """`delay().get()` with an idle worker."""
+    with home() as folder, worker(contender, folder):
+        command = [contender.python, ROOT / "benchmarks" / "talk.py", contender.app, str(count)]
+        return _figures_of(command, contender, folder)
+
+
+def idle(contender: Contender, seconds: float = 10.0) -> dict[str, float]:
+    """Row 18: CPU of a worker that has nothing to do."""
+    with home() as folder:
+        produce(contender, folder, 0)
+        with worker(contender, folder) as process:
+            await_file(folder / "last", process)
+            time.sleep(2)
+            before = sum(_cpu(process.pid))
+            time.sleep(seconds)
+            return {"CPU s/minute": (sum(_cpu(process.pid)) - before) * 60 / seconds}

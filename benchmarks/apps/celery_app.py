@@ -6,7 +6,9 @@ import time
 from celery import Celery
 
 app = Celery("bench")
-app.conf.update(task_ignore_result=True, broker_connection_retry_on_startup=True)
+app.conf.update(broker_connection_retry_on_startup=True)
+if "BENCH_RESULTS" in os.environ:
+    app.conf.result_backend = os.environ["BENCH_RESULTS"]
 url = os.environ.get("BENCH_BROKER")
 if url:
     app.conf.broker_url = url
@@ -32,6 +34,21 @@ def mark(path):
         file.write(str(time.time()))
 
 
+@app.task(name="bench.echo")
+def echo(value):
+    return value
+
+
+@app.task(name="bench.late", ignore_result=True, acks_late=True)
+def late():
+    pass
+
+
+@app.task(name="bench.late_result", acks_late=True)
+def late_result():
+    return 1
+
+
 def call_noop():
     noop.delay()
 
@@ -42,3 +59,15 @@ def call_mark(path):
 
 def call_later(seconds):
     noop.apply_async(countdown=seconds)
+
+
+def call_echo(value):
+    return echo.delay(value).get(timeout=30)
+
+
+def call_many(count):
+    if hasattr(app, "send_many"):
+        app.send_many(noop, [()] * count)
+        return
+    for _ in range(count):
+        noop.delay()
