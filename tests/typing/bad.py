@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from good import add, bound, later, named, scale, shared, shared_bound
+from good import add, app, based, bound, later, named, scale, shared, shared_bound, with_options
 
 add.delay(1, "x")  # error: arg-type
 add.delay()  # error: call-arg
@@ -16,6 +16,10 @@ shared.delay("text")  # error: arg-type
 shared_bound.delay()  # error: call-arg
 later.delay("x")  # error: arg-type
 scale.delay(1, "x")  # error: arg-type
+based.delay("x")  # error: arg-type
+with_options.delay(1, flag="yes")  # error: arg-type
+with_options.delay(1, True)  # error: call-arg
+wrong: str = app.send_many(add, [(1, 2)])[0].get()  # error: assignment
 text: str = add.delay(1, 2).get()  # error: assignment
 number: int = bound.delay(1).get()  # error: assignment
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, assert_type
 
-from celery import Celery, Task, shared_task
+from celery import Celery, Task, shared_task, signature
 from celery.canvas import Signature
 from celery.result import AsyncResult
 
@@ -96,3 +96,37 @@ async def main() -> None:
     assert_type(await (await add.adelay(1)).aget(), int)
     assert_type(await add.aapply_async((1,)), AsyncResult[int])
     assert_type(await later(1), str)
+
+
+async def many() -> None:
+    assert_type(app.send_many(add, [(1, 2)]), list[AsyncResult[int]])
+    assert_type(await app.asend_many(named, [(1,)]), list[AsyncResult[str]])
+    assert_type(app.send_many("by.name", [(1,)]), list[AsyncResult[Any]])
+
+
+class Base(Task[..., Any]):
+    abstract = True
+
+
+@app.task(base=Base)
+def based(x: int) -> str:
+    return str(x)
+
+
+@shared_task(name="options", acks_late=True, autoretry_for=(ValueError,), retry_backoff=True)
+def with_options(x: int, *, flag: bool = False) -> None: ...
+
+
+assert_type(based.delay(1).get(), str)
+assert_type(with_options.delay(1, flag=True).get(), None)
+assert_type(add.si(1, 2)(), int)
+assert_type(add.AsyncResult("an-id").get(), int)
+assert_type(signature("by.name"), Signature[Any])
+add.apply_async((1, 2), link=add.s(3), link_error=[add.s(1)], queue="q", priority=3, headers={"a": 1})
+
+app.conf.update(task_always_eager=True)
+app.conf.broker_url = "memory://"
+app.conf.result_backend = "cache+memory://"
+app.conf.timezone = "Europe/Oslo"
+app.conf.task_default_exchange = "tasks"
+app.autodiscover_tasks(["package"])

@@ -18,6 +18,7 @@ from typing import (
     Literal,
     ParamSpec,
     Protocol,
+    TypeAlias,
     TypeVar,
     cast,
     overload,
@@ -81,6 +82,8 @@ _OMITTED: Any = object()
 
 
 if TYPE_CHECKING:
+    #: Where `Task` is an attribute of the app.
+    _Task: TypeAlias = Task[P, R]
 
     class AsyncTask(Task[P, R]):
         """What type checkers see of an `async def` task: calling it gives something to await."""
@@ -650,6 +653,12 @@ class Celery:
         await sending.asend_task_message(self, name, args, kwargs, options=settled)
         return self._sent(settled, result_cls, add_to_parent)
 
+    @overload
+    def send_many(
+        self, name: _Task[..., R], calls: Iterable[Any], **options: Any
+    ) -> list[AsyncResult[R]]: ...
+    @overload
+    def send_many(self, name: str, calls: Iterable[Any], **options: Any) -> list[AsyncResult[Any]]: ...
     def send_many(self, name: Any, calls: Iterable[Any], **options: Any) -> list[AsyncResult[Any]]:
         """Send a task many times with few round trips to the broker.
 
@@ -668,6 +677,12 @@ class Celery:
         ids = sending.send_many(self, getattr(name, "name", name), calls, task_type=task, **options)
         return [self.AsyncResult(task_id) for task_id in ids]
 
+    @overload
+    async def asend_many(
+        self, name: _Task[..., R], calls: Iterable[Any], **options: Any
+    ) -> list[AsyncResult[R]]: ...
+    @overload
+    async def asend_many(self, name: str, calls: Iterable[Any], **options: Any) -> list[AsyncResult[Any]]: ...
     async def asend_many(self, name: Any, calls: Iterable[Any], **options: Any) -> list[AsyncResult[Any]]:
         """`send_many` that awaits the broker instead of blocking the event loop."""
         from celery.app import sending  # noqa: PLC0415 - programs that only define tasks send none

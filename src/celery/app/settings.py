@@ -53,6 +53,21 @@ def copy_of_defaults() -> dict[str, Any]:
     return {name: copy(value) if type(value) is dict else value for name, value in DEFAULTS.items()}
 
 
+class _computed:
+    """A setting that follows others while nobody sets it; type checkers see that it may be set."""
+
+    def __init__(self, getter: Callable[[Settings], Any]) -> None:
+        self._getter = getter
+        self.__doc__ = getter.__doc__
+        self._name = getter.__name__
+
+    def __get__(self, settings: Settings | None, cls: type | None = None) -> Any:
+        return self if settings is None else self._getter(settings)
+
+    def __set__(self, settings: Settings, value: Any) -> None:
+        settings[self._name] = value
+
+
 class Settings(MutableMapping[str, Any]):
     """Layers of settings, under old and new names, with or without a prefix.
 
@@ -359,32 +374,32 @@ class Settings(MutableMapping[str, Any]):
 
     # -- settings that stand for one another
 
-    @property
+    @_computed
     def broker_url(self) -> Any:
         """The broker's URL; the embedded store's when neither broker nor result backend is configured."""
         return check("broker_url", self["broker_url"]) or self.first("broker_host")
 
-    @property
+    @_computed
     def broker_read_url(self) -> Any:
         """The URL to consume from."""
         return check("broker_read_url", self["broker_read_url"]) or self.broker_url
 
-    @property
+    @_computed
     def broker_write_url(self) -> Any:
         """The URL to publish to."""
         return check("broker_write_url", self["broker_write_url"]) or self.broker_url
 
-    @property
+    @_computed
     def task_default_exchange(self) -> Any:
         """Exchange of the default queue: the queue's own name unless set."""
         return self.first("task_default_exchange", "task_default_queue")
 
-    @property
+    @_computed
     def task_default_routing_key(self) -> Any:
         """Routing key of the default queue: the queue's own name unless set."""
         return self.first("task_default_routing_key", "task_default_queue")
 
-    @property
+    @_computed
     def timezone(self) -> Any:
         """The time zone: ours, or Django's `TIME_ZONE`."""
         return self.first("timezone", "TIME_ZONE")
