@@ -8,6 +8,7 @@ on goes nowhere. Therefore a child takes, at birth, the two locks that say "some
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 import threading
@@ -33,6 +34,11 @@ class StoreConnection(sqlite3.Connection):
         self.store_path = path
         with _registry:
             _open.add(self)
+
+    def __del__(self) -> None:
+        # A thread's connection goes with the thread; newer Pythons want it closed before.
+        with contextlib.suppress(sqlite3.Error):
+            self.close()
 
 
 _registry = threading.Lock()

@@ -56,6 +56,9 @@ class Listener:
         """Stop listening; a second call does nothing."""
         self._socket.close()
 
+    def __del__(self) -> None:
+        self.close()  # of a thread that has ended without
+
 
 # Sending needs no state, so these serve all threads, and children after a fork.
 _senders: dict[int, socket.socket] = {}
