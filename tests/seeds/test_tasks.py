@@ -136,7 +136,7 @@ TASKS = """
     def mytask(x, y): return x + y
 
     @app.task
-    def waits(): return add.delay(2, 2).get(timeout=5)
+    def waits(): return hello.delay(2, 2).get(timeout=5)
 
     @app.task
     def waits_allowed(): return add.delay(2, 2).get(timeout=10, disable_sync_subtasks=False)
