@@ -12,7 +12,9 @@ from tests.support import Project
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-RIGHT = {name: right_answers(name) for name in ("configuration", "tasks", "calling", "results", "helpers")}
+RIGHT = {
+    name: right_answers(name) for name in ("configuration", "tasks", "calling", "results", "helpers", "parts")
+}
 
 
 @pytest.fixture(scope="module")

@@ -79,7 +79,8 @@ TASKS = """
     @app.task
     def says():
         logger.warning('logged')
-        print('printed')
+        print('printed', 'in one line')
+        print('without end', end='')
 
     @app.task(bind=True)
     def progress(self):
@@ -476,7 +477,8 @@ def test_signals_of_special_ends(run: Outcome) -> None:
         r"INFO/MainProcess\] Discarding revoked task: tasks\.add\[expired\]",
         r"ERROR/MainProcess\] Received unregistered task of type 'no\.such\.task'\.",
         r"WARNING/ForkPoolWorker-\d+\] tasks\.says\[says\]: logged",
-        r"WARNING/ForkPoolWorker-\d+\] printed",
+        r"WARNING/ForkPoolWorker-\d+\] printed in one line$",
+        r"WARNING/ForkPoolWorker-\d+\] without end$",
         r"^ ?\.> queues|\[queues\]",
         r"\.> celery +exchange=celery\(direct\) key=celery",
         r"^  \. tasks\.add$",

@@ -17,6 +17,7 @@ from celery.exceptions import WorkerTerminate
 from celery.message.errors import MalformedMessage
 from celery.message.serializers import prepare_accept_content
 from celery.message.task import decode_body
+from celery.utils.log import end_lines
 from celery.utils.saferepr import saferepr
 
 if TYPE_CHECKING:
@@ -78,6 +79,8 @@ class JobRunner:
             raise
         except BaseException as exc:  # noqa: BLE001 - a tracer that a tool has put in
             return _broken(task, exc, monotonic() - started)
+        finally:
+            end_lines()
         return _outcome(traced, request, monotonic() - started)
 
     async def arun(self, job: Job) -> Outcome:
@@ -99,9 +102,11 @@ class JobRunner:
             if native is not None:
                 traced = await native(*arguments)
             else:
-                traced = await coroutines.in_thread(True, tracer, *arguments)
+                traced = await coroutines.in_thread(True, _in_thread, tracer, *arguments)
         except Exception as exc:  # noqa: BLE001 - a tracer that a tool has put in
             return _broken(task, exc, monotonic() - started)
+        finally:
+            end_lines()
         return _outcome(traced, request, monotonic() - started)
 
     def flush(self) -> None:
@@ -161,6 +166,13 @@ class JobRunner:
 
 def _bounded(text: str) -> str:
     return text if len(text) <= _DETAIL else f"{text[: _DETAIL - 3]}..."
+
+
+def _in_thread(tracer: Callable[..., Any], *arguments: Any) -> Any:
+    try:
+        return tracer(*arguments)
+    finally:
+        end_lines()
 
 
 def _broken(task: Any, exc: BaseException, runtime: float) -> Outcome:

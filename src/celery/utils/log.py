@@ -268,6 +268,13 @@ class LoggingProxy:
         return False
 
 
+def end_lines() -> None:
+    """Log what this thread printed without a line end: the next line may be another task's."""
+    for stream in (sys.stdout, sys.stderr):
+        if type(stream) is LoggingProxy:
+            stream.flush()
+
+
 def get_multiprocessing_logger() -> logging.Logger | None:
     """The logger of `multiprocessing`."""
     from multiprocessing import util  # noqa: PLC0415 - only when logging is set up
