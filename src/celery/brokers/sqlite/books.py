@@ -62,7 +62,7 @@ class Books:
         """Make a turn.
 
         Args:
-            state: as of the last turn; it is left as it is, but for `astray` if the turn fails.
+            state: as of the last turn; it is left as it is, but for `astray`, `carried` and `out` if the turn fails.
 
         Returns:
             The state after it, and the addresses to nudge.
@@ -74,12 +74,15 @@ class Books:
             errand.dead or errand.orphans or errand.due or errand.sweep or errand.relearn or state.astray
         )
         if plain and state.generation and all(word.kind in _PLAIN for word in words):
+            draft = state.copy()
             try:
-                return self._strokes(connection, state.copy(), words, errand, report)
+                return self._strokes(connection, draft, words, errand, report)
             except strokes.Fenced:
                 report.clear()  # the transaction below finds out what became of us
             except BaseException:
                 state.astray = True
+                if draft.carried:
+                    state.carried, state.out = draft.carried, state.out & draft.out
                 report.clear()
                 raise
         return self._transaction(connection, state.copy(), words, errand, report)
@@ -105,7 +108,7 @@ class Books:
             # Perhaps we were nudged when there was room: the next one must not sleep over what is there.
             fuller = [queue for queue in state.names if store.has_ready(connection, [queue])]
         if state.room > 0 and (errand.look or not state.idle):
-            fuller = self._reserve_by_strokes(connection, state, report, first, deadline)
+            fuller = self._reserve_by_strokes(connection, state, report, first, deadline, len(words))
             dues = turn.next_dues(connection, state.names)
             state.next_due = min(dues, default=None)
         elif said.acks or said.begins or errand.renew:
@@ -115,7 +118,9 @@ class Books:
                 connection, "DELETE FROM idle WHERE consumer = ?", (state.generation,), deadline
             )
             state.idle = False
-        return state, self._call_others(connection, state, fuller, deadline)
+        addresses = self._call_others(connection, state, fuller, deadline)
+        state.carried = 0
+        return state, addresses
 
     def _reserve_by_strokes(
         self,
@@ -124,8 +129,14 @@ class Books:
         report: Report,
         first: dict[str, Any],
         deadline: float,
+        words: int,
     ) -> list[int]:
-        """Take a fair share of each queue; returns the queues that may have more."""
+        """Take a fair share of each queue; returns the queues that may have more.
+
+        Args:
+            first: what else the first stroke does: it carries out all words.
+            words: how many they are.
+        """
         fuller = state.in_turn()
         while fuller and state.room > 0:
             share, hungry = -(-state.room // len(fuller)), []
@@ -146,7 +157,7 @@ class Books:
                     address=self._address,
                     **first,
                 )
-                first = {}
+                first, state.carried = {}, words
                 report.delivered += [turn.delivery(row, state.names, state.generation) for row in rows]
                 state.out = state.out.union(row[1] for row in rows)
                 if len(rows) < wanted:
@@ -292,9 +303,9 @@ class Books:
     def _understand(words: Sequence[Word], state: State, report: Report) -> turn.Said:
         """Sort what was said; what was said of an older generation is void."""
         said = turn.Said()
-        for word in words:
+        for index, word in enumerate(words):
             valid = [receipt for receipt in word.receipts if receipt[0] == state.generation]
-            if word.kind in _SETTLING:
+            if word.kind in _SETTLING and index >= state.carried:
                 said.add(word.kind, [number for _, number in valid], word.value)
             elif word.kind == "allow":
                 state.window = word.value
@@ -302,6 +313,7 @@ class Books:
                 state.ended = True
             if word.answer is not None:
                 report.answers.append((word.answer, valid if word.kind == "begin" else None))
+        state.carried = 0
         return said
 
     @staticmethod

@@ -39,6 +39,8 @@ LOOK_OUT = 1.0
 #: Seconds between two sweeps of temporary queues.
 SWEEP = 3.0
 
+#: So many rounds in a row that fail in a way nobody foresaw end the thread, and with it the worker.
+_STRIKES = 4
 _FIRST_PAUSE = 0.2
 _LONGEST_PAUSE = 5.0
 
@@ -88,6 +90,7 @@ class Clerk:
         self._trusting_from = clock.now() + self._lease
         self._down: BrokerError | None = None
         self._pause = _FIRST_PAUSE
+        self._strikes = 0
 
     def poke(self) -> None:
         """Wake the thread if it sleeps; called by the worker's loop after adding words."""
@@ -123,8 +126,11 @@ class Clerk:
                 except BrokerError as error:
                     self._trouble(error, report)
                 except Exception as error:
-                    # Ours to repair; but a worker that goes on is better than one that waits for ever.
+                    # Too many open files, perhaps, and gone the next time; or ours to repair, and then the end.
                     logger.exception("Unexpected error in the store's thread")
+                    self._strikes += 1
+                    if self._strikes >= _STRIKES:
+                        raise
                     self._trouble(BrokerUnavailable(f"{self._database.path}: {error!r}"), report)
                 if self._state.ended:
                     self._close()
@@ -158,6 +164,7 @@ class Clerk:
                 self._turn(connection, errand, report, now)
         except sqlite3.Error as error:
             raise self._database.translate(error) from error
+        self._strikes = 0
         if self._down is not None:
             self._down, self._pause, report.connected = None, _FIRST_PAUSE, True
 
@@ -198,7 +205,10 @@ class Clerk:
         if addresses:
             nudge(addresses)
         if renewed and self._keeper is not None and not self._state.ended:
-            self._keeper.keep(self._state.generation)
+            try:
+                self._keeper.keep(self._state.generation)
+            except OSError as error:  # the next renewal tries again
+                logger.warning("Could not start the process that guards this worker's lease: %s", error)
 
     def _sleep(self) -> None:
         """Until a nudge, a word, the next due time, renewal or look-out."""
@@ -233,11 +243,14 @@ class Clerk:
     def _wait_out(self) -> None:
         until = clock.now() + self._pause * (0.5 + random.random())
         self._pause = min(self._pause * 2, _LONGEST_PAUSE)
-        while (left := until - clock.now()) > 0 and not any(word.kind == "stop" for word in self._words):
+        while (left := until - clock.now()) > 0:
             self._asleep = True
+            # A copy, made in one go: the loop's thread adds to it.
+            if any(word.kind == "stop" for word in tuple(self._words)):
+                break
             if select.select([self.listener], [], [], left)[0]:
                 self.listener.drain()
-            self._asleep = False
+        self._asleep = False
 
     def _connected(self) -> sqlite3.Connection:
         """The connection; a new one if the file was removed or replaced."""

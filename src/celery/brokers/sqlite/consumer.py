@@ -70,7 +70,12 @@ class SqliteConsumer:
 
         self._thread = threading.Thread(target=work, name=f"celery-store-{self._worker_id}", daemon=True)
         self._thread.start()
-        await opened
+        try:
+            await opened
+        except asyncio.CancelledError:
+            self._words.append(Word("stop"))  # or it would hold a lease for ever
+            clerk.poke()
+            raise
         self._clerk = clerk
 
     def _later(self, callback: Any, *args: Any) -> None:
@@ -88,6 +93,14 @@ class SqliteConsumer:
         """Pass a report on; runs on the loop."""
         intake = self._intake
         assert intake is not None
+        try:
+            self._pass_on(report, intake)
+        except Exception as error:  # noqa: BLE001 - what it was told is lost: better a dead worker than a deaf one
+            self._say(Word("stop"))
+            intake.broken(error)
+
+    @staticmethod
+    def _pass_on(report: Report, intake: Intake) -> None:
         if report.error is not None:
             intake.disconnected(report.error)
         if report.connected:

@@ -94,6 +94,8 @@ class State:
         first: counts reservations, so that each queue is first in its turn.
         turn: counts strokes that reserve; see `strokes.take_turn`.
         astray: a stroke may have reserved what nobody has read.
+        carried: so many of the words that will be said again were carried out by a turn that then failed. Saying them
+            once more would be wrong: the number of a message that is gone may be that of a new one.
     """
 
     queues: dict[str, Queue]
@@ -107,6 +109,7 @@ class State:
     first: int = 0
     turn: int = 0
     astray: bool = False
+    carried: int = 0
     ended: bool = False
 
     @property
@@ -121,6 +124,7 @@ class State:
     def forget(self) -> None:
         """Everything held is somebody else's."""
         self.generation, self.out, self.idle, self.astray = 0, set(), False, False
+        self.carried = 0
 
     def in_turn(self) -> list[int]:
         """The numbers of the queues, another one first each time."""

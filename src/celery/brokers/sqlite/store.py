@@ -355,6 +355,7 @@ def delete_disused(connection: sqlite3.Connection) -> None:
 def bury(connection: sqlite3.Connection, message: int, reason: str, limit: int, ttl: float) -> None:
     """Move a message to the dead letters of its queue, and drop what is above `limit` or older than `ttl` seconds."""
     now = time.time()
+    reason = reason.encode(errors="backslashreplace").decode()  # it may quote what is no proper text
     connection.execute(
         "INSERT INTO dead (queue, reason, died_at, priority, exchange, routing_key, headers, properties, body)"
         " SELECT coalesce((SELECT name FROM queue WHERE id = m.queue), ''), ?, ?, m.priority, m.exchange,"
