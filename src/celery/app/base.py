@@ -1034,7 +1034,16 @@ class Celery:
 
 def _given(values: dict[str, Any]) -> dict[str, Any]:
     """Those of `send_task`'s own arguments that were given a value."""
-    return {key: value for key, value in values.items() if _SEND_DEFAULTS.get(key, value) is not value}
+    # Nearly all are None: looked up are those few that are not, and those for which None says something.
+    given = {
+        key: value
+        for key, value in values.items()
+        if value is not None and _SEND_DEFAULTS.get(key, value) is not value
+    }
+    for key in _NONE_SAYS:
+        if values[key] is None:
+            given[key] = None
+    return given
 
 
 #: What `send_task`'s named options are when they are not given, `expires` and the limits apart (None clears those).
@@ -1064,6 +1073,7 @@ _SEND_DEFAULTS: dict[str, Any] = {
     "task_type": None,
     "replaced_task_nesting": 0,
 }
+_NONE_SAYS = tuple(key for key, value in _SEND_DEFAULTS.items() if value is not None)
 
 _node_id: str | None = None
 

@@ -255,17 +255,18 @@ _ABSENT = (
     ),
     *("reply_to", "group_id", "group_index", "chord", "chain", "root_id", "parent_id"),
 )
-_PLAIN_KEYS = frozenset((*_DECIDING, *_ABSENT, "task_id"))
+_PLAIN_KEYS = frozenset((*_DECIDING, "task_id"))
+_MUST_BE_ABSENT = frozenset(_ABSENT)
 
 
 def _plain_key(app: Celery, snapshot: Snapshot, name: str, given: dict[str, Any]) -> tuple[Any, ...] | None:
     """What decides where and how a plain call goes; None if the call is not plain."""
-    if not given.keys() <= _PLAIN_KEYS or not snapshot.static_routes:
+    if not snapshot.static_routes:
         return None
-    get = given.get
-    for key in _ABSENT:
-        if get(key) is not None:
+    for key, value in given.items():
+        if key not in _PLAIN_KEYS and (value is not None or key not in _MUST_BE_ABSENT):
             return None
+    get = given.get
     queue, exchange = get("queue"), get("exchange")
     if not (queue is None or isinstance(queue, str)) or not (exchange is None or isinstance(exchange, str)):
         return None
