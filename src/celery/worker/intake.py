@@ -112,29 +112,35 @@ class Reception:
     def orphaned(self, batch: list[Delivery]) -> None:
         """Record what a dead worker had acknowledged and never ended."""
         for delivery in batch:
-            made = self._read(delivery)
-            if made is None:
-                continue
-            headers, raw, properties, body = made
-            error = WorkerLostError("The worker that ran this task died before it ended.")
-            policy = self._crew.policies(headers.task)
-            if policy is None:
-                self._crew.errands.start(self._refuse(delivery, raw, properties, body, error, DONE))
-                continue
-            run = Run(
-                next(self._tags),
-                delivery,
-                headers,
-                policy,
-                raw_headers=raw,
-                properties=properties,
-                body=body,
-                taken_at=time.monotonic(),
-            )
-            run.begun = True
-            logger.error("Task %s[%s] was lost: the worker that ran it died", run.name, run.id)
-            self._crew.state.add(run)
-            self._crew.errands.start(self._record_orphan(run, error))
+            try:
+                self._orphan(delivery)
+            except Exception as error:  # it stays what it is: another worker finds it when this one has ended
+                logger.critical("Internal error about a lost task: %r", error, exc_info=True)
+
+    def _orphan(self, delivery: Delivery) -> None:
+        made = self._read(delivery)
+        if made is None:
+            return
+        headers, raw, properties, body = made
+        error = WorkerLostError("The worker that ran this task died before it ended.")
+        policy = self._crew.policies(headers.task)
+        if policy is None:
+            self._crew.errands.start(self._refuse(delivery, raw, properties, body, error, DONE))
+            return
+        run = Run(
+            next(self._tags),
+            delivery,
+            headers,
+            policy,
+            raw_headers=raw,
+            properties=properties,
+            body=body,
+            taken_at=time.monotonic(),
+        )
+        run.begun = True
+        logger.error("Task %s[%s] was lost: the worker that ran it died", run.name, run.id)
+        self._crew.state.add(run)
+        self._crew.errands.start(self._record_orphan(run, error))
 
     def fenced(self, reason: str) -> None:
         """Everything this worker held belongs to others now: forget it, and go on."""
@@ -364,8 +370,9 @@ class Reception:
         error: Exception,
         ending: Ending,
     ) -> None:
-        await self._crew.recorder.refused(delivery, raw, properties, body, error)
-        self._crew.settler.settle_delivery(delivery, ending)
+        stored = await self._crew.recorder.refused(delivery, raw, properties, body, error)
+        if stored or ending is not DONE:  # else nothing of a lost task would be left: the next worker records it
+            self._crew.settler.settle_delivery(delivery, ending)
 
     def _invalid(self, delivery: Delivery, reason: str, raw: LazyObject, body: bytes) -> None:
         logger.error(INVALID_TASK, reason, _shown(body))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 from celery.brokers.base import Settlement
+from celery.exceptions import TaskRevokedError
 
 from .acks import AGAIN, DONE, Ending
 from .request import Controls, Message, Request
@@ -18,6 +20,9 @@ if TYPE_CHECKING:
 
     from .extension import ExtensionThread
     from .runs import Run
+
+
+logger = logging.getLogger("celery.worker.request")
 
 
 class RunControls(Controls):
@@ -88,7 +93,18 @@ class Requests:
         controls = request.controls
         if isinstance(controls, RunControls):
             controls.job = job
-        self._extension.call(request.execute_using_pool, self.pool)
+        self._extension.call(self._hand_over, run, request)
+
+    def _hand_over(self, run: Run, request: Request) -> None:
+        """On the extension thread. Whatever the user's method raises, the run comes to an end."""
+        try:
+            request.execute_using_pool(self.pool)
+        except TaskRevokedError:
+            logger.info("Task %s[%s] was refused by its request", run.name, run.id)
+            self.on_loop(self.settle, run, DONE)
+        except Exception:
+            logger.exception("Request.execute_using_pool raised for %s[%s]; it runs", run.name, run.id)
+            request.controls.submit()
 
     def _make(self, run: Run) -> Request:
         controls = RunControls(run, self)
@@ -99,17 +115,22 @@ class Requests:
         def reject(_logger: Any, _errors: Any, requeue: bool = False) -> None:
             controls.settle(AGAIN if requeue else Ending(Settlement.BURY, "rejected by its request"))
 
-        request = (run.policy.request_class or Request)(
-            Message(run.delivery, run.raw_headers, run.properties, run.body),
-            on_ack=acknowledge,
-            on_reject=reject,
-            hostname=self._hostname,
-            app=self._app,
-            task=run.policy.task,
-            body=run.body,
-            headers=run.raw_headers.value,
-            controls=controls,
-        )
+        fields = {
+            "on_ack": acknowledge,
+            "on_reject": reject,
+            "hostname": self._hostname,
+            "app": self._app,
+            "task": run.policy.task,
+            "body": run.body,
+            "headers": run.raw_headers.value,
+            "controls": controls,
+        }
+        message = Message(run.delivery, run.raw_headers, run.properties, run.body)
+        try:
+            request = (run.policy.request_class or Request)(message, **fields)
+        except Exception:
+            logger.exception("The request class of %s raised; the usual one is used", run.name)
+            request = Request(message, **fields)
         request.time_limits = run.policy.limits(run.headers.timelimit)
         request.time_start = run.started_at
         request.worker_pid = run.pid

@@ -11,6 +11,7 @@ from tests.unit.worker.bench import Bench
 
 from celery import signals
 from celery.app.jobs import Verdict
+from celery.exceptions import TaskRevokedError
 from celery.worker.loops import Stop
 from celery.worker.request import Request
 
@@ -405,3 +406,35 @@ def test_a_consumer_that_cannot_go_on_ends_the_worker():
         assert not bench.thread.is_alive()
         assert bench.core.failed
         assert "a bug" in bench.core.failure
+
+
+class Unmakeable(Request):
+    def __init__(self, *args, **kwargs):
+        raise ValueError("no request today")
+
+    def on_success(self, *args, **kwargs):
+        """Wanted, so the worker makes a request."""
+
+
+def test_a_request_class_that_raises_keeps_no_message(bench):
+    bench.add_task("odd", request_class=Unmakeable, hooks=frozenset({"on_success", "execute_using_pool"}))
+    ids = [bench.send("odd"), bench.send("early")]
+    for task_id in ids:
+        bench.end(task_id)
+    bench.settled()
+    assert sorted(bench.pool.ran) == sorted(ids)
+
+
+class Failing(Request):
+    def execute_using_pool(self, pool, **kwargs):
+        raise {"odd": ValueError, "refused": TaskRevokedError}[self.name]("not like this")
+
+
+def test_an_execute_using_pool_that_raises_keeps_no_message(bench):
+    for name in ("odd", "refused"):
+        bench.add_task(name, acks_late=True, request_class=Failing, hooks=frozenset({"execute_using_pool"}))
+    bench.send("refused")
+    task_id = bench.send("odd")
+    bench.end(task_id)
+    bench.settled()
+    assert bench.pool.ran == [task_id]
