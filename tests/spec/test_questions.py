@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 RIGHT = {
-    name: right_answers(name) for name in ("configuration", "tasks", "calling", "results", "helpers", "parts")
+    name: right_answers(name)
+    for name in ("configuration", "tasks", "calling", "results", "helpers", "parts", "transport")
 }
 
 

@@ -1,4 +1,5 @@
 """Signals, logging, platforms, loaders, trace formats, worker state: the parts that others hook into."""
+# ruff: noqa: B023 - questions are put at once, where they stand
 
 import io
 import logging
