@@ -12,10 +12,8 @@ from tests.support import Project
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-RIGHT = {
-    name: right_answers(name)
-    for name in ("configuration", "tasks", "calling", "results", "helpers", "parts", "transport")
-}
+SCRIPTS = ("configuration", "strictness", "tasks", "calling", "results", "helpers", "parts", "transport")
+RIGHT = {name: right_answers(name) for name in SCRIPTS}
 
 
 @pytest.fixture(scope="module")
