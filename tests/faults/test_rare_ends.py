@@ -122,3 +122,26 @@ def test_a_loss_that_cannot_be_recorded_is_left_to_the_next_worker(project, ledg
     with project.worker("-c", "1"):
         wait_until(lambda: state(project, task_id).startswith("FAILURE"))
     assert ledger.begun[task_id] == 1
+
+
+COUNTING = (
+    TASKS
+    + """
+@app.task(bind=True)
+def counting(self, number):
+    note("begin", self)
+    sum(range(number))  # one call into C: no signal is handled meanwhile
+"""
+)
+
+
+def test_what_had_not_begun_behind_a_busy_task_is_given_back_by_a_cold_end(project, ledger):
+    project.write("tasks.py", COUNTING)
+    configure(project, **SLOW_LEASE)
+    with project.worker("-c", "1") as worker:
+        ids = send(project, "for n in range(400): print(counting.delay(10**9 if n == 300 else 1).id)")
+        wait_until(lambda: ids[300] in ledger.begun)
+        worker.send(signal.SIGQUIT)
+        assert worker.wait() == 0
+    assert count(project, "ready") == 99
+    assert state(project, ids[300]).startswith("FAILURE")

@@ -145,7 +145,8 @@ class Pool(Protocol):
         """Let running jobs end, then stop the slots."""
 
     async def kill(self) -> None:
-        """End every slot now. Nothing more is reported."""
+        """End every slot now. What had not begun may be reported as `lost(..., began=False)` until this returns, and
+        what had just ended as `finished`; of what was cut short nothing is reported."""
 
 
 class PoolError(RuntimeError):

@@ -300,11 +300,26 @@ class Foreman:
     def spawner_gone(self) -> None:
         """The spawner has ended: as asked, or it was killed and all children with it."""
         self._gone.set()
-        if not self._ending:
-            for seat in list(self.crew.seats.values()):
-                seat.state = State.DEAD
-                self.died(seat, -signal.SIGKILL)
-            self._fail(PoolError("the pool's spawner process has died, and with it all children"))
+        if self._ending:
+            self._return_unbegun()
+            return
+        for seat in list(self.crew.seats.values()):
+            seat.state = State.DEAD
+            self.died(seat, -signal.SIGKILL)
+        self._fail(PoolError("the pool's spawner process has died, and with it all children"))
+
+    def _return_unbegun(self) -> None:
+        """All children were killed: take in what they still said, and hand back what they had not begun."""
+        for seat in list(self.crew.seats.values()):
+            seat.state = State.DEAD
+            words = seat.last_words()
+            if words:
+                self.heard(seat, words)
+            for job in seat.split_at(self._board.last_begun(seat.slot))[1]:
+                seat.forget(job.tag)
+                self._reports.lost(job.tag, -signal.SIGKILL, began=False)
+        while self.waiting:
+            self._reports.lost(self.waiting.popleft().tag, 0, began=False)
 
     # -- size and figures
 
