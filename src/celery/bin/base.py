@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections import OrderedDict
 from functools import update_wrapper
-from pprint import pformat
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
@@ -131,6 +130,8 @@ class CLIContext:
             return self.OK, self.pretty_list(n)
         if isinstance(n, dict) and ("ok" in n or "error" in n):
             return self.pretty_dict_ok_error(n)
+        from pprint import pformat  # noqa: PLC0415 - every worker would load it
+
         return self.OK, n if isinstance(n, str) else json.dumps(n, sort_keys=True, indent=4, default=pformat)
 
     def pretty_list(self, n: list[Any]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import sys
 import traceback
@@ -78,6 +77,8 @@ class CeleryGroup(click.Group):
         try:
             return super().resolve_command(ctx, args)
         except click.UsageError as error:
+            import difflib  # noqa: PLC0415 - every worker would load it
+
             near = difflib.get_close_matches(args[0], self.list_commands(ctx), 3, 0.5)
             if not near:
                 raise

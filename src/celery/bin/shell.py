@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import code
 import importlib
 import os
 import sys
@@ -88,6 +87,8 @@ def _python() -> Callable[[dict[str, Any]], None]:
             readline.parse_and_bind("tab:complete")
         except ImportError:
             pass  # no line editing here: the prompt works without
+        import code  # noqa: PLC0415 - every worker would load it
+
         code.interact(local=names)
 
     return run
