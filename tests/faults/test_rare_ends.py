@@ -145,3 +145,14 @@ def test_what_had_not_begun_behind_a_busy_task_is_given_back_by_a_cold_end(proje
         assert worker.wait() == 0
     assert count(project, "ready") == 99
     assert state(project, ids[300]).startswith("FAILURE")
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGQUIT])
+def test_a_worker_that_cannot_connect_yet_ends_when_told(project, ledger, how):
+    project.python("from tasks import app; app.broker_for_read().size('celery'); app.send_task('x')")
+    with locked(project), project.worker("-c", "1", ready=False) as worker:
+        wait_until(lambda: Path(f"/proc/{worker.pid}/task/{worker.pid}/children").read_text())
+        worker.wait_for("Cannot connect")
+        worker.send(how)
+        assert worker.wait() == 0
+        assert "Traceback" not in worker.output

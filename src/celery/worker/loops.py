@@ -238,13 +238,14 @@ class Core:
     async def _start(self) -> None:
         """Start the pool and the consumer side by side; return early if told to stop."""
         parts = [asyncio.ensure_future(part) for part in (self._pool.start(self.reports), self._connect())]
-        started: asyncio.Future[Any] = asyncio.gather(*parts)
-        told: asyncio.Future[Any] = asyncio.ensure_future(self._told())
+        told = asyncio.ensure_future(self._told())
+        pending: set[asyncio.Future[None]] = {*parts, told}
         try:
-            await asyncio.wait({started, told}, return_when=asyncio.FIRST_COMPLETED)
-            if started.done():
-                started.result()
-                self._pool_runs = True
+            while told in pending and len(pending) > 1:
+                done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+                for part in done:
+                    part.result()
+            self._pool_runs = parts[0].done()
         finally:
             await _cancel(told, *parts)
         if self._level is not Stop.NO or self._consumer is None:
