@@ -15,8 +15,9 @@ del annotations  # the module of that name is wanted here, not the feature
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from .base import AsyncTask, BoundTaskDecorator, Celery, TaskDecorator
+    from .base import Celery
     from .task import Task
+    from .task_types import AsyncTask, BoundTaskDecorator, TaskDecorator
 
 __all__ = (
     "Celery",

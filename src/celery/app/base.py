@@ -6,7 +6,6 @@ import os
 import sys
 import threading
 import warnings
-import weakref
 from collections import defaultdict, deque
 from datetime import UTC, datetime
 from operator import attrgetter
@@ -14,21 +13,19 @@ from typing import (
     TYPE_CHECKING,
     Any,
     ClassVar,
-    Concatenate,
     Literal,
     ParamSpec,
-    Protocol,
     TypeAlias,
     TypeVar,
     cast,
     overload,
 )
-from uuid import NAMESPACE_OID, uuid3
 
 from celery import _state, signals
-from celery.app import builtins, making, wiring
+from celery.app import builtins, forking, hooks, making, wiring
 from celery.app.annotations import prepare as prepare_annotations
 from celery.app.clock import LamportClock
+from celery.app.identity import Identity
 from celery.app.registry import TaskRegistry
 from celery.app.utils import AppPickler, ConfigRecord, Settings, _unpickle_app_v2, load_settings
 from celery.app.utils import bugreport as _bugreport
@@ -36,10 +33,8 @@ from celery.exceptions import AlwaysEagerIgnored, ImproperlyConfigured
 from celery.loaders import get_loader_cls
 from celery.platforms import IS_WINDOWS, SYSTEM, IS_macOS
 from celery.utils import cached_property
-from celery.utils.dispatch import Signal
 from celery.utils.functional import head_from_fun
 from celery.utils.imports import gen_task_name, instantiate, symbol_by_name
-from celery.utils.nodenames import gethostname
 from celery.utils.objects import FallbackContext, mro_lookup
 from celery.utils.time import timezone
 
@@ -51,6 +46,7 @@ if TYPE_CHECKING:
     from celery.app.links import Links
     from celery.app.sending import SendOptions
     from celery.app.task import Task
+    from celery.app.task_types import AsyncTask, BoundTaskDecorator, TaskDecorator
     from celery.brokers.base import Broker
     from celery.canvas import Signature
     from celery.result import AsyncResult
@@ -84,29 +80,6 @@ _OMITTED: Any = object()
 if TYPE_CHECKING:
     #: Where `Task` is an attribute of the app.
     _Task: TypeAlias = Task[P, R]
-
-    class AsyncTask(Task[P, R]):
-        """What type checkers see of an `async def` task: calling it gives something to await."""
-
-        def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]: ...  # type: ignore[override]
-
-
-class TaskDecorator(Protocol):
-    """What `app.task(...)` returns: makes the task of a function."""
-
-    @overload
-    def __call__(self, fun: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncTask[P, R]: ...
-    @overload
-    def __call__(self, fun: Callable[P, R], /) -> Task[P, R]: ...
-
-
-class BoundTaskDecorator(Protocol):
-    """What `app.task(bind=True, ...)` returns: the function's first parameter is the task."""
-
-    @overload
-    def __call__(self, fun: Callable[Concatenate[Any, P], Coroutine[Any, Any, R]], /) -> AsyncTask[P, R]: ...
-    @overload
-    def __call__(self, fun: Callable[Concatenate[Any, P], R], /) -> Task[P, R]: ...
 
 
 def app_has_custom(app: Any, attr: str) -> Any:
@@ -219,9 +192,10 @@ class Celery:
         self._pending_periodic_tasks: deque[tuple[str, dict[str, Any]]] = deque()
         self._finalize_mutex = threading.RLock()
         self._local = threading.local()
+        self._identity = Identity(self)
         self._backend_cache: Any = None
         self._task_class: Any = None
-        self._make_signals()
+        hooks.make_signals(self)
         self._registry: TaskRegistry = self._make_registry(tasks)
         self.config_record = ConfigRecord(
             source=config_source, silent=config_source_silent, namespace=namespace
@@ -235,20 +209,7 @@ class Celery:
         self._fixups = [fixup for fixup in map(self._load_fixup, self.fixups) if fixup is not None]
         self.on_init()
         _state._register_app(self)
-        _track_forks(self)
-
-    def _make_signals(self) -> None:
-        for name, arguments in (
-            ("on_configure", ()),
-            ("on_after_configure", ("source",)),
-            ("on_after_finalize", ()),
-            ("on_after_fork", ()),
-        ):
-            custom = getattr(self, name)
-            signal = Signal(name=f"app.{name}", providing_args=set(arguments))
-            if callable(custom) and not isinstance(custom, Signal):
-                signal.connect(_without_sender(custom), weak=False)
-            setattr(self, name, signal)
+        forking.track(self)
 
     def _make_registry(self, tasks: Any) -> TaskRegistry:
         tasks = symbol_by_name(tasks) if isinstance(tasks, str) else tasks
@@ -940,22 +901,12 @@ class Celery:
     @property
     def oid(self) -> str:
         """The id of this app in this process."""
-        return self._identity(threaded=False)
+        return self._identity.process()
 
     @property
     def thread_oid(self) -> str:
         """The id of this app in this thread: where replies to it go."""
-        return self._identity(threaded=True)
-
-    def _identity(self, *, threaded: bool) -> str:
-        pid = os.getpid()
-        holder: Any = self._local if threaded else self
-        known = getattr(holder, "_known_oid", None)
-        if known is None or known[0] != pid:
-            ident = threading.get_ident() if threaded else 0
-            text = f"{_node()}-{pid}-{ident}-{id(self)}"
-            known = holder._known_oid = (pid, str(uuid3(NAMESPACE_OID, text)))
-        return cast("str", known[1])
+        return self._identity.thread()
 
     def now(self) -> datetime:
         """The time, in the app's time zone."""
@@ -1074,42 +1025,5 @@ _SEND_DEFAULTS: dict[str, Any] = {
     "replaced_task_nesting": 0,
 }
 _NONE_SAYS = tuple(key for key, value in _SEND_DEFAULTS.items() if value is not None)
-
-_node_id: str | None = None
-
-
-def _node() -> str:
-    """This host, for ids."""
-    global _node_id
-    if _node_id is None:
-        _node_id = gethostname()
-    return _node_id
-
-
-def _without_sender(method: Callable[..., Any]) -> Callable[..., Any]:
-    """A receiver for a method of a subclass (`on_configure` ...) that may take no arguments."""
-
-    def receive(**named: Any) -> Any:
-        return method(**{key: value for key, value in named.items() if key not in {"sender", "signal"}})
-
-    return receive
-
-
-# -- apps after a fork
-
-_forking: weakref.WeakSet[Celery] = weakref.WeakSet()
-
-
-def _track_forks(app: Celery) -> None:
-    _forking.add(app)
-
-
-def _after_fork_in_child() -> None:
-    for app in list(_forking):
-        app._after_fork()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
 
 App = Celery
