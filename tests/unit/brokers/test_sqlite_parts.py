@@ -46,7 +46,18 @@ def test_processes_that_have_ended_are_known():
     process.stdin.close()
     assert clock.is_gone(signed, doubtful=False)
     assert not clock.is_gone(clock.this_process(), doubtful=True)
-    assert not clock.is_gone("pid:[1] 1", doubtful=True)  # of another namespace: nothing is known
+    assert not clock.is_gone("pid:[1] 5 1", doubtful=True)  # of another namespace: nothing is known
+
+
+def test_an_id_that_is_used_again_is_another_process():
+    namespace, born, pid = clock.this_process().rsplit(" ", 2)
+    assert int(pid) == os.getpid()
+    if not born:
+        pytest.skip("this system does not say when a process began")
+    dead = f"{namespace} {int(born) - 1} {pid}"
+    assert clock.is_gone(dead, doubtful=True)
+    fetcher = leases.Other(1, "fetcher", dead, clock.boot(), leases.LIFELONG)
+    assert leases.is_dead(fetcher, trusting=False, doubtful_after=5), "or what it held would wait for ever"
 
 
 def test_a_lease_of_another_boot_is_over():
