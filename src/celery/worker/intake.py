@@ -187,10 +187,10 @@ class Reception:
             return
         assert not isinstance(decision, Unknown)
         if type(decision) is Accept and decision.policy.rate:
-            turn = self._rates.turn(headers.task, decision.policy.rate, headers.id, now)
+            turn = self._rates.turn(headers.task, decision.policy.rate, headers.id, mono)
             if turn is not None:
                 assert crew.settler.consumer is not None
-                crew.settler.consumer.park(delivery, turn)
+                crew.settler.consumer.park(delivery, now + (turn - mono))
                 return
         run = Run(
             next(self._tags),

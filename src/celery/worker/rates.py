@@ -17,7 +17,7 @@ REMEMBERED: Final = 100_000
 
 
 class RateLimits:
-    """One token bucket of capacity 1 for each task type; `now` is always unix time."""
+    """One token bucket of capacity 1 for each task type; times are monotonic: nobody's setting of a clock stops a task type."""
 
     def __init__(self) -> None:
         self._next: dict[str, float] = {}
@@ -31,7 +31,7 @@ class RateLimits:
             rate: runs per second, more than 0.
 
         Returns:
-            None for now; else the unix time that is reserved for it.
+            None for now; else the time that is reserved for it.
         """
         reserved = self._reserved.pop(task_id, None)
         if reserved is not None and reserved <= now + SLACK:

@@ -12,6 +12,7 @@ from tests.unit.worker.bench import Bench
 from celery import signals
 from celery.app.jobs import Verdict
 from celery.exceptions import TaskRevokedError
+from celery.worker import intake
 from celery.worker.loops import Stop
 from celery.worker.request import Request
 
@@ -438,3 +439,15 @@ def test_an_execute_using_pool_that_raises_keeps_no_message(bench):
     bench.end(task_id)
     bench.settled()
     assert bench.pool.ran == [task_id]
+
+
+def test_a_clock_that_is_set_back_stops_no_rate_limited_task(bench, monkeypatch):
+    bench.add_task("slow", rate=20.0)
+    real, step = intake.time.time, [0.0]
+    monkeypatch.setattr(intake.time, "time", lambda: real() + step[0])
+    step[0] = 3600.0
+    bench.end(bench.send("slow"))
+    bench.settled()
+    step[0] = 0.0
+    bench.end(bench.send("slow"))
+    bench.settled()
