@@ -201,3 +201,11 @@ def test_the_backend_is_made_when_needed():
     assert result.id == "a"
     with pytest.raises(ModuleNotFoundError):
         result.ready()
+
+
+def test_throw_is_propagate(app, new_id):
+    result = app.AsyncResult(new_id())
+    app.backend.mark_as_failure(result.id, KeyError("x"))
+    assert repr(result.get(throw=False)) == "KeyError('x')"
+    with pytest.raises(KeyError):
+        result.get(throw=True)
