@@ -75,7 +75,10 @@ def scenario_plan(tasks: int) -> dict[str, tuple[tuple[Contender, ...], Callable
         "idle": (pair, scenarios.idle),
     }
     for pool, size, contenders in (("threads", 10, pair), ("solo", 1, pair), ("asyncio", 100, (OURS,))):
-        plan[pool] = (contenders, lambda c, p=pool, n=size: scenarios.drain(c, tasks, p, n))
+        plan[pool] = (
+            contenders,
+            lambda c, p=pool, n=size: scenarios.drain(c, tasks if c is OURS else tasks // 5, p, n),
+        )
     for name, task in (
         ("early, ignored", "bench.noop"),
         ("late, ignored", "bench.late"),
