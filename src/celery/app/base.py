@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 import threading
-import warnings
 from collections import defaultdict, deque
 from datetime import UTC, datetime
 from operator import attrgetter
@@ -25,11 +24,12 @@ from celery import _state, signals
 from celery.app import builtins, forking, hooks, making, wiring
 from celery.app.annotations import prepare as prepare_annotations
 from celery.app.clock import LamportClock
+from celery.app.given import OMITTED, given_options
 from celery.app.identity import Identity
 from celery.app.registry import TaskRegistry
 from celery.app.utils import AppPickler, ConfigRecord, Settings, _unpickle_app_v2, load_settings
 from celery.app.utils import bugreport as _bugreport
-from celery.exceptions import AlwaysEagerIgnored, ImproperlyConfigured
+from celery.exceptions import ImproperlyConfigured
 from celery.loaders import get_loader_cls
 from celery.platforms import IS_WINDOWS, SYSTEM, IS_macOS
 from celery.utils import cached_property
@@ -44,7 +44,6 @@ if TYPE_CHECKING:
 
     from celery.app.amqp import AMQP
     from celery.app.links import Links
-    from celery.app.sending import SendOptions
     from celery.app.task import Task
     from celery.app.task_types import AsyncTask, BoundTaskDecorator, TaskDecorator
     from celery.brokers.base import Broker
@@ -74,7 +73,6 @@ a valid configuration module.
 Example:
     {0}="proj.celeryconfig"
 """
-_OMITTED: Any = object()
 
 
 if TYPE_CHECKING:
@@ -558,7 +556,7 @@ class Celery:
         connection: Any = None,
         router: Any = None,
         result_cls: Any = None,
-        expires: Any = _OMITTED,
+        expires: Any = OMITTED,
         publisher: Any = None,
         link: Any = None,
         link_error: Any = None,
@@ -568,8 +566,8 @@ class Celery:
         retries: int = 0,
         chord: Any = None,
         reply_to: str | None = None,
-        time_limit: Any = _OMITTED,
-        soft_time_limit: Any = _OMITTED,
+        time_limit: Any = OMITTED,
+        soft_time_limit: Any = OMITTED,
         root_id: str | None = None,
         parent_id: str | None = None,
         route_name: str | None = None,
@@ -588,13 +586,14 @@ class Celery:
             OperationalError: the broker did not take the message.
             EncodeError: an argument cannot be serialized.
         """
-        given = _given(locals())
-        from celery.app import sending  # noqa: PLC0415 - programs that only define tasks send none
+        given = given_options(locals())
+        from celery.app import calling  # noqa: PLC0415 - programs that only define tasks send none
 
-        self._warn_if_eager()
-        settled = sending.send_options(self, name, args, kwargs, **given, **options)
-        sending.send_task_message(self, name, args, kwargs, options=settled)
-        return self._sent(settled, result_cls, add_to_parent)
+        given.update(options)
+        result = calling.send_task(
+            self, name, args, kwargs, given, result_cls=result_cls, add_to_parent=add_to_parent
+        )
+        return cast("AsyncResult[Any]", result)
 
     async def asend_task(
         self,
@@ -607,12 +606,12 @@ class Celery:
         **options: Any,
     ) -> AsyncResult[Any]:
         """`send_task` that awaits the broker instead of blocking the event loop."""
-        from celery.app import sending  # noqa: PLC0415 - programs that only define tasks send none
+        from celery.app import calling  # noqa: PLC0415 - programs that only define tasks send none
 
-        self._warn_if_eager()
-        settled = sending.send_options(self, name, args, kwargs, **options)
-        await sending.asend_task_message(self, name, args, kwargs, options=settled)
-        return self._sent(settled, result_cls, add_to_parent)
+        result = await calling.asend_task(
+            self, name, args, kwargs, options, result_cls=result_cls, add_to_parent=add_to_parent
+        )
+        return cast("AsyncResult[Any]", result)
 
     @overload
     def send_many(
@@ -632,11 +631,9 @@ class Celery:
         Raises:
             OperationalError: some were not sent; its attribute `sent` says how many certainly were.
         """
-        from celery.app import sending  # noqa: PLC0415 - programs that only define tasks send none
+        from celery.app import calling  # noqa: PLC0415 - programs that only define tasks send none
 
-        task = None if isinstance(name, str) else name
-        ids = sending.send_many(self, getattr(name, "name", name), calls, task_type=task, **options)
-        return [self.AsyncResult(task_id) for task_id in ids]
+        return calling.send_many(self, name, calls, options)
 
     @overload
     async def asend_many(
@@ -646,28 +643,9 @@ class Celery:
     async def asend_many(self, name: str, calls: Iterable[Any], **options: Any) -> list[AsyncResult[Any]]: ...
     async def asend_many(self, name: Any, calls: Iterable[Any], **options: Any) -> list[AsyncResult[Any]]:
         """`send_many` that awaits the broker instead of blocking the event loop."""
-        from celery.app import sending  # noqa: PLC0415 - programs that only define tasks send none
+        from celery.app import calling  # noqa: PLC0415 - programs that only define tasks send none
 
-        task = None if isinstance(name, str) else name
-        ids = await sending.asend_many(self, getattr(name, "name", name), calls, task_type=task, **options)
-        return [self.AsyncResult(task_id) for task_id in ids]
-
-    def _warn_if_eager(self) -> None:
-        if self.amqp.snapshot.always_eager:
-            warnings.warn(
-                "task_always_eager has no effect on send_task",
-                AlwaysEagerIgnored,
-                stacklevel=3,
-            )
-
-    def _sent(self, settled: SendOptions, result_cls: Any, add_to_parent: bool) -> AsyncResult[Any]:
-        result = (result_cls or self.AsyncResult)(settled.task_id)
-        result.ignored = bool(settled.ignore_result)
-        if add_to_parent:
-            parent = _state.get_current_worker_task()
-            if parent is not None:
-                parent.add_trail(result)
-        return cast("AsyncResult[Any]", result)
+        return await calling.asend_many(self, name, calls, options)
 
     def signature(self, *args: Any, **kwargs: Any) -> Signature[Any]:
         """Make a signature bound to this app. See `celery.signature`."""
@@ -982,48 +960,5 @@ class Celery:
             self.events_cls, self.log_cls, self.control_cls, False, self.config_record.source, False,
         )  # fmt: skip
 
-
-def _given(values: dict[str, Any]) -> dict[str, Any]:
-    """Those of `send_task`'s own arguments that were given a value."""
-    # Nearly all are None: looked up are those few that are not, and those for which None says something.
-    given = {
-        key: value
-        for key, value in values.items()
-        if value is not None and _SEND_DEFAULTS.get(key, value) is not value
-    }
-    for key in _NONE_SAYS:
-        if values[key] is None:
-            given[key] = None
-    return given
-
-
-#: What `send_task`'s named options are when they are not given, `expires` and the limits apart (None clears those).
-_SEND_DEFAULTS: dict[str, Any] = {
-    "countdown": None,
-    "eta": None,
-    "task_id": None,
-    "producer": None,
-    "connection": None,
-    "router": None,
-    "expires": _OMITTED,
-    "publisher": None,
-    "link": None,
-    "link_error": None,
-    "group_id": None,
-    "group_index": None,
-    "retries": 0,
-    "chord": None,
-    "reply_to": None,
-    "time_limit": _OMITTED,
-    "soft_time_limit": _OMITTED,
-    "root_id": None,
-    "parent_id": None,
-    "route_name": None,
-    "shadow": None,
-    "chain": None,
-    "task_type": None,
-    "replaced_task_nesting": 0,
-}
-_NONE_SAYS = tuple(key for key, value in _SEND_DEFAULTS.items() if value is not None)
 
 App = Celery
