@@ -156,3 +156,21 @@ def test_a_worker_that_cannot_connect_yet_ends_when_told(project, ledger, how):
         worker.send(how)
         assert worker.wait() == 0
         assert "Traceback" not in worker.output
+
+
+@pytest.mark.parametrize("pool", ["prefork", "threads", "solo", "asyncio"])
+def test_a_task_that_asks_for_the_workers_end_fails(project, ledger, pool):
+    ending = """
+from celery.exceptions import WorkerTerminate
+
+@app.task
+def ending():
+    raise WorkerTerminate(3)
+"""
+    project.write("tasks.py", TASKS + ending)
+    with project.worker("-c", "1", "-P", pool) as worker:
+        task_id, last = send(project, "print(ending.delay().id, early.delay().id)")
+        ledger.wait_for([last], 15)
+        wait_until(lambda: state(project, task_id).startswith("FAILURE"))
+        worker.send(signal.SIGTERM)
+        assert worker.wait(15) == 0

@@ -78,6 +78,7 @@ class Lane:
         self.current: Job | None = None
         self.begun = 0.0
         self.softened = 0
+        self._condemned: Job | None = None  # in which the pool has raised `WorkerTerminate`
 
     def work(self) -> None:
         """Run jobs until told to leave."""
@@ -101,10 +102,10 @@ class Lane:
         try:
             outcome = self._runner.run(job)
             self._finish()
-        except exceptions.WorkerTerminate:
-            self._finish()
-            raise
         except BaseException as exc:
+            if isinstance(exc, exceptions.WorkerTerminate) and self._condemned is job:
+                self._finish()
+                raise
             # Whatever a task does, the lane goes on. Also a soft limit's exception that came when the body had just ended.
             self._finish()
             if outcome is None:
@@ -129,6 +130,8 @@ class Lane:
         with self._lock:
             if self.current is not job:
                 return False
+            if issubclass(exception, exceptions.WorkerTerminate):
+                self._condemned = job
             in_user_code = in_body(sys._current_frames().get(self.ident), _ROOT)
             if in_user_code and not coroutines.is_waiting(self.ident):
                 raise_in_thread(self.ident, exception)
