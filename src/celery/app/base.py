@@ -20,13 +20,16 @@ from typing import (
     overload,
 )
 
-from celery import _state, signals
+from celery import _state
 from celery.app import builtins, forking, hooks, making, wiring
 from celery.app.annotations import prepare as prepare_annotations
 from celery.app.clock import LamportClock
+from celery.app.discovery import discover, discover_later
 from celery.app.given import OMITTED, given_options
 from celery.app.identity import Identity
+from celery.app.periodic import PeriodicTasks
 from celery.app.registry import TaskRegistry
+from celery.app.stores import ResultStores
 from celery.app.utils import AppPickler, ConfigRecord, Settings, _unpickle_app_v2, load_settings
 from celery.app.utils import bugreport as _bugreport
 from celery.exceptions import ImproperlyConfigured
@@ -187,11 +190,10 @@ class Celery:
         #: Proxies of tasks that are not made yet.
         self.pending_tasks: deque[Any] = deque()
         self.duplicates_warned: set[str] = set()
-        self._pending_periodic_tasks: deque[tuple[str, dict[str, Any]]] = deque()
+        self._periodic = PeriodicTasks(self)
         self._finalize_mutex = threading.RLock()
-        self._local = threading.local()
         self._identity = Identity(self)
-        self._backend_cache: Any = None
+        self._stores = ResultStores(self)
         self._task_class: Any = None
         hooks.make_signals(self)
         self._registry: TaskRegistry = self._make_registry(tasks)
@@ -360,20 +362,7 @@ class Celery:
         Raises:
             RuntimeError: `auto`, but the app does not finalize by itself.
         """
-        with self._finalize_mutex:
-            if self.finalized:
-                return
-            if auto and not self.autofinalize:
-                raise RuntimeError("Contract breach: app not finalized")
-            self.finalized = True
-            # Our own first: a task of another app never takes the name of one of ours.
-            while self.pending_tasks:
-                proxy = self.pending_tasks.popleft()
-                proxy.__maybe_evaluate__()
-            _state._announce_app_finalized(self)
-            for task in self._registry.values():
-                task.bind(self)
-            self.on_after_finalize.send(sender=self)
+        making.finalize(self, auto=auto)
 
     @property
     def Task(self) -> Any:
@@ -409,23 +398,7 @@ class Celery:
             related_name: None: the packages themselves.
             force: import now.
         """
-        if force:
-            self._autodiscover_tasks(packages, related_name)
-            return
-
-        def discover(**_: Any) -> None:
-            self._autodiscover_tasks(packages, related_name)
-
-        signals.import_modules.connect(discover, weak=False, sender=self)
-
-    def _autodiscover_tasks(self, packages: Any, related_name: str | None) -> None:
-        names = packages() if callable(packages) else packages
-        if names:
-            self.loader.autodiscover_tasks(names, related_name)
-            return
-        for fixup in self._fixups:
-            if hasattr(fixup, "autodiscover_tasks"):
-                self.loader.autodiscover_tasks(fixup.autodiscover_tasks(), related_name)
+        (discover if force else discover_later)(self, packages, related_name)
 
     def add_periodic_task(
         self, schedule: Any, sig: Any, args: Any = (), kwargs: Any = (), name: str | None = None, **opts: Any
@@ -439,23 +412,7 @@ class Celery:
             name: the key; default: the text of the call.
             **opts: options of `apply_async`.
         """
-        sig = sig.clone(args, dict(kwargs)) if hasattr(sig, "clone") else sig.signature(args, dict(kwargs))
-        key = name or repr(sig)
-        entry = {
-            "schedule": schedule,
-            "task": sig.name,
-            "args": sig.args,
-            "kwargs": sig.kwargs,
-            "options": {**sig.options, **opts},
-        }
-        if self._conf.loaded:
-            self._add_periodic_entry(key, entry)
-        else:
-            self._pending_periodic_tasks.append((key, entry))
-        return key
-
-    def _add_periodic_entry(self, key: str, entry: dict[str, Any]) -> None:
-        self._conf["beat_schedule"] = {**(self._conf["beat_schedule"] or {}), key: entry}
+        return self._periodic.add(schedule, sig, args, kwargs, name, opts)
 
     # -- configuration
 
@@ -476,8 +433,7 @@ class Celery:
         self.on_configure.send(sender=self)
         load_settings(self)
         self.configured = True
-        while self._pending_periodic_tasks:
-            self._add_periodic_entry(*self._pending_periodic_tasks.popleft())
+        self._periodic.settle()
         self.on_after_configure.send(sender=self, source=conf)
 
     def prepare_config(self, c: Any) -> Any:
@@ -678,32 +634,11 @@ class Celery:
     @property
     def backend(self) -> Any:
         """Where results are: one object for each thread, unless `result_backend_thread_safe`."""
-        shared = self._backend_cache
-        if shared is not None:
-            return shared
-        try:
-            return self._local.backend
-        except AttributeError:
-            backend = self._get_backend()
-            if self.conf.get("result_backend_thread_safe"):
-                self._backend_cache = backend
-            else:
-                self._local.backend = backend
-            return backend
+        return self._stores.get()
 
     @backend.setter
     def backend(self, value: Any) -> None:
-        if value is None:
-            self._backend_cache = None
-            self._local = threading.local()
-        else:
-            self._backend_cache = value
-
-    def _get_backend(self) -> Any:
-        from celery.app import backends  # noqa: PLC0415 - whoever only sends may need no results
-
-        cls, url = backends.by_url(self.backend_cls or self.conf.result_backend, self.loader)
-        return cls(app=self, url=url)
+        self._stores.share(value)
 
     if TYPE_CHECKING:
         AsyncResult: Any
@@ -922,8 +857,7 @@ class Celery:
         for name in ("pool", "producer_pool"):
             self.__dict__.pop(name, None)
         self._finalize_mutex = threading.RLock()
-        self._local = threading.local()
-        self._backend_cache = None
+        self._stores.share(None)
         if self.on_after_fork.receivers:
             self.on_after_fork.send(sender=self)
 

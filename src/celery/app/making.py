@@ -1,4 +1,4 @@
-"""Functions and classes made into tasks of an app."""
+"""Functions and classes made into tasks of an app, and an app with all its tasks."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import inspect
 import warnings
 from typing import TYPE_CHECKING, Any
 
-from celery._state import connect_on_app_finalize
+from celery._state import _announce_app_finalized, connect_on_app_finalize
 from celery.app.autoretry import add_autoretry_behaviour
 from celery.exceptions import DuplicateTaskNameWarning
 from celery.local import PromiseProxy, Proxy
@@ -140,6 +140,24 @@ def register(app: Celery, task: Any, **options: Any) -> Any:
     instance._app = app
     instance.bind(app)
     return instance
+
+
+def finalize(app: Celery, *, auto: bool) -> None:
+    """Make every task that was declared, and bind it, once. See `Celery.finalize`."""
+    with app._finalize_mutex:
+        if app.finalized:
+            return
+        if auto and not app.autofinalize:
+            raise RuntimeError("Contract breach: app not finalized")
+        app.finalized = True
+        # Our own first: a task of another app never takes the name of one of ours.
+        while app.pending_tasks:
+            proxy = app.pending_tasks.popleft()
+            proxy.__maybe_evaluate__()
+        _announce_app_finalized(app)
+        for task in app.registry.values():
+            task.bind(app)
+        app.on_after_finalize.send(sender=app)
 
 
 def callable_of(task: Any) -> Any:
