@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
 import sys
-from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -59,29 +59,29 @@ def find_app(
     raise NoAppError(f"{app!r} is a {type(found).__name__}, not a Celery application")
 
 
-def own_celery_file(app: str) -> Path | None:
+def own_celery_file(app: str) -> str | None:
     """`./celery.py`, if `app` names it: as a module its name would be that of this package."""
     module = app.partition(":")[0]
-    path = Path.cwd() / "celery.py"
-    if (module == "celery" or module in ("celery.app", "celery.celery")) and path.is_file():
+    path = os.path.join(os.getcwd(), "celery.py")
+    if (module == "celery" or module in ("celery.app", "celery.celery")) and os.path.isfile(path):
         return path
     return None
 
 
 def _see_current_folder() -> None:
-    here = str(Path.cwd())
+    here = os.getcwd()
     if here not in sys.path and "" not in sys.path:
         sys.path.insert(0, here)
 
 
-def _load_file(path: Path) -> ModuleType:
+def _load_file(path: str) -> ModuleType:
     known = sys.modules.get(OWN_FILE_MODULE)
-    if known is not None and known.__file__ == str(path):
+    if known is not None and known.__file__ == path:
         return known
     # Named as the user sees it, so that its tasks are `celery.add`; kept elsewhere in sys.modules.
     spec = importlib.util.spec_from_file_location("celery", path)
     if spec is None or spec.loader is None:
-        raise ModuleNotFoundError(f"{path} cannot be loaded", name=str(path))
+        raise ModuleNotFoundError(f"{path} cannot be loaded", name=path)
     module = importlib.util.module_from_spec(spec)
     sys.modules[OWN_FILE_MODULE] = module
     try:

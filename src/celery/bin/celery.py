@@ -220,7 +220,7 @@ def _find(name: str) -> Any:
     app = _load_app(name)
     own = own_celery_file(name)
     if own is not None:
-        click.echo(OWN_FILE_NAME.format(own.name), err=True)
+        click.echo(OWN_FILE_NAME.format(os.path.basename(own)), err=True)
     return app
 
 
