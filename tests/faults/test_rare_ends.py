@@ -174,3 +174,43 @@ def ending():
         wait_until(lambda: state(project, task_id).startswith("FAILURE"))
         worker.send(signal.SIGTERM)
         assert worker.wait(15) == 0
+
+
+BUG = (
+    TASKS
+    + """
+from celery.brokers.sqlite import leases
+
+others = leases.others
+
+
+def buggy(*args):
+    if Path(LEDGER).with_name("bug").exists():
+        raise RuntimeError("a bug in the driver")
+    return others(*args)
+
+
+leases.others = buggy
+"""
+)
+
+
+@pytest.mark.parametrize("name", ["early", "late"])
+def test_a_bug_in_the_stores_thread_ends_the_worker_loudly(project, ledger, name):
+    project.write("tasks.py", BUG)
+    with project.worker("-c", "1") as worker:
+        ids = send(project, f"print({name}.delay(30).id, {name}.delay().id)")
+        wait_until(lambda: ledger.begun)
+        project.write("bug", "")
+        assert worker.wait() == 1
+        assert "a bug in the driver" in worker.output
+        assert "the broker's driver cannot go on" in worker.output
+    (project.path / "bug").unlink()
+    with project.worker("-c", "2") as worker:
+        ledger.wait_for(ids[1:])
+        if name == "early":
+            wait_until(lambda: state(project, ids[0]).startswith("FAILURE"))
+        else:
+            wait_until(lambda: ledger.begun[ids[0]] == 2)
+        worker.send(signal.SIGQUIT)
+    assert ledger.begun[ids[1]] == 1

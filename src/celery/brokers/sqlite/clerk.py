@@ -39,8 +39,8 @@ LOOK_OUT = 1.0
 #: Seconds between two sweeps of temporary queues.
 SWEEP = 3.0
 
-#: So many rounds in a row that fail in a way nobody foresaw end the thread, and with it the worker.
-_STRIKES = 4
+#: So many rounds that fail in a way nobody foresaw, within so many seconds, end the thread, and with it the worker.
+_STRIKES, _STRIKES_WITHIN = 4, 60.0
 _FIRST_PAUSE = 0.2
 _LONGEST_PAUSE = 5.0
 
@@ -90,7 +90,7 @@ class Clerk:
         self._trusting_from = clock.now() + self._lease
         self._down: BrokerError | None = None
         self._pause = _FIRST_PAUSE
-        self._strikes = 0
+        self._strikes: list[float] = []
 
     def poke(self) -> None:
         """Wake the thread if it sleeps; called by the worker's loop after adding words."""
@@ -128,8 +128,10 @@ class Clerk:
                 except Exception as error:
                     # Too many open files, perhaps, and gone the next time; or ours to repair, and then the end.
                     logger.exception("Unexpected error in the store's thread")
-                    self._strikes += 1
-                    if self._strikes >= _STRIKES:
+                    now = clock.now()
+                    self._strikes = [strike for strike in self._strikes if now - strike < _STRIKES_WITHIN]
+                    self._strikes.append(now)
+                    if len(self._strikes) >= _STRIKES:
                         raise
                     self._trouble(BrokerUnavailable(f"{self._database.path}: {error!r}"), report)
                 if self._state.ended:
@@ -164,7 +166,6 @@ class Clerk:
                 self._turn(connection, errand, report, now)
         except sqlite3.Error as error:
             raise self._database.translate(error) from error
-        self._strikes = 0
         if self._down is not None:
             self._down, self._pause, report.connected = None, _FIRST_PAUSE, True
 
