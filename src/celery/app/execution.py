@@ -256,7 +256,7 @@ class Run:
         if plan.propagate or (plan.eager and not isinstance(exc, Exception)):
             self.propagating = True
             raise exc
-        if not isinstance(exc, Exception):
+        if isinstance(exc, (SystemExit, KeyboardInterrupt)):
             # Stored as it is, it would end whoever asks for the result.
             exc = WorkerLostError(f"Task raised {exc!r}").with_traceback(exc.__traceback__)
         self._ended(states.FAILURE, exc, None)
@@ -286,7 +286,11 @@ class Run:
 
     def _after(self) -> None:
         plan = self.plan
-        if plan.after_return is not None and self.state not in IGNORE_STATES:
+        exc = self.value if self.state == states.FAILURE else None
+        quiet = self.state in IGNORE_STATES or (
+            isinstance(exc, BaseException) and not isinstance(exc, Exception)
+        )
+        if plan.after_return is not None and not quiet:
             outcome.call_handler(
                 "after_return",
                 plan.after_return,

@@ -94,9 +94,10 @@ def fail(
     task.backend.mark_as_failure(
         request.id, safe, einfo.traceback, request=request, store_result=store, call_errbacks=call_errbacks
     )
-    call_handler(
-        "on_failure", task.on_failure, safe, request.id, request.args, request.kwargs, einfo, eager=eager
-    )
+    if isinstance(exc, Exception):  # Celery's handlers are not told of CancelledError and its like
+        call_handler(
+            "on_failure", task.on_failure, safe, request.id, request.args, request.kwargs, einfo, eager=eager
+        )
     if signals.task_failure.receivers:
         signals.task_failure.send(
             sender=task,
