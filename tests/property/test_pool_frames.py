@@ -39,6 +39,7 @@ _outcomes = st.builds(
     runtime=st.floats(0, 1e6),
     detail=_text,
     traceback=_text,
+    error=_text,
 )
 
 

@@ -61,9 +61,11 @@ class Outcome:
         runtime: seconds.
         detail: bounded text for events and logs: repr of the result, or of the exception.
         traceback: text, for failures.
+        error: a failure's exception as results store it (JSON), if the task has a request class of its own.
     """
 
     verdict: Verdict
     runtime: float
     detail: str = ""
     traceback: str = ""
+    error: str = ""

@@ -13,6 +13,7 @@ from celery import states
 from celery.app import coroutines
 from celery.app.context import Context
 from celery.app.jobs import Outcome, Verdict
+from celery.backends.encoding import store_exception
 from celery.exceptions import WorkerTerminate
 from celery.message.errors import MalformedMessage
 from celery.message.serializers import prepare_accept_content
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("celery.app.trace")
 
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
+_encode = msgspec.json.Encoder().encode
 _VERDICTS = {
     states.FAILURE: Verdict.FAILURE,
     states.RETRY: Verdict.RETRY,
@@ -35,6 +37,10 @@ _VERDICTS = {
 }
 #: Characters of an exception's or a result's text that an outcome carries.
 _DETAIL = 1024
+#: Characters of an encoded exception that an outcome carries; longer ones are left out.
+_ERROR = 64 * 1024
+#: What `Task.Request` is if nobody sets it.
+_REQUEST = "celery.worker.request:Request"
 
 
 class JobRunner:
@@ -81,7 +87,7 @@ class JobRunner:
             return _broken(task, exc, monotonic() - started)
         finally:
             end_lines()
-        return _outcome(traced, request, monotonic() - started)
+        return _outcome(task, traced, request, monotonic() - started)
 
     async def arun(self, job: Job) -> Outcome:
         """Run one job on the running event loop: an `async def` task natively, any other in a thread of the
@@ -107,7 +113,7 @@ class JobRunner:
             return _broken(task, exc, monotonic() - started)
         finally:
             end_lines()
-        return _outcome(traced, request, monotonic() - started)
+        return _outcome(task, traced, request, monotonic() - started)
 
     def flush(self) -> None:
         """Store what was buffered by `run(..., defer=True)` in this thread.
@@ -180,7 +186,7 @@ def _broken(task: Any, exc: BaseException, runtime: float) -> Outcome:
     return Outcome(Verdict.INTERNAL, runtime, _bounded(repr(exc)))
 
 
-def _outcome(traced: Any, request: Context, elapsed: float) -> Outcome:
+def _outcome(task: Any, traced: Any, request: Context, elapsed: float) -> Outcome:
     retval, info, runtime, retstr = traced
     trouble = request.trouble
     if trouble is not None:
@@ -195,4 +201,17 @@ def _outcome(traced: Any, request: Context, elapsed: float) -> Outcome:
     verdict = _VERDICTS.get(info.state, Verdict.FAILURE)
     cause = getattr(exc, "exc", None) if verdict is Verdict.RETRY else exc
     traceback = getattr(retval, "traceback", "") if verdict in (Verdict.FAILURE, Verdict.RETRY) else ""
-    return Outcome(verdict, elapsed, saferepr(cause, _DETAIL), traceback)
+    error = _error_of(task, exc) if verdict is Verdict.FAILURE else ""
+    return Outcome(verdict, elapsed, saferepr(cause, _DETAIL), traceback, error)
+
+
+def _error_of(task: Any, exc: BaseException) -> str:
+    """The exception for `on_failure` of the task's own request class, which runs where the worker is."""
+    if task.Request == _REQUEST:
+        return ""
+    try:
+        text = _encode(store_exception(exc, "json", _encode)).decode()
+    except Exception as error:  # noqa: BLE001 - whatever a `repr` of the user's raises; its text is reported
+        logger.debug("exception not encoded: %r", error)
+        return ""
+    return text if len(text) <= _ERROR else ""

@@ -6,8 +6,11 @@ import logging
 import signal as _signal
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from celery.app.einfo import ExceptionInfo
 from celery.app.jobs import Verdict
+from celery.backends.encoding import restore_exception
 from celery.brokers.base import Settlement
 from celery.exceptions import TimeLimitExceeded, WorkerLostError
 
@@ -26,7 +29,7 @@ logger = logging.getLogger("celery.worker.request")
 
 
 class RemoteFailure(Exception):
-    """What a task raised in its process, as text."""
+    """What a task raised in its process, as text: for what cannot be made anew here."""
 
 
 def describe_exit(exitcode: int) -> str:
@@ -231,11 +234,24 @@ class PoolReports:
 
 def _remote_info(outcome: Outcome) -> ExceptionInfo:
     """What is known here of an exception that was raised in another process."""
-    error = RemoteFailure(outcome.detail)
+    error = _error_of(outcome)
     info = ExceptionInfo((type(error), error, None))
     if outcome.traceback:
         info._text = outcome.traceback
     return info
+
+
+def _error_of(outcome: Outcome) -> BaseException:
+    """The exception, if its class is known in this process."""
+    if outcome.error:
+        try:
+            error = restore_exception(msgspec.json.decode(outcome.error))
+        except Exception as exc:  # noqa: BLE001 - what it names may be anything by now
+            logger.debug("exception not restored: %r", exc)
+        else:
+            if error is not None:
+                return error
+    return RemoteFailure(outcome.detail)
 
 
 def _number(seconds: float | None) -> float | int | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import json
 import logging
 import os
 import threading
@@ -15,6 +16,7 @@ from celery import Celery, Task, signals
 from celery.app import sending, trace
 from celery.app.jobs import Job, Verdict
 from celery.app.trace import JobRunner, build_tracer
+from celery.backends.encoding import restore_exception
 from celery.exceptions import (
     BackendStoreError,
     EncodeError,
@@ -24,6 +26,10 @@ from celery.exceptions import (
     Retry,
     WorkerLostError,
 )
+
+
+class Beyond(BaseException):
+    """One that `except Exception` does not catch."""
 
 
 @pytest.fixture
@@ -214,7 +220,7 @@ class TestOutcomes:
 
         assert traced(app.register_task(Rejecting())).info.state == "REJECTED"
 
-    @pytest.mark.parametrize("exc", [SystemExit(3), KeyboardInterrupt(), GeneratorExit()])
+    @pytest.mark.parametrize("exc", [SystemExit(3), KeyboardInterrupt()])
     def test_what_would_end_a_process(self, app, exc):
         @app.task
         def fun():
@@ -224,6 +230,23 @@ class TestOutcomes:
         assert result.info.state == "FAILURE"
         assert isinstance(result.retval.exception, WorkerLostError)
         assert repr(exc) in str(result.retval.exception)
+
+    @pytest.mark.parametrize("exc", [asyncio.CancelledError("x"), GeneratorExit(), Beyond(3)], ids=repr)
+    def test_other_base_exceptions_are_stored_as_they_are(self, app, received, exc):
+        told = []
+        seen = received("task_failure", "task_postrun")
+
+        @app.task(on_failure=lambda *args: told.append(args), after_return=lambda *args: told.append(args))
+        def fun():
+            raise exc
+
+        result = traced(fun)
+        stored = app.backend.get_task_meta("i")
+        assert (stored["status"], type(stored["result"])) == ("FAILURE", type(exc))
+        assert stored["result"].args == exc.args
+        assert result.retval.exception is exc
+        assert [name for name, _, _ in seen] == ["task_failure", "task_postrun"]
+        assert told == []
 
     def test_memory_error_is_a_failure(self, app):
         @app.task
@@ -601,6 +624,27 @@ class TestJobRunner:
         outcome = JobRunner(app, "h").run(job_of(fun))
         assert (outcome.verdict, outcome.detail) == (verdict, detail)
         assert ("Traceback" in outcome.traceback) == (verdict in (Verdict.FAILURE, Verdict.RETRY))
+
+    def test_the_exception_is_told_only_where_a_request_class_wants_it(self, app):
+        def fun():
+            raise ValueError(5, object)
+
+        plain = app.task(fun, name="plain")
+        watched = app.task(fun, name="watched", Request="proj.requests:Watching")
+        assert JobRunner(app, "h").run(job_of(plain)).error == ""
+        error = JobRunner(app, "h").run(job_of(watched)).error
+        restored = restore_exception(json.loads(error))
+        assert isinstance(restored, ValueError)
+        assert restored.args == (5, repr(object))
+
+    @pytest.mark.parametrize("value", ["x" * 100_000, "\ud800"])
+    def test_an_exception_that_is_too_long_or_no_text_is_not_told(self, app, value):
+        @app.task(Request="proj.requests:Watching")
+        def fun():
+            raise ValueError(value)
+
+        outcome = JobRunner(app, "h").run(job_of(fun))
+        assert (outcome.verdict, outcome.error) == (Verdict.FAILURE, "")
 
     @pytest.mark.parametrize(
         ("part", "value"),

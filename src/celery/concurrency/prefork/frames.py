@@ -18,7 +18,7 @@ _LENGTH = struct.Struct("<I")
 # length, tag, announce, brief, soft limit, hard limit, then the sizes of id, name, headers, properties, delivery info
 _JOB = struct.Struct("<IQ?dddHHIII")
 _RECORD = struct.Struct("<IBQ")
-_DONE = struct.Struct("<IBQBdI")
+_DONE = struct.Struct("<IBQBdII")
 _NUMBER = struct.Struct("<d")
 
 #: Bodies above this are written from where they are, not copied together with their neighbours.
@@ -143,12 +143,15 @@ def encode_note(note: Note, tag: int, number: float = 0.0) -> bytes:
 
 def encode_done(tag: int, outcome: Outcome) -> bytes:
     """The record of a job's end."""
-    if not outcome.detail and not outcome.traceback:
-        return _DONE.pack(_DONE.size - 4, Note.DONE, tag, outcome.verdict, outcome.runtime, 0)
+    if not outcome.detail and not outcome.traceback and not outcome.error:
+        return _DONE.pack(_DONE.size - 4, Note.DONE, tag, outcome.verdict, outcome.runtime, 0, 0)
     detail = outcome.detail.encode("utf-8", "replace")
     trace = outcome.traceback.encode("utf-8", "replace")
-    size = _DONE.size - 4 + len(detail) + len(trace)
-    return _DONE.pack(size, Note.DONE, tag, outcome.verdict, outcome.runtime, len(detail)) + detail + trace
+    error = outcome.error.encode("utf-8", "replace")
+    sizes = len(detail), len(trace)
+    size = _DONE.size - 4 + sum(sizes) + len(error)
+    head = _DONE.pack(size, Note.DONE, tag, outcome.verdict, outcome.runtime, *sizes)
+    return head + detail + trace + error
 
 
 class NoteReader:
@@ -173,9 +176,11 @@ class NoteReader:
 
 
 def _decode_done(data: bytes, start: int, end: int) -> Outcome:
-    _, _, _, verdict, runtime, n_detail = _DONE.unpack_from(data, start)
+    _, _, _, verdict, runtime, n_detail, n_trace = _DONE.unpack_from(data, start)
     at = start + _DONE.size
     if at == end:
         return Outcome(_VERDICTS[verdict], runtime)
     cut = at + n_detail
-    return Outcome(_VERDICTS[verdict], runtime, data[at:cut].decode(), data[cut:end].decode())
+    last = cut + n_trace
+    texts = data[at:cut], data[cut:last], data[last:end]
+    return Outcome(_VERDICTS[verdict], runtime, *(text.decode() for text in texts))
