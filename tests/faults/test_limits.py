@@ -11,7 +11,7 @@ from tests.support import wait_until
 TASKS = """
 import json, os, time
 from pathlib import Path
-from celery import Celery, Task
+from celery import Celery, Task, signals
 from celery.exceptions import SoftTimeLimitExceeded
 from celery.worker.request import Request
 
@@ -60,6 +60,22 @@ def again(seconds):
 def limited():
     return "fine"
 
+def heard(state=None, task=None, retval=None, **kwargs):
+    with (HERE / "signals.txt").open("a") as out:
+        out.write(f"postrun {task.name} {retval!r} {state}\\n")
+
+if os.environ.get("TEST_SIGNALS"):
+    signals.task_postrun.connect(heard, weak=False)
+
+@app.task
+def deaf(seconds):
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        try:
+            dawdle(seconds)
+        except BaseException:
+            pass
+
 @app.task
 async def anap(seconds):
     import asyncio
@@ -98,6 +114,23 @@ def test_a_hard_limit_ends_the_task_and_nothing_else(shop, repeat):
             "timeout soft=False 0.5",
             "failed TimeLimitExceeded(0.5)",
         }
+
+
+@pytest.mark.parametrize("name", ["nap", "anap"])
+def test_a_hard_limit_sends_task_postrun_where_the_task_ran(shop, name):
+    with shop.worker("-c", "1", TEST_SIGNALS="1"):
+        call = f"{name}.apply_async((60,), time_limit=0.5)"
+        assert outcome(shop, call) == "FAILURE TimeLimitExceeded(0.5)"
+        assert outcome(shop, f"{name}.delay(0)") == "SUCCESS 'slept'"
+    told = (shop.path / "signals.txt").read_text().splitlines()
+    assert told == [f"postrun tasks.{name} None None", f"postrun tasks.{name} 'slept' SUCCESS"]
+
+
+def test_a_task_that_catches_everything_is_killed_by_its_hard_limit(shop):
+    with shop.worker("-c", "1") as worker:
+        assert outcome(shop, "deaf.apply_async((60,), time_limit=0.5)") == "FAILURE TimeLimitExceeded(0.5)"
+        assert outcome(shop, "nap.delay(0)") == "SUCCESS 'slept'"
+        assert "exited with 'signal 9 (SIGKILL)'" in worker.output
 
 
 @pytest.mark.parametrize("pool", ["prefork", "threads", "solo"])

@@ -181,6 +181,12 @@ class Run:
         """Whoever runs this gave up on it: nothing more is done, nothing is stored."""
         self.propagating = True
 
+    def terminated(self) -> None:
+        """The pool ends this process, and the worker tells what became of the task. Only who follows the task's
+        signals is told, as Celery does, that it is over: tracing tools close their spans."""
+        self.abandon()
+        self._postrun(None, None)
+
     def end(self) -> None:
         """Do what comes after everything, and leave the stack."""
         plan = self.plan
@@ -302,18 +308,22 @@ class Run:
                 None,
                 eager=plan.eager,
             )
-        if signals.task_postrun.receivers:
-            signals.task_postrun.send(
-                sender=plan.task,
-                task_id=self.uuid,
-                task=plan.task,
-                args=self.args,
-                kwargs=self.kwargs,
-                retval=self.value,
-                state=self.state,
-            )
+        self._postrun(self.value, self.state)
         if plan.cleanup is not None:
             plan.cleanup()
+
+    def _postrun(self, retval: Any, state: str | None) -> None:
+        task = self.plan.task
+        if signals.task_postrun.receivers:
+            signals.task_postrun.send(
+                sender=task,
+                task_id=self.uuid,
+                task=task,
+                args=self.args,
+                kwargs=self.kwargs,
+                retval=retval,
+                state=state,
+            )
 
     def _repr(self, value: Any) -> str:
         if type(value) in _PLAIN:

@@ -430,7 +430,7 @@ def _tracer(plan: Plan, ended: Any) -> Callable[..., Any]:
                         if is_coroutine and inspect.iscoroutine(value):
                             value = coroutines.run(value)
                     except WorkerTerminate:
-                        run.abandon()  # the pool ends this process, and the worker tells what became of the task
+                        run.terminated()
                         raise
                     except BaseException as exc:  # noqa: BLE001 - whatever a task raises is its outcome
                         run.raised(exc)

@@ -27,6 +27,8 @@ logger = logging.getLogger("celery.pool")
 PATIENCE = 0.005
 #: A signal that was not answered is sent again after this.
 AGAIN = 0.05
+#: From a hard limit's SIGTERM, which lets the task's `finally` blocks and `task_postrun` run, to its SIGKILL.
+GRACE = 0.5
 
 
 class Watch:
@@ -111,9 +113,10 @@ class Watch:
 
     def _limit(self, seat: Seat, job: Job, elapsed: float, now: float) -> float:
         if job.time_limit is not None and elapsed >= job.time_limit:
-            if seat.overdue != job.tag:
-                seat.overdue = job.tag
-                self._send(seat.pid, signal.SIGKILL)
+            seat.overdue = job.tag
+            self._board.condemn(seat.slot, job.tag)
+            patient = elapsed < job.time_limit + GRACE
+            self._send(seat.pid, signal.SIGTERM if patient else signal.SIGKILL)
             return AGAIN
         wait = float("inf") if job.time_limit is None else job.time_limit - elapsed
         if job.soft_time_limit is None or seat.softened == job.tag:
