@@ -7,7 +7,6 @@ import sys
 import threading
 from collections import defaultdict, deque
 from datetime import UTC, datetime
-from operator import attrgetter
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -21,16 +20,20 @@ from typing import (
 )
 
 from celery import _state
-from celery.app import builtins, forking, hooks, making, wiring
+from celery._public import publish
+from celery.app import binding, builtins, forking, hooks, making, wiring
 from celery.app.annotations import prepare as prepare_annotations
+from celery.app.binding import _unpickle_appattr  # noqa: F401 - for pickles
 from celery.app.clock import LamportClock
 from celery.app.discovery import discover, discover_later
 from celery.app.given import OMITTED, given_options
 from celery.app.identity import Identity
 from celery.app.periodic import PeriodicTasks
+from celery.app.pickling import _unpickle_app_v2, constructor_arguments, old_arguments
+from celery.app.pools import KombuPools
 from celery.app.registry import TaskRegistry
 from celery.app.stores import ResultStores
-from celery.app.utils import AppPickler, ConfigRecord, Settings, _unpickle_app_v2, load_settings
+from celery.app.utils import AppPickler, ConfigRecord, Settings, load_settings
 from celery.app.utils import bugreport as _bugreport
 from celery.exceptions import ImproperlyConfigured
 from celery.loaders import get_loader_cls
@@ -38,7 +41,7 @@ from celery.platforms import IS_WINDOWS, SYSTEM, IS_macOS
 from celery.utils import cached_property
 from celery.utils.functional import head_from_fun
 from celery.utils.imports import gen_task_name, instantiate, symbol_by_name
-from celery.utils.objects import FallbackContext, mro_lookup
+from celery.utils.objects import mro_lookup
 from celery.utils.time import timezone
 
 if TYPE_CHECKING:
@@ -86,11 +89,6 @@ if TYPE_CHECKING:
 def app_has_custom(app: Any, attr: str) -> Any:
     """Whether the app's class defines `attr` itself."""
     return mro_lookup(type(app), attr, stop={Celery, object}, monkey_patched=[__name__])
-
-
-def _unpickle_appattr(reverse_name: str, args: Any) -> Any:
-    """Rebuild an object that has the current app as attribute."""
-    return attrgetter(reverse_name)(_state.get_current_app())(*args)
 
 
 class Celery:
@@ -194,6 +192,7 @@ class Celery:
         self._finalize_mutex = threading.RLock()
         self._identity = Identity(self)
         self._stores = ResultStores(self)
+        self._pools = KombuPools(self)
         self._task_class: Any = None
         hooks.make_signals(self)
         self._registry: TaskRegistry = self._make_registry(tasks)
@@ -254,10 +253,7 @@ class Celery:
         links = self.__dict__.pop("_links", None)
         if links is not None:
             links.close()
-        pool = self.__dict__.pop("pool", None)
-        if pool is not None:
-            pool.force_close_all()
-        self.__dict__.pop("producer_pool", None)
+        self._pools.close()
 
     # -- the command line
 
@@ -692,21 +688,9 @@ class Celery:
             keep_reduce: leave pickling to the class.
             **kw: more attributes.
         """
-        cls = symbol_by_name(Class)
-        path = reverse or cls.__name__
-
-        def __reduce__(obj: Any) -> Any:
-            return _unpickle_appattr, (path, obj.__reduce_args__())
-
-        attributes = {
-            attribute: self,
-            "__module__": cls.__module__,
-            "__doc__": cls.__doc__,
-            **kw,
-        }
-        if not keep_reduce:
-            attributes["__reduce__"] = __reduce__
-        return type(name or cls.__name__, (cls,), attributes)
+        return binding.subclass(
+            self, Class, name=name, attribute=attribute, reverse=reverse, keep_reduce=keep_reduce, **kw
+        )
 
     # -- brokers
 
@@ -726,11 +710,11 @@ class Celery:
 
     def connection_for_read(self, url: str | None = None, **kwargs: Any) -> Any:
         """Make a kombu connection to consume by. See `connection`."""
-        return self._connection(url or self.conf.broker_read_url, **kwargs)
+        return self._pools.connection(url or self.conf.broker_read_url, **kwargs)
 
     def connection_for_write(self, url: str | None = None, **kwargs: Any) -> Any:
         """Make a kombu connection to publish by. See `connection`."""
-        return self._connection(url or self.conf.broker_write_url, **kwargs)
+        return self._pools.connection(url or self.conf.broker_write_url, **kwargs)
 
     def connection(
         self,
@@ -755,7 +739,7 @@ class Celery:
             heartbeat: seconds.
             connect_timeout: seconds.
         """
-        return self._connection(
+        return self._pools.connection(
             hostname or self.conf.broker_write_url,
             userid=userid,
             password=password,
@@ -773,41 +757,27 @@ class Celery:
 
     broker_connection = connection
 
-    def _connection(self, url: Any, **kwargs: Any) -> Any:
-        return wiring.resolve("kombu_objects").connection(self, url, **kwargs)
-
     def connection_or_acquire(self, connection: Any = None, pool: bool = True, *_: Any, **__: Any) -> Any:
         """Context manager: `connection` if given, else one from the pool (or a new one, without `pool`)."""
-        return FallbackContext(connection, self._acquire_connection, pool=pool)
+        return self._pools.connection_or_acquire(connection, pool=pool)
 
     default_connection = connection_or_acquire
 
-    def _acquire_connection(self, pool: bool = True) -> Any:
-        if not pool:
-            return self.connection_for_write()
-        return self._acquired(self.pool)
-
     def producer_or_acquire(self, producer: Any = None) -> Any:
         """Context manager: `producer` if given, else one from the pool."""
-        return FallbackContext(producer, self._acquire_producer)
+        return self._pools.producer_or_acquire(producer)
 
     default_producer = producer_or_acquire
 
-    def _acquire_producer(self) -> Any:
-        return self._acquired(self.producer_pool)
-
-    def _acquired(self, pool: Any) -> Any:
-        return wiring.resolve("kombu_objects").acquire(self, pool)
-
-    @cached_property
+    @property
     def pool(self) -> Any:
         """kombu connections, at most `broker_pool_limit` at a time."""
-        return wiring.resolve("kombu_objects").connection_pool(self)
+        return self._pools.connections()
 
-    @cached_property
+    @property
     def producer_pool(self) -> Any:
         """kombu producers, at most `broker_pool_limit` at a time."""
-        return wiring.resolve("kombu_objects").producer_pool(self)
+        return self._pools.producers()
 
     # -- identity and time
 
@@ -854,8 +824,7 @@ class Celery:
         links = self.__dict__.get("_links")
         if links is not None:
             links.forget()
-        for name in ("pool", "producer_pool"):
-            self.__dict__.pop(name, None)
+        self._pools.forget()
         self._finalize_mutex = threading.RLock()
         self._stores.share(None)
         if self.on_after_fork.receivers:
@@ -871,28 +840,14 @@ class Celery:
 
     def __reduce_keys__(self) -> dict[str, Any]:
         """Constructor arguments that make this app again; for subclasses."""
-        return {
-            "main": self.main,
-            "changes": dict(self._conf.changes),
-            "loader": self.loader_cls,
-            "backend": self.backend_cls,
-            "amqp": self.amqp_cls,
-            "events": self.events_cls,
-            "log": self.log_cls,
-            "control": self.control_cls,
-            "fixups": self.fixups,
-            "config_source": self.config_record.source,
-            "config_source_silent": self.config_record.silent,
-            "task_cls": self.task_cls,
-            "namespace": self.namespace,
-        }
+        return constructor_arguments(self)
 
     def __reduce_args__(self) -> tuple[Any, ...]:
         """The positional form of old pickles; for subclasses."""
-        return (
-            self.main, dict(self._conf.changes), self.loader_cls, self.backend_cls, self.amqp_cls,
-            self.events_cls, self.log_cls, self.control_cls, False, self.config_record.source, False,
-        )  # fmt: skip
+        return old_arguments(self)
 
+
+# Pickles name it here.
+publish(globals(), "_unpickle_appattr")
 
 App = Celery

@@ -1,4 +1,4 @@
-"""An app's ways to its broker: our own ports for our own use, and kombu's objects for those who ask for them."""
+"""An app's ways to its broker, through our own ports; kombu's objects are in `pools`."""
 
 from __future__ import annotations
 

@@ -1,8 +1,10 @@
-"""Configuration under Celery's names, the bug report, and pickling of applications."""
+"""Configuration and pickling under Celery's names, and the bug report."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from celery._public import publish
 
 from .censor import HIDDEN_SETTINGS, filter_hidden_settings, sanitize_url
 from .configuration import (
@@ -15,10 +17,8 @@ from .configuration import (
 )
 from .embedded import needs_embedded_store, warn_embedded
 from .finding import find_app
+from .pickling import AppPickler, _unpickle_app, _unpickle_app_v2  # noqa: F401 - for pickles
 from .settings import Settings
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
 
 __all__ = (
     "BUGREPORT_INFO",
@@ -54,65 +54,6 @@ settings -> transport:{transport} results:{results}
 
 #: The library that talks to the broker, by URL scheme: what the report names with its version.
 _DRIVERS = {"redis": "redis", "rediss": "redis", "sentinel": "redis", "sqs": "boto3"}
-
-
-class AppPickler:
-    """Reduces an application to its class and presets, and makes it again."""
-
-    def __call__(self, cls: type, *args: Any) -> Any:
-        kwargs = self.build_kwargs(*args)
-        app = self.construct(cls, **kwargs)
-        self.prepare(app, **kwargs)
-        return app
-
-    def prepare(self, app: Any, **kwargs: Any) -> None:
-        """Restore the presets."""
-        app.conf.update(kwargs["changes"])
-
-    def build_kwargs(self, *args: Any) -> dict[str, Any]:
-        """Constructor arguments from what was pickled."""
-        return self.build_standard_kwargs(*args)
-
-    def build_standard_kwargs(
-        self,
-        main: str | None,
-        changes: Mapping[str, Any],
-        loader: Any,
-        backend: Any,
-        amqp: Any,
-        events: Any,
-        log: Any,
-        control: Any,
-        accept_magic_kwargs: bool,
-        config_source: Any = None,
-    ) -> dict[str, Any]:
-        """Name the positional arguments of the old pickle form."""
-        return {
-            "main": main,
-            "loader": loader,
-            "backend": backend,
-            "amqp": amqp,
-            "changes": changes,
-            "events": events,
-            "log": log,
-            "control": control,
-            "set_as_current": False,
-            "config_source": config_source,
-        }
-
-    def construct(self, cls: Callable[..., Any], **kwargs: Any) -> Any:
-        """Make the application."""
-        return cls(**kwargs)
-
-
-def _unpickle_app(cls: type, pickler: type[AppPickler], *args: Any) -> Any:
-    """Rebuild an application pickled in the old form."""
-    return pickler()(cls, *args)
-
-
-def _unpickle_app_v2(cls: Callable[..., Any], kwargs: dict[str, Any]) -> Any:
-    """Rebuild an application from constructor arguments."""
-    return cls(**{**kwargs, "set_as_current": False})
 
 
 def appstr(app: Any) -> str:
@@ -160,3 +101,7 @@ def bugreport(app: Any) -> str:
         results=sanitize_url(conf.result_backend) or "disabled",
         human_settings=conf.humanize(),
     )
+
+
+# Pickles name them here.
+publish(globals(), "AppPickler", "_unpickle_app", "_unpickle_app_v2")
