@@ -80,7 +80,14 @@ class HostnameType(_Type):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """The whole name: `w1@%h` is `w1@host.example.com`."""
-        return host_format(default_nodename(value))
+        try:
+            return host_format(default_nodename(value))
+        except ValueError:
+            self.fail(_unknown_sign(value, "%h, %n and %d"), param, ctx)
+
+
+def _unknown_sign(value: str, known: str) -> str:
+    return f"unknown % sign in {value!r}: there are {known}; a % itself is written %%"
 
 
 def _option(*names: str, group: str, **kwargs: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -228,6 +235,8 @@ def worker(
     app = ctx.obj.app
     _read_settings(ctx, app)
     _check_user(ctx, uid, gid, umask)
+    _check_path(ctx, "--logfile", logfile, hostname)
+    _check_path(ctx, "--pidfile", pidfile, hostname)
     if detach:
         ctx.exit(
             go_into_background(
@@ -269,6 +278,14 @@ def _check_user(ctx: click.Context, uid: Any, gid: Any, umask: Any) -> None:
         int(umask, 8) if isinstance(umask, str) else umask
     except ValueError:
         raise click.UsageError(f"--umask is an octal number like 022, got {umask!r}", ctx) from None
+
+
+def _check_path(ctx: click.Context, option: str, path: str | None, hostname: str) -> None:
+    try:
+        node_format(path or "", hostname)
+    except ValueError:
+        known = "%p, %n, %h, %d, %i and %I"
+        raise click.UsageError(f"{option}: {_unknown_sign(str(path), known)}", ctx) from None
 
 
 def _read_settings(ctx: click.Context, app: Any) -> None:

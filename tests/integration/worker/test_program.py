@@ -96,6 +96,34 @@ def test_an_unknown_queue_is_refused_in_one_line(shop):
     assert "Traceback" not in done.stdout + done.stderr
 
 
+@pytest.mark.parametrize(
+    ("arguments", "option"),
+    [
+        (["-n", "w%x"], "--hostname"),
+        (["--pidfile", "%x.pid"], "--pidfile"),
+        (["-f", "%x.log"], "--logfile"),
+        (["-D", "-f", "%x.log"], "--logfile"),
+    ],
+)
+def test_an_unknown_percent_sign_is_refused_in_one_line(shop, arguments, option):
+    done = shop.celery("-A", "tasks", "worker", *arguments, check=False)
+    assert done.returncode == 2
+    said = (done.stdout + done.stderr).strip().splitlines()[-1]
+    assert option in said
+    assert "unknown % sign in" in said
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("value", ["many", -1, [2]])
+def test_a_concurrency_that_is_no_number_is_refused_in_one_line(shop, value):
+    conf = json.dumps({"worker_concurrency": value})
+    done = shop.celery("-A", "tasks", "worker", check=False, TEST_CONF=conf)
+    assert done.returncode != 0
+    said = done.stderr.strip().splitlines()[-1]
+    assert said == f"Error: worker_concurrency must be a non-negative integer or 'auto', not {value!r}"
+    assert "Traceback" not in done.stdout + done.stderr
+
+
 def test_includes_are_imported(shop):
     shop.write("more.py", "from tasks import app\n\n@app.task\ndef extra():\n    return 'here'\n")
     with shop.worker("-I", "more") as worker:
