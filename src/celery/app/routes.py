@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from fnmatch import translate
 from typing import TYPE_CHECKING, Any
 
-from celery.exceptions import QueueNotFound
+from celery.exceptions import ImproperlyConfigured, QueueNotFound
 from celery.utils.imports import symbol_by_name
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class MapRoute:
         pairs = map.items() if isinstance(map, Mapping) else map
         self.map: dict[str, Any] = {}
         self.patterns: dict[re.Pattern[str], Any] = {}
-        for name, route in pairs:
+        for name, route in _checked(pairs):
             if isinstance(name, re.Pattern):
                 self.patterns[name] = route
             elif "*" in name:
@@ -51,6 +51,22 @@ class MapRoute:
             if pattern.match(name):
                 return _as_options(route)
         return None
+
+
+def _checked(pairs: Iterable[Any]) -> Iterable[tuple[Any, Any]]:
+    for pair in pairs:
+        if not (
+            isinstance(pair, (tuple, list)) and len(pair) == 2 and isinstance(pair[0], (str, re.Pattern))
+        ):
+            raise ImproperlyConfigured(
+                f"task_routes: {pair!r} is not a pair of a task's name (or a pattern) and a route"
+            )
+        name, route = pair
+        if isinstance(route, (bool, int, float, list, tuple, set)):
+            raise ImproperlyConfigured(
+                f"task_routes: the route of {name!r} must be a queue or a mapping of options, not {route!r}"
+            )
+        yield name, route
 
 
 def _as_options(route: Any) -> dict[str, Any]:
@@ -72,11 +88,20 @@ def _expand(router: Any) -> Any:
         return expand_router_string(router)
     if isinstance(router, (Mapping, list, tuple)):
         return MapRoute(router)
+    if not (callable(router) or hasattr(router, "route_for_task")):
+        raise ImproperlyConfigured(
+            "task_routes must be a mapping of task names to routes, a function, a router, the dotted name of one, "
+            f"or a list of these, not {router!r}"
+        )
     return router
 
 
 def prepare(routes: Any) -> list[Any]:
-    """`task_routes`, in any of its forms, as a list of routers."""
+    """`task_routes`, in any of its forms, as a list of routers.
+
+    Raises:
+        ImproperlyConfigured: something in it is no router.
+    """
     if routes is None:
         return []
     if not isinstance(routes, (list, tuple)):

@@ -10,7 +10,7 @@ import pytest
 
 from celery import Celery
 from celery.app.routes import MapRoute, Router, expand_router_string, prepare
-from celery.exceptions import QueueNotFound
+from celery.exceptions import ImproperlyConfigured, QueueNotFound
 
 
 @pytest.fixture
@@ -84,6 +84,15 @@ def test_dotted_name_of_an_old_class_is_instantiated(monkeypatch):
 def test_unknown_dotted_name():
     with pytest.raises(ImportError):
         prepare("no.such.module:router")
+
+
+@pytest.mark.parametrize(
+    "routes", [5, [5], True, {3: "q"}, {"t.f": 5}, [("t.f",)], [[("t.f", ["q"])]]], ids=repr
+)
+def test_what_is_no_router_is_refused_at_the_call(app, routes):
+    app.conf.task_routes = routes
+    with pytest.raises(ImproperlyConfigured, match=r"\Atask_routes[^\n]*\Z"):
+        app.send_task("t.f")
 
 
 class TestRouting:
