@@ -25,6 +25,7 @@ from celery.app import binding, builtins, forking, hooks, making, wiring
 from celery.app.annotations import prepare as prepare_annotations
 from celery.app.binding import _unpickle_appattr  # noqa: F401 - for pickles
 from celery.app.clock import LamportClock
+from celery.app.configuration import ConfigRecord, load_settings, module_from_environment
 from celery.app.discovery import discover, discover_later
 from celery.app.given import OMITTED, given_options
 from celery.app.identity import Identity
@@ -33,9 +34,8 @@ from celery.app.pickling import _unpickle_app_v2, constructor_arguments, old_arg
 from celery.app.pools import KombuPools
 from celery.app.registry import TaskRegistry
 from celery.app.stores import ResultStores
-from celery.app.utils import AppPickler, ConfigRecord, Settings, load_settings
+from celery.app.utils import AppPickler, Settings
 from celery.app.utils import bugreport as _bugreport
-from celery.exceptions import ImproperlyConfigured
 from celery.loaders import get_loader_cls
 from celery.platforms import IS_WINDOWS, SYSTEM, IS_macOS
 from celery.utils import cached_property
@@ -69,16 +69,6 @@ USING_EXECV = os.environ.get("FORKED_BY_MULTIPROCESSING")
 BUILTIN_TASKS = builtins
 
 BUILTIN_FIXUPS = {"celery.fixups.django:fixup"}
-ERR_ENVVAR_NOT_SET = """
-The environment variable {0!r} is not set,
-and as such the configuration could not be loaded.
-
-Please set this variable and make sure it points to
-a valid configuration module.
-
-Example:
-    {0}="proj.celeryconfig"
-"""
 
 
 if TYPE_CHECKING:
@@ -301,13 +291,7 @@ class Celery:
         Raises:
             TypeError: something other than one callable was given.
         """
-        if len(args) == 1:
-            if callable(args[0]):
-                return making.decorator(self, **opts)(args[0])
-            raise TypeError("argument 1 to @task() must be a callable")
-        if args:
-            raise TypeError(f"@task() takes exactly 1 argument ({len(args) + len(opts)} given)")
-        return making.decorator(self, **opts)
+        return making.decorate(self, args, opts)
 
     def _task_from_fun(self, fun: Callable[..., Any], **options: Any) -> Any:
         return making.task_from_fun(self, fun, **options)
@@ -461,12 +445,8 @@ class Celery:
         Raises:
             ImproperlyConfigured: the variable is not set, and `silent` is false.
         """
-        module = os.environ.get(variable_name)
-        if not module:
-            if silent:
-                return False
-            raise ImproperlyConfigured(ERR_ENVVAR_NOT_SET.strip().format(variable_name))
-        return self.config_from_object(module, silent=silent, force=force)
+        module = module_from_environment(variable_name, silent=silent)
+        return self.config_from_object(module, silent=silent, force=force) if module else False
 
     def config_from_cmdline(self, argv: Sequence[str], namespace: str = "celery") -> None:
         """Set what arguments of the form `family.name=value` say."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,16 @@ rename the following settings to use the old format:
 Or change all of the settings to use the new format :)
 
 """
+ERR_ENVVAR_NOT_SET = """
+The environment variable {0!r} is not set,
+and as such the configuration could not be loaded.
+
+Please set this variable and make sure it points to
+a valid configuration module.
+
+Example:
+    {0}="proj.celeryconfig"
+"""
 FMT_REPLACE_SETTING = "{replace:<36} -> {with_}"
 
 
@@ -51,6 +62,18 @@ class ConfigRecord:
     silent: bool = False
     namespace: str | None = None
     defaults: list[Mapping[str, Any] | Callable[[], Mapping[str, Any]]] = field(default_factory=list)
+
+
+def module_from_environment(variable: str, *, silent: bool) -> str | None:
+    """Return the name of the configuration module that an environment variable has; None if it has none.
+
+    Raises:
+        ImproperlyConfigured: it has none, and `silent` is false.
+    """
+    module = os.environ.get(variable)
+    if not module and not silent:
+        raise ImproperlyConfigured(ERR_ENVVAR_NOT_SET.strip().format(variable))
+    return module or None
 
 
 def load_settings(app: Any) -> Settings:

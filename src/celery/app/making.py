@@ -31,6 +31,17 @@ _KEPT = "The new callable was not registered; calls under this name reach the ca
 _REPLACED = "The new callable replaces the first one; calls under this name reach the new callable."
 
 
+def decorate(app: Celery, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
+    """What `@app.task` and `@app.task(...)` give: a task, or the decorator that makes one. See `Celery.task`."""
+    if not args:
+        return decorator(app, **options)
+    if len(args) > 1:
+        raise TypeError(f"@task() takes exactly 1 argument ({len(args) + len(options)} given)")
+    if not callable(args[0]):
+        raise TypeError("argument 1 to @task() must be a callable")
+    return decorator(app, **options)(args[0])
+
+
 def decorator(
     app: Celery,
     *,
