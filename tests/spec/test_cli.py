@@ -1,4 +1,4 @@
-"""The `celery` command: finding the application, exit codes, messages (spec 08)."""
+"""The `celery` command: finding the application, exit codes, messages."""
 
 from __future__ import annotations
 

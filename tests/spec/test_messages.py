@@ -1,4 +1,4 @@
-"""What a worker reads: protocols 1 and 2, serializers, compression, messages that make no sense (spec 03, 05, 06 §18)."""
+"""What a worker reads: protocols 1 and 2, serializers, compression, messages that make no sense."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The same tasks, the same outcomes in every pool (issue: async tasks in every pool; spec 02, 06 §4)."""
+"""The same tasks, the same outcomes in every pool."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What becomes of tasks in a worker: states, results, requests, callbacks, handlers, signals, log lines (spec 02, 03, 06)."""
+"""What becomes of tasks in a worker: states, results, requests, callbacks, handlers, signals, log lines."""
 
 from __future__ import annotations
 

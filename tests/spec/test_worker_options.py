@@ -1,4 +1,4 @@
-"""The worker's options, its queues, and how it is told to stop and restart (spec 01 §5.5, 03 §7, 06 §1, 2, 9, 16, 17)."""
+"""The worker's options, its queues, and how it is told to stop and restart."""
 
 from __future__ import annotations
 
