@@ -5,9 +5,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, tzinfo
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from celery.exceptions import InvalidTaskError
+from celery.utils.saferepr import saferepr
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container
@@ -15,6 +19,16 @@ if TYPE_CHECKING:
     from celery.message.task import TaskHeaders
 
     from .policy import TaskPolicy
+
+_HEADERS = (
+    *("lang", "task", "id", "root_id", "parent_id", "group", "meth", "shadow", "eta", "expires", "retries"),
+    *("timelimit", "argsrepr", "kwargsrepr", "origin"),
+)
+_DEFAULTS: dict[str, Any] = {"retries": 0, "timelimit": (None, None)}
+_EMBED = ("callbacks", "errbacks", "chord", "chain")
+
+#: What the next two return: (args, kwargs, embed), headers, whether it is decoded, whether dates are UTC.
+Translated = tuple[tuple[Any, Any, dict[str, Any]], dict[str, Any], bool, bool]
 
 #: A message due within this many seconds runs at once: clocks and floats are not finer.
 DUE_SLACK = 0.005
@@ -59,6 +73,46 @@ class Poison:
 
 
 Decision = Accept | Park | Discard | Unknown | Poison
+
+
+def hybrid_to_proto2(message: Any, body: Any) -> Translated:
+    """Read a message of protocol 1 that has protocol 2 headers too; for strategies of third parties.
+
+    Args:
+        message: anything with `headers`.
+        body: its decoded body.
+
+    Raises:
+        InvalidTaskError: there are no arguments in it.
+    """
+    arguments = _arguments(body)
+    told = {key: body.get(key, _DEFAULTS.get(key)) for key in _HEADERS}
+    headers = {**told, **(message.headers or {})}
+    return arguments, headers, True, body.get("utc", True)
+
+
+def proto1_to_proto2(message: Any, body: Any) -> Translated:
+    """Read a message of protocol 1; for strategies of third parties.
+
+    Args:
+        message: anything with `headers`.
+        body: its decoded body.
+
+    Raises:
+        InvalidTaskError: there are no arguments in it.
+    """
+    arguments = _arguments(body)
+    args, kwargs, _ = arguments
+    headers = {**body, "argsrepr": saferepr(args), "kwargsrepr": saferepr(kwargs), "headers": message.headers}
+    if "taskset" in body:
+        headers["group"] = body["taskset"]
+    return arguments, headers, True, body.get("utc", True)
+
+
+def _arguments(body: Any) -> tuple[Any, Any, dict[str, Any]]:
+    if not isinstance(body, Mapping) or not isinstance(body.get("kwargs", {}), Mapping):
+        raise InvalidTaskError("Task keyword arguments must be a mapping")
+    return body.get("args", ()), body.get("kwargs", {}), {key: body.get(key) for key in _EMBED}
 
 
 def decide(

@@ -9,11 +9,21 @@ import pytest
 
 from celery.app.jobs import Verdict
 from celery.brokers.base import Settlement
+from celery.exceptions import InvalidTaskError
 from celery.message.task import TaskHeaders
 from celery.worker import acks
 from celery.worker.limits import MOST_AHEAD, RunTimes, fetch_ahead, window
 from celery.worker.policy import TaskPolicy
-from celery.worker.strategy import Accept, Discard, Park, Poison, Unknown, decide
+from celery.worker.strategy import (
+    Accept,
+    Discard,
+    Park,
+    Poison,
+    Unknown,
+    decide,
+    hybrid_to_proto2,
+    proto1_to_proto2,
+)
 
 NOW = 1_800_000_000.0
 
@@ -158,3 +168,34 @@ def test_the_window_never_exceeds_what_the_user_set():
     assert window(held=3, room=1, ahead=500, bound=None) == 504
     assert window(held=3, room=1, ahead=500, bound=4) == 4
     assert window(held=0, room=-2, ahead=0, bound=None) == 0
+
+
+NO_LINKS = {"callbacks": None, "errbacks": None, "chord": None, "chain": None}
+
+
+def test_a_message_of_protocol_1_is_read_for_strategies():
+    body = {"task": "t", "id": "1", "args": [1], "kwargs": {"a": 2}, "taskset": "g", "utc": False}
+    found = proto1_to_proto2(SimpleNamespace(headers={"x": 1}), body)
+    headers = {**body, "argsrepr": "[1]", "kwargsrepr": "{'a': 2}", "headers": {"x": 1}, "group": "g"}
+    assert found == (([1], {"a": 2}, NO_LINKS), headers, True, False)
+
+
+def test_headers_win_in_a_message_of_both_protocols():
+    body = {"task": "b", "id": "1", "retries": 2, "origin": "b"}
+    arguments, headers, decoded, utc = hybrid_to_proto2(SimpleNamespace(headers={"task": "h", "x": 1}), body)
+    assert (arguments, decoded, utc) == (((), {}, NO_LINKS), True, True)
+    assert {key: value for key, value in headers.items() if value is not None} == {
+        "task": "h",
+        "id": "1",
+        "retries": 2,
+        "origin": "b",
+        "timelimit": (None, None),
+        "x": 1,
+    }
+
+
+@pytest.mark.parametrize("read", [proto1_to_proto2, hybrid_to_proto2])
+@pytest.mark.parametrize("body", [5, {"kwargs": None}, {"kwargs": [1]}], ids=repr)
+def test_a_body_that_is_no_mapping_is_refused(read, body):
+    with pytest.raises(InvalidTaskError, match="must be a mapping"):
+        read(SimpleNamespace(headers=None), body)
