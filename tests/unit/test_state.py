@@ -121,7 +121,11 @@ def test_strict_app_refuses_the_current_app():
 
 def test_a_warning_shows_who_uses_the_current_app():
     done = subprocess.run(
-        [sys.executable, "-c", "from celery import _state\ndef culprit(): _state.current_app.main\nculprit()"],
+        [
+            sys.executable,
+            "-c",
+            "from celery import _state\ndef culprit(): _state.current_app.main\nculprit()",
+        ],
         env={"C_WARN_APP": "1"},
         capture_output=True,
         text=True,
