@@ -106,7 +106,10 @@ class TestWorkController(worker.WorkController):
         if self._on_started.is_set():
             return
         if not decided:
-            raise exceptions.TimeoutError(f"The worker {self.hostname} did not start within {timeout:g} s.")
+            broker = sanitize_url(self.app.conf.broker_url)
+            raise exceptions.TimeoutError(
+                f"The worker {self.hostname} did not start within {timeout:g} s. Its broker: {broker}"
+            )
         why = self.start_error or (self.core.failure if self.core is not None else None)
         said = f": {why}" if why else f", with exit code {self.exitcode}."
         raise RuntimeError(
@@ -287,7 +290,7 @@ def _check_ping(app: Celery, running: Any, timeout: float, overheard: object) ->
         with allow_join_result():
             answer = result.get(timeout=timeout)
     except NotImplementedError as error:
-        raise RuntimeError(f"The ping check of start_worker() needs results: {error}. {_NO_CHECK}") from error
+        raise RuntimeError(f"The ping check of start_worker() needs results: {error}\n{_NO_CHECK}") from error
     except exceptions.TimeoutError:
         raise exceptions.TimeoutError(_unanswered(app, running, queues, timeout) + str(overheard)) from None
     if answer != "pong":
