@@ -371,7 +371,8 @@ class Reception:
         ending: Ending,
     ) -> None:
         stored = await self._crew.recorder.refused(delivery, raw, properties, body, error)
-        if stored or ending is not DONE:  # else nothing of a lost task would be left: the next worker records it
+        # Otherwise nothing of a lost task would be left: the next worker records it.
+        if stored or ending is not DONE:
             self._crew.settler.settle_delivery(delivery, ending)
 
     def _invalid(self, delivery: Delivery, reason: str, raw: LazyObject, body: bytes) -> None:
