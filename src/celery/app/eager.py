@@ -20,15 +20,19 @@ if TYPE_CHECKING:
 no_waiting = denied_join_result
 
 
-def as_if_sent(args: Any, kwargs: Any, serializer: str | None) -> tuple[Any, Any]:
-    """Return the arguments as a worker would see them.
+def as_if_called(
+    task: Any, args: Any, kwargs: Any, options: dict[str, Any]
+) -> tuple[Any, Any, dict[str, Any]]:
+    """Return the arguments as a worker would see them, and the options completed by the task's own.
 
     Raises:
-        EncodeError: they cannot be serialized.
+        EncodeError: the arguments cannot be serialized.
     """
+    options = task._with_defaults(options)
+    serializer = options.get("serializer") or task.serializer
     content_type, encoding, payload = serializers.dumps((args or (), kwargs or {}), serializer or "json")
     args, kwargs = serializers.loads(payload, content_type, encoding, {content_type})
-    return args, kwargs
+    return args, kwargs, options
 
 
 def make_request(

@@ -10,6 +10,7 @@ from celery._state import _announce_app_finalized, connect_on_app_finalize
 from celery.app.autoretry import add_autoretry_behaviour
 from celery.exceptions import DuplicateTaskNameWarning
 from celery.local import PromiseProxy, Proxy
+from celery.utils.frames import user_stacklevel
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -185,22 +186,9 @@ def warn_duplicate(app: Celery, name: str, existing: Any, new: Any, consequence:
     warnings.warn(
         W_DUPTASK.format(name, _dotted(callable_of(existing)), _dotted(new), consequence),
         DuplicateTaskNameWarning,
-        stacklevel=_user_stacklevel(),
+        stacklevel=user_stacklevel(),
     )
 
 
 def _dotted(obj: Any) -> str:
     return f"{obj.__module__}.{obj.__qualname__}"
-
-
-def _user_stacklevel() -> int:
-    """The depth of the innermost frame that is not in this package."""
-    frame = inspect.currentframe()
-    level = 0
-    while frame is not None:
-        module = frame.f_globals.get("__name__", "")
-        if module != "celery" and not module.startswith("celery."):
-            return level
-        frame = frame.f_back
-        level += 1
-    return level

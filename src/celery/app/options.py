@@ -19,6 +19,7 @@ from celery.utils import uuid
 from celery.utils.nodenames import anon_nodename
 
 from . import dates
+from .execution_options import EXECUTION_OPTIONS
 from .routes import merge
 
 if TYPE_CHECKING:
@@ -35,22 +36,6 @@ We assume this is intended and so we have set the expiration date to 0 instead.
 According to RabbitMQ's documentation:
 "Setting the TTL to 0 causes messages to be expired upon reaching a queue unless they can be delivered to a consumer immediately."
 If this was unintended, please check the code which published this task."""
-
-#: Attributes of a task that are options of its calls where they are set.
-EXECUTION_OPTIONS = (
-    "queue",
-    "routing_key",
-    "exchange",
-    "priority",
-    "expires",
-    "serializer",
-    "delivery_mode",
-    "compression",
-    "time_limit",
-    "soft_time_limit",
-    "immediate",
-    "mandatory",
-)
 
 
 class Destination(NamedTuple):

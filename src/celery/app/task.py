@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, cast
 
 from celery import _state, canvas, exceptions
 from celery._public import publish
+from celery.app import routing_attributes
 from celery.app.annotations import resolve_all
 from celery.app.context import Context
+from celery.app.execution_options import EXECUTION_OPTIONS
 from celery.app.registry import _unpickle_task_v2
-from celery.exceptions import CDeprecationWarning
 from celery.local import class_property
 from celery.utils import uuid
 from celery.utils.threads import LocalStack
@@ -35,24 +36,6 @@ else:
     R = TypeVar("R", covariant=True)
 
 __all__ = ("Context", "Task")
-
-#: Attributes that are given to `apply_async` as options where they are set.
-_EXEC_OPTIONS = (
-    "queue",
-    "routing_key",
-    "exchange",
-    "priority",
-    "expires",
-    "serializer",
-    "delivery_mode",
-    "compression",
-    "time_limit",
-    "soft_time_limit",
-    "immediate",
-    "mandatory",
-)
-#: Attributes of this kind lose their effect with Celery 6.0.
-_ROUTING_ATTRIBUTES = ("queue", "exchange", "exchange_type", "routing_key", "delivery_mode", "priority")
 
 
 class Task(Generic[P, R]):
@@ -154,7 +137,7 @@ class Task(Generic[P, R]):
         cls._exec_options = None
         if cls.typing is None:
             cls.typing = app.strict_typing
-        cls._warn_about_routing_attributes()
+        routing_attributes.warn_about(cls)
         conf = app.conf
         for attribute, setting in cls.from_config:
             if getattr(cls, attribute, None) is None:
@@ -174,16 +157,6 @@ class Task(Generic[P, R]):
         for attribute in ("acks_on_failure", "acks_on_timeout"):
             if getattr(cls, attribute) is None:
                 setattr(cls, attribute, cls.acks_on_failure_or_timeout)
-
-    @classmethod
-    def _warn_about_routing_attributes(cls) -> None:
-        for attribute in _ROUTING_ATTRIBUTES:
-            for base in cls.__mro__:
-                if base.__module__ == __name__ and base.__name__ in {"Task", "BaseTask"}:
-                    break
-                if attribute in vars(base) and vars(base)[attribute] is not None:
-                    _warn_routing_attribute(attribute)
-                    break
 
     @classmethod
     def on_bound(cls, app: Celery) -> None:
@@ -418,7 +391,7 @@ class Task(Generic[P, R]):
 
     def _get_exec_options(self) -> dict[str, Any]:
         if self._exec_options is None:
-            self._exec_options = {name: getattr(self, name, None) for name in _EXEC_OPTIONS}
+            self._exec_options = {name: getattr(self, name, None) for name in EXECUTION_OPTIONS}
         return self._exec_options
 
     def _apply_eagerly(
@@ -426,8 +399,7 @@ class Task(Generic[P, R]):
     ) -> Result[R]:
         from celery.app import eager  # noqa: PLC0415 - only where tasks are run in place
 
-        options = self._with_defaults(options)
-        args, kwargs = eager.as_if_sent(args, kwargs, options.get("serializer") or self.serializer)
+        args, kwargs, options = eager.as_if_called(self, args, kwargs, options)
         with eager.no_waiting():
             return self.apply(
                 args, kwargs, task_id=task_id or uuid(), link=link, link_error=link_error, **options
@@ -438,8 +410,7 @@ class Task(Generic[P, R]):
     ) -> Result[R]:
         from celery.app import eager  # noqa: PLC0415 - only where tasks are run in place
 
-        options = self._with_defaults(options)
-        args, kwargs = eager.as_if_sent(args, kwargs, options.get("serializer") or self.serializer)
+        args, kwargs, options = eager.as_if_called(self, args, kwargs, options)
         request = eager.make_request(
             self, args, kwargs, task_id=task_id or uuid(), retries=0, link=link, link_error=link_error,
             options=options,
@@ -661,17 +632,6 @@ class Task(Generic[P, R]):
     def __reduce__(self) -> Any:
         module = type(self).__module__
         return _unpickle_task_v2, (self.name, module), None
-
-
-def _warn_routing_attribute(attribute: str) -> None:
-    import warnings  # noqa: PLC0415 - rarely
-
-    warnings.warn(
-        f"The {attribute!r} task attribute is deprecated and scheduled for removal in version 6.0. "
-        "Use the task_routes setting instead.",
-        CDeprecationWarning,
-        stacklevel=5,
-    )
 
 
 BaseTask = Task
