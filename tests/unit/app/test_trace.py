@@ -637,7 +637,7 @@ class TestJobRunner:
         assert isinstance(restored, ValueError)
         assert restored.args == (5, repr(object))
 
-    @pytest.mark.parametrize("value", ["x" * 100_000, "\ud800"])
+    @pytest.mark.parametrize("value", ["x" * 100_000, "\ud800"], ids=["too long", "no text"])
     def test_an_exception_that_is_too_long_or_no_text_is_not_told(self, app, value):
         @app.task(Request="proj.requests:Watching")
         def fun():
