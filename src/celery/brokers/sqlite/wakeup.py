@@ -8,6 +8,7 @@ socket on the loopback interface.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import socket
@@ -71,6 +72,12 @@ def _sender(family: int) -> socket.socket:
         fresh.setblocking(False)
         sender = _senders.setdefault(family, fresh)
     return sender
+
+
+@atexit.register
+def _close_senders() -> None:
+    while _senders:
+        _senders.popitem()[1].close()
 
 
 def nudge(addresses: Iterable[str]) -> list[str]:
