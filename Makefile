@@ -4,6 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 ROUNDS ?= 34
 STAMP  := $(VENV)/.ready
+SERVERS := $(VENV)/.servers
 
 .PHONY: demo test check bench soak clean fmt
 
@@ -11,10 +12,14 @@ $(STAMP): pyproject.toml tools/setup.sh
 	@PYTHON=$(PYTHON) sh tools/setup.sh $(VENV)
 	@touch $@
 
+$(SERVERS): tools/servers.sh $(STAMP)
+	@sh tools/servers.sh
+	@touch $@
+
 demo: $(STAMP)  ## run the order-fulfilment shop on the embedded broker
 	@$(BIN)/python -m examples.fulfilment.demo
 
-test: check  ## everything that must hold before a change lands
+test: check $(SERVERS)  ## everything that must hold before a change lands
 	@$(BIN)/python -m pytest -q -n 4 -m "not soak"
 
 check: $(STAMP)  ## style, types, import contracts
@@ -27,10 +32,10 @@ fmt: $(STAMP)
 	@$(BIN)/ruff check --fix-only src tests examples benchmarks
 	@$(BIN)/ruff format src tests examples benchmarks
 
-bench: $(STAMP)  ## speed, side by side with other task queues
+bench: $(STAMP) $(SERVERS)  ## speed, side by side with other task queues
 	@$(BIN)/python -m benchmarks
 
-soak: $(STAMP)  ## the long fault and load runs; ROUNDS is how often every fault test runs
+soak: $(STAMP) $(SERVERS)  ## the long fault and load runs; ROUNDS is how often every fault test runs
 	@$(BIN)/python -m pytest -q -m soak --timeout=3600
 	@$(BIN)/python -m pytest -q -n 4 -m "not soak" --rounds $(ROUNDS) tests/faults
 

@@ -6,9 +6,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.servers.rabbitmq import RabbitServer
+from tests.servers.redis import RedisServer
+from tests.servers.stock import StockCelery
 from tests.support import Project
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 
@@ -22,6 +26,53 @@ def project(tmp_path: Path) -> Project:
 def module_project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A project shared by the tests of a module."""
     return Project(tmp_path_factory.mktemp("project"))
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """A Redis for all tests of this process."""
+    with RedisServer(tmp_path_factory.mktemp("redis")) as server:
+        yield server
+
+
+@pytest.fixture
+def redis_url(redis_server: RedisServer) -> str:
+    """An empty database."""
+    redis_server.cli("FLUSHALL")
+    return redis_server.url
+
+
+@pytest.fixture
+def private_redis(tmp_path: Path) -> Iterator[RedisServer]:
+    """A Redis of the test's own, whose data survive when it is killed."""
+    with RedisServer(tmp_path / "redis", persistent=True) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def rabbitmq_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitServer]:
+    """A RabbitMQ for all tests of this process."""
+    with RabbitServer(tmp_path_factory.mktemp("rabbitmq")) as server:
+        yield server
+
+
+@pytest.fixture
+def amqp_url(rabbitmq_server: RabbitServer) -> str:
+    """A vhost of the test's own."""
+    return rabbitmq_server.vhost()
+
+
+@pytest.fixture(scope="module")
+def private_rabbitmq(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitServer]:
+    """A RabbitMQ that the tests of a module may kill, freeze and restart."""
+    with RabbitServer(tmp_path_factory.mktemp("private-rabbitmq")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def stock_celery() -> StockCelery:
+    """The real Celery 5.7.0."""
+    return StockCelery()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
