@@ -77,6 +77,7 @@ class RabbitServer(Process):
             "RABBITMQ_CONFIG_FILE": str(folder / "rabbitmq"),
             "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "plugins"),
             "RABBITMQ_CONF_ENV_FILE": str(folder / "none"),
+            "RUNNING_UNDER_SYSTEMD": "1",  # no shell between us and the node: signals reach it
             "RABBITMQ_PID_FILE": str(folder / "pid"),
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": f"{_QUIET} -kernel inet_dist_use_interface {{127,0,0,1}}",
             "RABBITMQ_CTL_ERL_ARGS": "+S 1:1 +sbwt none",

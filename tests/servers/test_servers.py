@@ -52,7 +52,10 @@ def test_server_dies_with_whoever_started_it(tmp_path):
         input()
     """
     with subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(code)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", textwrap.dedent(code)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     ) as owner:
         port, _ = map(int, owner.stdout.readline().split())
         assert accepts(port)
