@@ -83,6 +83,15 @@ def test_what_brokers_are_told(tmp_path):
         make(
             broker_connection_timeout=1.5,
             broker_heartbeat=20,
+            broker_heartbeat_checkrate=4,
+            broker_login_method="EXTERNAL",
+            broker_pool_limit=0,
+            broker_channel_error_retry=True,
+            broker_failover_strategy="shuffle",
+            broker_native_delayed_delivery_queue_type="classic",
+            fleet="celeriac",
+            task_publish_timeout=7,
+            worker_detect_quorum_queues=False,
             broker_use_ssl={"keyfile": "k"},
             broker_transport_options={"a": 1},
             broker_dead_letter_limit=3,
@@ -93,6 +102,16 @@ def test_what_brokers_are_told(tmp_path):
     assert (told.connect_timeout, told.heartbeat, told.ssl) == (1.5, 20, {"keyfile": "k"})
     assert (told.transport_options, told.synchronous) == ({"a": 1}, "FULL")
     assert (told.dead_letter_limit, told.dead_letter_ttl) == (3, 60.0)
+    assert (told.heartbeat_rate, told.login_method, told.pool_limit) == (4, "EXTERNAL", 0)
+    assert (told.retry_channel_errors, told.failover_strategy) == (True, "shuffle")
+    assert (told.fleet, told.delayed_queue_type, told.detect_quorum_queues) == ("celeriac", "classic", False)
+    assert told.publish_timeout == 7
+
+
+@pytest.mark.parametrize("name", ["fleet", "broker_native_delayed_delivery_queue_type"])
+def test_settings_that_are_one_of_two_words(name):
+    with pytest.raises(ImproperlyConfigured, match=f"{name} is 'other': expected '"):
+        broker_options(make(**{name: "other"}).conf)
 
 
 @pytest.mark.parametrize("url", ["memory://limited", "sqlite"])

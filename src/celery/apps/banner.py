@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import celery
+from celery.app.addresses import shown
 from celery.app.utils import appstr, sanitize_url
 from celery.utils.text import pluralize
 
@@ -35,7 +36,7 @@ def configuration_lines(worker: Any, *, embedded: str | None = None) -> list[tup
         transport = f"{embedded} (embedded: no broker is configured)"
         results = "the same file"
     else:
-        transport = str(sanitize_url(worker.app.conf.broker_read_url))
+        transport = shown(worker.app.conf.broker_read_url)
         results = str(sanitize_url(conf.result_backend) or "disabled://")
     return [
         ("app", appstr(worker.app).replace(" at ", ":")),

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from celery.message.headers import LazyObject
 
+    from .failover import Strategy
     from .topology import Exchange, Queue
 
 #: Seconds a worker's lease lasts, and how often its owner renews it.
@@ -324,14 +325,44 @@ class BrokerOptions:
     """What a driver may need from the settings, read once.
 
     Attributes:
+        urls: every URL of a failover list, the preferred one first; `failover.Failover(urls, failover_strategy)`
+            says which to try. Never empty in what `open_broker` hands to a driver.
+        failover_strategy: a name of `failover.STRATEGIES`, or a callable that makes an iterator over the URLs.
+        transport: a kombu transport class, or the path of one, that serves whatever the URL's scheme is.
         connect_timeout: seconds for one attempt to connect.
+        heartbeat: seconds between signs of life; the other side is given up after two of them; 0: none.
+        heartbeat_rate: how often within one heartbeat a driver looks whether the other side still lives.
+        ssl: `broker_use_ssl`: True, or options by their names in Celery (`keyfile`, `ssl_keyfile`, ...).
+        login_method: SASL mechanism of AMQP; None: PLAIN.
+        pool_limit: connections that one publisher may hold open at a time; 0: none is kept, each publish has
+            its own.
+        publish_timeout: seconds for one publish, retries included; None: as long as it takes. What operators
+            ask (sizes, purging, dead letters) should take no longer either.
+        retry_channel_errors: an error that closes only a channel (a queue declared with other arguments) is
+            tried again like a lost connection; otherwise it is `BrokerRefused`.
+        fleet: `"mixed"`: everything on the wire and in the broker is what stock Celery reads and writes too;
+            `"celeriac"`: all producers and workers are ours.
+        detect_quorum_queues: no per-channel prefetch if a consumed queue is a quorum queue.
+        delayed_queue_type: `"quorum"` or `"classic"` for the queues of native delayed delivery.
         transport_options: `broker_transport_options` as given.
         dead_letter_limit, dead_letter_ttl: how many dead letters a queue keeps, and for how many seconds.
+        synchronous: how the embedded store writes: `"NORMAL"` survives any kill, `"FULL"` loss of power too.
     """
 
+    urls: tuple[str, ...] = ()
+    failover_strategy: str | Strategy | None = None
+    transport: str | type | None = None
     connect_timeout: float = 4.0
     heartbeat: float = 10.0
+    heartbeat_rate: float = 3.0
     ssl: bool | Mapping[str, Any] | None = None
+    login_method: str | None = None
+    pool_limit: int = 10
+    publish_timeout: float | None = 10.0
+    retry_channel_errors: bool = False
+    fleet: str = "mixed"
+    detect_quorum_queues: bool = True
+    delayed_queue_type: str = "quorum"
     transport_options: Mapping[str, Any] = field(default_factory=dict)
     dead_letter_limit: int = 10_000
     dead_letter_ttl: float = 7 * 86400.0

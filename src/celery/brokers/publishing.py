@@ -235,11 +235,13 @@ def publish_error(url: str, cause: BaseException, how: str = "") -> OperationalE
 
 
 def mask(url: str) -> str:
-    """The URL with its password hidden.
+    """The URL with its password hidden; each of several joined by `;`.
 
     >>> mask('redis://me:secret@host/1')
     'redis://me:**@host/1'
     """
+    if ";" in url:
+        return ";".join(mask(part) for part in url.split(";"))
     parts = urlsplit(url)
     if parts.password is None:
         return url

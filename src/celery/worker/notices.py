@@ -17,14 +17,6 @@ logger = logging.getLogger("celery.worker")
 
 #: Settings that are accepted and have no effect in this version, and what happens instead.
 NOT_EFFECTIVE: dict[str, str] = {
-    "broker_channel_error_retry": "it concerns brokers that are not supported yet",
-    "broker_failover_strategy": "one broker URL is used",
-    "broker_heartbeat_checkrate": "connections are watched by `broker_heartbeat` alone",
-    "broker_login_method": "it concerns brokers that are not supported yet",
-    "broker_password": "put it into `broker_url`",
-    "broker_port": "put it into `broker_url`",
-    "broker_user": "put it into `broker_url`",
-    "broker_vhost": "put it into `broker_url`",
     "result_chord_expires": "there are no chords yet",
     "result_chord_join_timeout": "there are no chords yet",
     "result_chord_retry_interval": "there are no chords yet",
@@ -54,11 +46,8 @@ NOT_EFFECTIVE_FAMILIES: dict[str, str] = {
 )  # fmt: skip
 #: Settings that are right without having an effect: what they are for is done in another way.
 NOT_NEEDED: dict[str, str] = {
-    "fleet": "the brokers of this version cannot be shared with stock Celery",
     "result_exchange": "Celery does not use it either",
     "result_exchange_type": "Celery does not use it either",
-    "broker_native_delayed_delivery_queue_type": "for RabbitMQ",
-    "worker_detect_quorum_queues": "for RabbitMQ",
     "worker_enable_prefetch_count_reduction": "fetch-ahead follows measured run times",
     "worker_enable_remote_control": "there is nothing to switch off yet",
     "worker_eta_task_limit": "tasks that are not due wait in the broker",
@@ -68,8 +57,6 @@ NOT_NEEDED: dict[str, str] = {
 }
 #: Values of these are what happens anyway, so nothing needs to be said.
 _SILENT: dict[str, tuple[Any, ...]] = {
-    "broker_channel_error_retry": (False,),
-    "broker_failover_strategy": ("round-robin",),
     "task_allow_error_cb_on_chord_header": (False,),
     "task_send_sent_event": (False,),
     "worker_autoscaler": ("celery.worker.autoscale:Autoscaler",),

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from celery import exceptions, worker
+from celery.app.addresses import shown
 from celery.app.utils import sanitize_url
 from celery.result import allow_join_result
 from celery.utils.dispatch import Signal
@@ -106,7 +107,7 @@ class TestWorkController(worker.WorkController):
         if self._on_started.is_set():
             return
         if not decided:
-            broker = sanitize_url(self.app.conf.broker_url)
+            broker = shown(self.app.conf.broker_url)
             raise exceptions.TimeoutError(
                 f"The worker {self.hostname} did not start within {timeout:g} s. Its broker: {broker}"
             )
@@ -304,7 +305,7 @@ def _unanswered(app: Celery, running: Any, queues: list[str], timeout: float) ->
     backend = app.conf.result_backend
     text = (
         f"The worker {running.hostname} did not answer {PING} within {timeout:g} s. "
-        f"It consumes {', '.join(queues)} of {sanitize_url(app.conf.broker_url)}; "
+        f"It consumes {', '.join(queues)} of {shown(app.conf.broker_url)}; "
         f"results: {sanitize_url(backend)}. {_NO_CHECK}"
     )
     if running.pool_name == "prefork" and str(backend).startswith(("cache+memory", "memory")):
