@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import select
 import threading
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -61,7 +62,15 @@ class _Row(NamedTuple):
 
 
 class _Listening(Listener):
-    """A listener that can wake itself."""
+    """A listener as the hub wants it: it can wake itself, and hears only that there is something to read."""
+
+    def wait(self, seconds: float) -> bool:
+        poll = select.poll()
+        poll.register(self.fileno(), select.POLLIN)
+        return bool(poll.poll(seconds * 1000))
+
+    def collect(self) -> None:
+        self.drain()
 
     def wake(self) -> None:
         nudge((self.address,))

@@ -3,13 +3,15 @@
 Everybody who waits has an *entry*: the ids that are still out, and what has come in. What becomes known is
 dispatched to the entries of all who asked, whoever found out.
 
-A store that other processes write to has a *listener*, a descriptor that becomes readable when something that we
-asked for was stored. One of the waiting threads *leads*: it sleeps on the descriptor, reads the results of
-everybody's ids in one go, and dispatches them; the others sleep on their own events. When the leader has what
-it wanted it wakes another one, who leads. An event loop with waiting coroutines watches the descriptor too. A store
-inside this process needs no listener: whoever stores dispatches.
+A store that other processes write to has a *listener*, which can be slept on until something that we asked for was
+stored. Some listeners hear the results themselves, others only that there is something to read. One of the waiting
+threads *leads*: it sleeps on the listener, takes (or reads) the results of everybody's ids in one go, and dispatches
+them; the others sleep on their own events. When the leader has what it wanted it wakes another one, who leads. An event
+loop with waiting coroutines watches the listener's descriptor too. A store inside this process needs no listener:
+whoever stores dispatches.
 
-Nudges may get lost (a crash between commit and nudge), so everybody looks by itself every `LOOK_EVERY` seconds.
+News may get lost (a crash between commit and nudge, a cut connection), so somebody looks every `LOOK_EVERY` seconds,
+and everybody before giving up.
 Hubs belong to a process: after a fork the child makes its own.
 """
 
@@ -20,7 +22,6 @@ import builtins
 import contextlib
 import logging
 import os
-import select
 import threading
 import time
 from collections import deque
@@ -42,14 +43,19 @@ LOOK_EVERY = 1.0
 
 
 class Wakeable(Protocol):
-    """A descriptor that becomes readable when something was stored that we armed for."""
+    """Somewhere to sleep until something was stored that we armed for. Safe to use from many threads."""
 
-    def fileno(self) -> int: ...
+    def wait(self, seconds: float) -> bool:
+        """Sleep until there is something to collect, at most so long; False if there is nothing."""
 
-    def drain(self) -> object: ...
+    def fileno(self) -> int:
+        """A descriptor for event loops that is readable while there is something to collect; always the same."""
+
+    def collect(self) -> Mapping[str, Meta] | None:
+        """Take what has come: the results themselves, or None: the store must be looked at."""
 
     def wake(self) -> None:
-        """Make it readable."""
+        """End the sleep of whoever sleeps."""
 
     def close(self) -> None: ...
 
@@ -61,7 +67,8 @@ class Source(Protocol):
         """A new listener; None if results are dispatched by whoever stores them."""
 
     def arm(self, task_ids: Sequence[str], listener: Wakeable | None) -> Mapping[str, Meta]:
-        """Ask to be told about these, and return those that are there already (in any state)."""
+        """Ask to be told about these, and return those that are there already (in any state), unless the listener
+        will hear of them too."""
 
     def disarm(self, task_ids: Sequence[str], listener: Wakeable | None) -> None:
         """These are not waited for any longer, although they did not become ready."""
@@ -157,6 +164,7 @@ class Hub:
         self._leader_thread = 0
         self._listener: Wakeable | None = None
         self._listening = False
+        self._looked = 0.0
         self._loops: dict[asyncio.AbstractEventLoop, int] = {}
         self._pump = _Pump(self)
 
@@ -192,7 +200,8 @@ class Hub:
                 until = now + (interval if on_interval else LOOK_EVERY)
                 if deadline is not None:
                     if now >= deadline:
-                        raise TimeoutError("The operation timed out.")
+                        self._look_again(entry)
+                        continue
                     until = min(until, deadline)
                 self.pause(entry, until)
                 if on_interval is not None:
@@ -222,13 +231,15 @@ class Hub:
                 if deadline is not None:
                     pause = min(pause, deadline - loop.time())
                     if pause <= 0:
-                        raise TimeoutError("The operation timed out.")
+                        await asyncio.to_thread(self._look_again, entry)
+                        continue
                 try:
                     async with asyncio.timeout(pause):
                         await ready.wait()
                     ready.clear()
                 except builtins.TimeoutError:
-                    self._look()
+                    if self._look_is_due():
+                        await asyncio.to_thread(self._look)
 
     async def _arm_aside(self, asyncio: Any, task_ids: Sequence[str]) -> Mapping[str, Meta]:
         if self._listener is None:
@@ -337,9 +348,17 @@ class Hub:
             left = until - time.monotonic()
             if left <= 0:
                 return
-            if _readable(listener.fileno(), min(left, LOOK_EVERY)):
-                listener.drain()
+            if listener.wait(min(left, LOOK_EVERY)):
+                self._collect(listener)
+            else:
+                self._look()
+
+    def _collect(self, listener: Wakeable) -> None:
+        found = listener.collect()
+        if found is None:
             self._look()
+        elif found:
+            self.dispatch(found)
 
     def _promote(self, retiring: _Entry) -> None:
         """Wake one of those who follow: it will find that nobody leads."""
@@ -349,10 +368,24 @@ class Hub:
             heir.event.set()
 
     def _look(self) -> None:
+        self._looked = time.monotonic()
         with self._lock:
             task_ids = list(self._entries)
         if task_ids:
             self.dispatch(self._source.peek(task_ids))
+
+    def _look_is_due(self) -> bool:
+        return time.monotonic() - self._looked >= LOOK_EVERY / 2
+
+    def _look_again(self, entry: _Entry) -> None:
+        """The last look of one whose time is up.
+
+        Raises:
+            TimeoutError: there was nothing new.
+        """
+        self.dispatch(self._source.peek(list(entry.out)))
+        if not entry.fresh:
+            raise TimeoutError("The operation timed out.")
 
     @contextlib.contextmanager
     def _watched_by(self, loop: asyncio.AbstractEventLoop) -> Iterator[None]:
@@ -364,7 +397,7 @@ class Hub:
         with self._lock:
             users = self._loops[loop] = self._loops.get(loop, 0) + 1
         if users == 1:
-            loop.add_reader(listener.fileno(), self._on_readable, listener)
+            loop.add_reader(listener.fileno(), self._collect, listener)
         try:
             yield
         finally:
@@ -375,21 +408,11 @@ class Hub:
             if not users:
                 loop.remove_reader(listener.fileno())
 
-    def _on_readable(self, listener: Wakeable) -> None:
-        listener.drain()
-        self._look()
-
     def close(self) -> None:
         """Close the listener. Takes no lock: after a fork another thread may have held it."""
         listener, self._listener, self._listening = self._listener, None, False
         if listener is not None:
             listener.close()
-
-
-def _readable(fd: int, seconds: float) -> bool:
-    poll = select.poll()
-    poll.register(fd, select.POLLIN)
-    return bool(poll.poll(seconds * 1000))
 
 
 _hubs: dict[Hashable, Hub] = {}
