@@ -13,24 +13,39 @@ import json
 import statistics
 import time
 from collections import defaultdict
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from . import scenarios
 from .contenders import (
     CELERY_FILES,
     CELERY_INSIDE,
+    CELERY_RABBIT,
+    CELERY_REDIS,
+    CELERY_REDIS_STORED,
+    CELERY_RPC,
     CELERY_SQL,
+    DRAMATIQ_REDIS,
     EVERYBODY,
     HUEY,
     HUEY_ECHO,
+    HUEY_REDIS_ECHO,
+    ON_RABBIT,
+    ON_REDIS,
     OURS,
     OURS_INSIDE,
+    OURS_RABBIT,
+    OURS_REDIS,
+    OURS_REDIS_STORED,
+    OURS_RPC,
     ROOT,
+    SAQ_REDIS,
+    TASKIQ_REDIS,
     prepare_peers,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from .contenders import Contender
 
@@ -79,6 +94,7 @@ def scenario_plan(tasks: int) -> dict[str, tuple[tuple[Contender, ...], Callable
             contenders,
             lambda c, p=pool, n=size: scenarios.drain(c, tasks if c is OURS else tasks // 5, p, n),
         )
+    plan |= redis_plan(tasks) | rabbitmq_plan(tasks)
     for name, task in (
         ("early, ignored", "bench.noop"),
         ("late, ignored", "bench.late"),
@@ -89,6 +105,74 @@ def scenario_plan(tasks: int) -> dict[str, tuple[tuple[Contender, ...], Callable
             lambda c, t=task: scenarios.inside(c, tasks * 4, t),
         )
     return plan
+
+
+def _task(contenders: Sequence[Contender], task: str, nap: str = "bench.nap") -> tuple[Contender, ...]:
+    """The same contenders, sending another task."""
+    more = {"BENCH_TASK": task, "BENCH_NAP": nap}
+    return tuple(replace(contender, env=contender.env | more) for contender in contenders)
+
+
+def redis_plan(tasks: int) -> dict[str, tuple[tuple[Contender, ...], Callable[[Contender], Figures]]]:
+    """What is measured with Redis between; a drain has ten times as many tasks as the embedded ones."""
+    many, pair = tasks * 10, (OURS_REDIS, CELERY_REDIS)
+    stored = _task((OURS_REDIS_STORED, CELERY_REDIS_STORED), "bench.stored")
+    late_stored = _task((OURS_REDIS_STORED, CELERY_REDIS_STORED), "bench.late_result")
+    drain = scenarios.enqueue_and_drain
+    plan: dict[str, tuple[tuple[Contender, ...], Callable[[Contender], Figures]]] = {
+        "redis, results ignored": (ON_REDIS, lambda c: drain(c, many)),
+        "redis, late, results ignored": (_task(pair, "bench.late"), lambda c: drain(c, many)),
+        "redis, results stored": (stored, lambda c: drain(c, many)),
+        "redis, late, results stored": (late_stored, lambda c: drain(c, many)),
+        "redis, -c 10": (stored, lambda c: drain(c, many, processes=10)),
+        "redis, bulk": (ON_REDIS, lambda c: scenarios.bulk(c, tasks * 2)),
+        "redis, round trip": (
+            (
+                OURS_REDIS_STORED,
+                CELERY_REDIS_STORED,
+                HUEY_REDIS_ECHO,
+                DRAMATIQ_REDIS,
+                TASKIQ_REDIS,
+                SAQ_REDIS,
+            ),
+            lambda c: scenarios.round_trip(c, 20 if c is HUEY_REDIS_ECHO else 500),
+        ),
+        "redis, idle": (pair, scenarios.idle),
+        "redis, delayed": (pair, lambda c: scenarios.delayed(c, 2000)),
+        "redis, deep queue": ((OURS_REDIS,), lambda c: scenarios.deep(c, 500_000)),
+    }
+    for pool, slots, options in (("threads", 10, ()), ("solo", 1, ()), ("asyncio", 100, ())):
+        contenders = stored[:1] if pool == "asyncio" else stored
+        plan[f"redis, {pool}"] = (
+            contenders,
+            lambda c, p=pool, n=slots, o=options: drain(c, many, "-P", p, *o, processes=n),
+        )
+    plan["redis, 2,000 naps, asyncio -c 500"] = (
+        (*_task((OURS_REDIS,), "bench.noop", "bench.anap"),),
+        lambda c: scenarios.naps(c, 2000, "-P", "asyncio", slots=500),
+    )
+    plan["redis, 2,000 naps, threads -c 100"] = (
+        pair,
+        lambda c: scenarios.naps(c, 2000, "-P", "threads", slots=100),
+    )
+    return plan
+
+
+def rabbitmq_plan(tasks: int) -> dict[str, tuple[tuple[Contender, ...], Callable[[Contender], Figures]]]:
+    """What is measured with RabbitMQ between."""
+    many, pair = tasks * 4, (OURS_RABBIT, CELERY_RABBIT)
+    drain = scenarios.enqueue_and_drain
+    return {
+        "rabbitmq, results ignored": (ON_RABBIT, lambda c: drain(c, many, many=c is OURS_RABBIT)),
+        "rabbitmq, late, results ignored": (_task(pair, "bench.late"), lambda c: drain(c, many)),
+        "rabbitmq, solo": (pair, lambda c: drain(c, many, "-P", "solo", processes=1)),
+        "rabbitmq, bulk": (ON_RABBIT, lambda c: scenarios.bulk(c, tasks * 2)),
+        "rabbitmq, round trip by rpc": (
+            (OURS_RPC, CELERY_RPC),
+            lambda c: scenarios.round_trip(c, 300),
+        ),
+        "rabbitmq, idle": (pair, scenarios.idle),
+    }
 
 
 def measure(

@@ -1,8 +1,8 @@
 """Send tasks with one application and say how long it took; run with the contender's own Python.
 
-python produce.py APP_MODULE COUNT MARKS_FOLDER [COUNTDOWN | many]
+python produce.py APP_MODULE COUNT MARKS_FOLDER [COUNTDOWN | many | nap]
 
-`many` sends all with one call where the contender has one.
+`many` sends all with one call where the contender has one; `nap` sends tasks that sleep 50 ms.
 """
 
 import importlib
@@ -15,8 +15,8 @@ import time
 def main() -> None:
     module, count, marks = sys.argv[1], int(sys.argv[2]), sys.argv[3]
     app = importlib.import_module(module)
-    many = sys.argv[4:] == ["many"]
-    if sys.argv[4:] and not many:
+    many, nap = sys.argv[4:] == ["many"], sys.argv[4:] == ["nap"]
+    if sys.argv[4:] and not (many or nap):
         for _ in range(count):
             app.call_later(float(sys.argv[4]))
         return
@@ -25,6 +25,9 @@ def main() -> None:
     start = time.perf_counter()
     if many:
         app.call_many(count)
+    elif nap:
+        for _ in range(count):
+            app.call_nap(0.05)
     else:
         for _ in range(count):
             app.call_noop()

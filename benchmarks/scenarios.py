@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from . import servers
 from .contenders import ROOT
 from .processes import cpu_seconds, pss_mb, tree
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from .contenders import Contender
 
 PATIENCE = 180.0
+#: Seconds that a task of `naps` sleeps.
+NAP = 0.05
 
 
 @contextlib.contextmanager
@@ -38,14 +41,20 @@ def home() -> Iterator[Path]:
 
 
 def produce(
-    contender: Contender, folder: Path, count: int, countdown: float | None = None, *, many: bool = False
+    contender: Contender,
+    folder: Path,
+    count: int,
+    countdown: float | None = None,
+    *,
+    many: bool = False,
+    nap: bool = False,
 ) -> dict[str, float]:
-    """Send `count` no-op tasks between two marks; `many`: with one call where there is one."""
+    """Send `count` no-op tasks between two marks; `many`: with one call where there is one; `nap`: they sleep."""
     command = [contender.python, ROOT / "benchmarks" / "produce.py", contender.app, str(count), str(folder)]
     if countdown is not None:
         command.append(str(countdown))
-    if many:
-        command.append("many")
+    if many or nap:
+        command.append("many" if many else "nap")
     return _figures_of(command, contender, folder)
 
 
@@ -106,22 +115,33 @@ def await_file(path: Path, process: subprocess.Popen[bytes]) -> float:
     raise TimeoutError(path)
 
 
-def enqueue_and_drain(contender: Contender, count: int) -> dict[str, float]:
-    """Row 10: `delay()` one by one, then a worker with two processes empties the queue."""
+def enqueue_and_drain(
+    contender: Contender, count: int, *options: str, processes: int = 2, many: bool = False
+) -> dict[str, float]:
+    """Rows 1-5 and 10: `delay()` one by one (or one bulk call), then a worker empties the queue."""
+    count = int(count * contender.scale)
+    servers.clear(contender.server)
     with home() as folder:
-        sent = produce(contender, folder, count)
-        with worker(contender, folder) as process:
+        broker_before = servers.cpu(contender.server)
+        sent = produce(contender, folder, count, many=many)
+        broker_between = servers.cpu(contender.server)
+        with worker(contender, folder, processes, *options) as process:
             first = await_file(folder / "first", process)
             core_before, children_before = _cpu(process.pid)
             last = await_file(folder / "last", process)
             core_after, children_after = _cpu(process.pid)
-    return {
+        broker_after = servers.cpu(contender.server)
+    figures = {
         "enqueue/s": count / sent["seconds"],
         "enqueue us": sent["cpu"] / count * 1e6,
         "drain/s": count / (last - first),
         "core us": (core_after - core_before) / count * 1e6,
         "children us": (children_after - children_before) / count * 1e6,
     }
+    if contender.server:
+        figures["broker us, in"] = (broker_between - broker_before) / count * 1e6
+        figures["broker us, out"] = (broker_after - broker_between) / count * 1e6
+    return figures
 
 
 def _cpu(pid: int) -> tuple[float, float]:
@@ -178,7 +198,9 @@ def delayed(contender: Contender, count: int) -> dict[str, float]:
 
 
 def bulk(contender: Contender, count: int) -> dict[str, float]:
-    """Send `count` tasks with one call, where there is one."""
+    """Row 6: send `count` tasks with one call, where there is one."""
+    count = int(count * contender.scale)
+    servers.clear(contender.server)
     with home() as folder:
         sent = produce(contender, folder, count, many=True)
     return {"enqueue/s": count / sent["seconds"], "enqueue us": sent["cpu"] / count * 1e6}
@@ -206,19 +228,64 @@ def inside(contender: Contender, count: int, task: str) -> dict[str, float]:
 
 
 def round_trip(contender: Contender, count: int) -> dict[str, float]:
-    """`delay().get()` with an idle worker."""
+    """Rows 8 and 9: `delay().get()` with an idle worker."""
+    servers.clear(contender.server)
     with home() as folder, worker(contender, folder):
         command = [contender.python, ROOT / "benchmarks" / "talk.py", contender.app, str(count)]
         return _figures_of(command, contender, folder)
 
 
 def idle(contender: Contender, seconds: float = 10.0) -> dict[str, float]:
-    """Row 18: CPU of a worker that has nothing to do."""
+    """Row 18: CPU of a worker that has nothing to do, and what it asks of Redis."""
+    servers.clear(contender.server)
     with home() as folder:
         produce(contender, folder, 0)
         with worker(contender, folder) as process:
             await_file(folder / "last", process)
             time.sleep(2)
-            before = sum(_cpu(process.pid))
+            before, asked = sum(_cpu(process.pid)), _commands(contender)
             time.sleep(seconds)
-            return {"CPU s/minute": (sum(_cpu(process.pid)) - before) * 60 / seconds}
+            figures = {"CPU s/minute": (sum(_cpu(process.pid)) - before) * 60 / seconds}
+            if contender.server == "redis":
+                figures["commands/s"] = (_commands(contender) - asked - 1) / seconds
+            return figures
+
+
+def _commands(contender: Contender) -> int:
+    return servers.commands("redis") if contender.server == "redis" else 0
+
+
+def naps(contender: Contender, count: int, *options: str, slots: int) -> dict[str, float]:
+    """Row 11: seconds for `count` tasks that sleep 50 ms; the last of them may still sleep when the mark is made."""
+    servers.clear(contender.server)
+    with home() as folder, worker(contender, folder, slots, *options) as process:
+        produce(contender, folder, 0)
+        await_file(folder / "last", process)
+        (folder / "first").unlink()
+        (folder / "last").unlink()
+        produce(contender, folder, count, nap=True)
+        first = await_file(folder / "first", process)
+        last = await_file(folder / "last", process)
+    return {"seconds": last - first + NAP, "x ideal": (last - first + NAP) / (count * NAP / slots)}
+
+
+def deep(contender: Contender, depth: int, count: int = 10_000) -> dict[str, float]:
+    """Row 19: speed with `depth` messages waiting, as a ratio to an empty queue."""
+    servers.clear(contender.server)
+    with home() as folder:
+        empty = produce(contender, folder, count)["seconds"]
+        produce(contender, folder, depth, many=True)
+        full = produce(contender, folder, count)["seconds"]
+        with worker(contender, folder) as process:
+            first = await_file(folder / "first", process)
+            last = await_file(folder / "last", process)
+    servers.clear(contender.server)
+    with home() as folder:
+        produce(contender, folder, count)
+        with worker(contender, folder) as process:
+            begun = await_file(folder / "first", process)
+            shallow = count / (await_file(folder / "last", process) - begun)
+    return {
+        "enqueue, full/empty": empty / full,
+        "drain, full/empty": (depth + 2 * count) / (last - first) / shallow,
+    }

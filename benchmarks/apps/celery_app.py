@@ -1,5 +1,6 @@
 """The same application for Celeriac and for Celery: whichever is installed runs it."""
 
+import asyncio
 import os
 import time
 
@@ -49,8 +50,31 @@ def late_result():
     return 1
 
 
+@app.task(name="bench.stored")
+def stored():
+    return 1
+
+
+@app.task(name="bench.nap", ignore_result=True)
+def nap(seconds):
+    time.sleep(seconds)
+
+
+@app.task(name="bench.anap", ignore_result=True)
+async def anap(seconds):
+    await asyncio.sleep(seconds)
+
+
+#: Which task is sent in numbers.
+subject = app.tasks[os.environ.get("BENCH_TASK", "bench.noop")]
+
+
 def call_noop():
-    noop.delay()
+    subject.delay()
+
+
+def call_nap(seconds):
+    app.tasks[os.environ.get("BENCH_NAP", "bench.nap")].delay(seconds)
 
 
 def call_mark(path):
@@ -67,7 +91,8 @@ def call_echo(value):
 
 def call_many(count):
     if hasattr(app, "send_many"):
-        app.send_many(noop, [()] * count)
+        app.send_many(subject, [()] * count)
         return
-    for _ in range(count):
-        noop.delay()
+    from celery import group
+
+    group(subject.s() for _ in range(count)).apply_async()

@@ -1,12 +1,18 @@
-"""The same application on Huey with its SQLite storage."""
+"""The same application on Huey, with its SQLite storage or on Redis."""
 
 import os
 import time
 
-from huey import SqliteHuey
+from huey import RedisHuey, SqliteHuey
 
-huey = SqliteHuey("bench", filename=os.path.join(os.environ.get("BENCH_HOME", "."), "huey.db"), results=False)
-echoing = SqliteHuey("echo", filename=os.path.join(os.environ.get("BENCH_HOME", "."), "huey.db"))
+url = os.environ.get("BENCH_BROKER", "")
+if url.startswith("redis"):
+    huey = RedisHuey("bench", url=url, results=False)
+    echoing = RedisHuey("echo", url=url)
+else:
+    folder = os.environ.get("BENCH_HOME", ".")
+    huey = SqliteHuey("bench", filename=os.path.join(folder, "huey.db"), results=False)
+    echoing = SqliteHuey("echo", filename=os.path.join(folder, "huey.db"))
 
 
 @huey.task()
@@ -20,12 +26,21 @@ def mark(path):
         file.write(str(time.time()))
 
 
+@huey.task()
+def nap(seconds):
+    time.sleep(seconds)
+
+
 def call_noop():
     noop()
 
 
 def call_mark(path):
     mark(path)
+
+
+def call_nap(seconds):
+    nap(seconds)
 
 
 def call_later(seconds):
