@@ -68,6 +68,8 @@ class Context:
     taskset: str | None = None
     time_limit: float | None = None
     timelimit: Any = None
+    #: The hold on the message by which this worker may store what becomes of the task (`celery.backends.claims`).
+    _claim = ""
     #: Set by the tracer: the task's own `__call__` is about to be called, and will call that of its base.
     entering = False
     #: Set by the tracer: a verdict other than that of the outcome itself, and the exception behind it.

@@ -22,6 +22,7 @@ class Job:
         delivery_info: exchange, routing_key, priority, redelivered.
         time_limit, soft_time_limit: seconds, None for no limit; already merged from call, task and setting.
         announce: the core wants `started` for this job (events, inspection, limits).
+        claim: of the delivery; the result is stored only while it is good (`celery.backends.claims`).
         brief: the task's mean run time in seconds so far, None if not known: lets a pool decide how
             deep to queue.
     """
@@ -36,6 +37,7 @@ class Job:
     time_limit: float | None = None
     soft_time_limit: float | None = None
     announce: bool = False
+    claim: str = ""
     brief: float | None = None
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from celery.app import outcome
 from celery.app.einfo import ExceptionInfo
+from celery.backends.claims import ClaimLost
 from celery.exceptions import Retry
 
 if TYPE_CHECKING:
@@ -68,6 +69,9 @@ def plan(
 def store(task: Any, retry: Retry) -> None:
     """Store RETRY before the message leaves: the next attempt may end before this one does, and what it stores
     must be the last word. A store that fails is no reason not to retry.
+
+    Raises:
+        ClaimLost: the task is another worker's by now, and so is trying it again.
     """
     request = task.request
     retry.stored = True  # type: ignore[attr-defined]  # for the tracer
@@ -76,6 +80,8 @@ def store(task: Any, retry: Retry) -> None:
     try:
         task.backend.mark_as_retry(request.id, retry.exc, _traceback(retry), request=request)
         task.backend.flush()
+    except ClaimLost:
+        raise
     except Exception:  # noqa: BLE001 - logged
         outcome.logger.exception("The state of task %s[%s] could not be stored", task.name, request.id)
 

@@ -166,6 +166,7 @@ class JobRunner:
             chord=embed.get("chord"),
             logfile=None,
             loglevel=logger.getEffectiveLevel(),
+            _claim=job.claim,
         )
         return Context.adopt(headers)
 

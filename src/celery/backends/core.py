@@ -109,6 +109,8 @@ class Backend(SyncBackendMixin):
         "interval_step": 1,
         "interval_max": 1,
     }
+    #: What the claims begin with that this store can check when it stores a result: see `celery.backends.claims`.
+    claims = ""
     #: Assign something like a `threading.Event` to a backend, or to this class for all of a process: storing is
     #: then tried until that is set.
     give_up: GiveUp | None = None
@@ -166,7 +168,7 @@ class Backend(SyncBackendMixin):
 
         Raises:
             EncodeError: the serializer cannot write the value.
-            BackendStoreError: the store did not take it.
+            BackendStoreError: the store did not take it; its subclass `ClaimLost`: the task is another worker's by now.
         """
         result = self.encode_result(result, state)
         self._insist_on_storing(

@@ -21,12 +21,14 @@ import msgspec
 
 from celery import states
 from celery.brokers.base import BrokerError, BrokerUnavailable
+from celery.brokers.sqlite import claims
 from celery.brokers.sqlite.database import Database
 from celery.brokers.sqlite.location import path_from_url, synchronous_from_url
 from celery.brokers.sqlite.wakeup import Listener, nudge
 from celery.exceptions import BackendStoreError
 
 from .base import KeyValueStoreBackend
+from .claims import claim_lost, claim_on
 from .encoding import PENDING_META
 from .waiting import Hub, hub_of
 
@@ -52,13 +54,14 @@ _keys_as_json = msgspec.json.Encoder().encode
 
 
 class _Row(NamedTuple):
-    """What is to be stored: `value` is encoded, `expires` unix time or None."""
+    """What is to be stored: `value` is encoded, `expires` unix time or None, `claim` without its prefix."""
 
     key: str
     value: bytes
     expires: float | None
     state: str
     task_id: str
+    claim: str
 
 
 class _Listening(Listener):
@@ -113,6 +116,7 @@ class SqliteBackend(KeyValueStoreBackend):
         self._database = Database(path_from_url(self.url or "sqlite://"), synchronous)
         failures = conf.result_failure_expires
         self._failure_expires = self.expires if failures is None else self.prepare_expires(failures)
+        self.claims = claims.prefix(self._database.path)
         self._held = _Held()
         self._next_clean = time.monotonic() + CLEAN_EVERY
 
@@ -242,17 +246,30 @@ class SqliteBackend(KeyValueStoreBackend):
         meta = self._get_result_meta(result, state, traceback, request)
         meta["task_id"] = task_id = str(task_id)
         seconds = self._failure_expires if state in states.PROPAGATE_STATES else self.expires
-        row = _Row(self.get_key_for_task(task_id), self.encode(meta), self._expiry(seconds), state, task_id)
+        row = _Row(
+            self.get_key_for_task(task_id),
+            self.encode(meta),
+            self._expiry(seconds),
+            state,
+            task_id,
+            claim_on(task_id, request, self.claims),
+        )
         held = self._held
         if held.deferring and state in states.READY_STATES:  # who reports progress wants it to be seen
             held.rows.append(row)
         else:
-            self._write([*held.rows, row])
+            refused = self._write([*held.rows, row])
             held.rows = []
+            if row in refused:
+                raise claim_lost(task_id, state)
         return result
 
-    def _write(self, rows: Sequence[_Row]) -> None:
+    def _write(self, rows: Sequence[_Row]) -> list[_Row]:
+        """Store rows in one transaction; return those that were refused because their message is another worker's."""
         with self._database.transaction() as connection:
+            refused = [row for row in rows if row.claim and not claims.holds(connection, row.claim)]
+            if refused:
+                rows = [row for row in rows if row not in refused]
             awaited = connection.execute("SELECT 1 FROM result_waiter LIMIT 1").fetchone() is not None
             stored = [row for row in rows if self._write_one(connection, row)]
             addresses = {a for row in stored for a in _who_waits(connection, row)} if awaited else set()
@@ -261,6 +278,9 @@ class SqliteBackend(KeyValueStoreBackend):
                 _remove_expired(connection, CLEAN_AT_ONCE)
         if addresses:
             nudge(addresses)
+        for row in refused:
+            logger.warning("%s", claim_lost(row.task_id, row.state))
+        return refused
 
     def _write_one(self, connection: sqlite3.Connection, row: _Row) -> bool:
         """Store one row; False if it was not taken."""

@@ -11,7 +11,7 @@ control commands, replies and events. `Broker` makes them and answers the operat
 lives (see `LEASE`). What a dead consumer held is offered again by the survivors, or, if the
 task had been *begun* (early acknowledgement), handed to them as an orphan, so that nothing
 vanishes. A consumer whose lease ended although it lives is *fenced*: its settlements are refused,
-and it is told by `Intake.fenced`.
+it is told by `Intake.fenced`, and a result store in the same place refuses its results (`Delivery.claim`).
 
 **Due times.** A message with a `due` time waits in the broker, never in a worker. A worker that
 receives a not-yet-due message (from a producer that cannot say `due`) parks it.
@@ -74,6 +74,8 @@ class Delivery:
         receipt: opaque; only the consumer that made it reads it.
         deliveries: how often it has been handed to a worker, this time included (1 = first).
         due: its due time if it has one (it may lie ahead: then the worker parks it).
+        claim: names this worker's hold on the message so that a result store in the same place can check it
+            when a result is stored (`celery.backends.claims`); `""` if the driver cannot lose a hold, or has none.
     """
 
     body: bytes
@@ -87,6 +89,7 @@ class Delivery:
     redelivered: bool = False
     deliveries: int = 1
     due: float | None = None
+    claim: str = ""
 
 
 class DeadLetter(NamedTuple):

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from celery import signals, states
 from celery.app.context import Context
 from celery.app.einfo import ExceptionInfo
+from celery.backends.claims import ClaimLost
 from celery.brokers.base import Outgoing
 from celery.message.headers import LazyObject
 from celery.message.task import decode_body
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
     from .runs import Run
 
 logger = logging.getLogger("celery.worker.aftermath")
+
+#: What storing came to when another worker has the message by now.
+_NOT_OURS = "not ours"
 
 
 class Recorder:
@@ -77,6 +81,8 @@ class Recorder:
         stored = await self._in_thread(self._store_failure, run, exc)
         if stored == "kept":
             logger.info("Task %s[%s] had succeeded before its process was lost", run.name, run.id)
+            return True
+        if stored == _NOT_OURS:
             return True
         if stored != "failed":
             self._extension.call(self._tell_failure, run, exc, tell_task)
@@ -125,6 +131,9 @@ class Recorder:
         self._busy.add(future)
         try:
             return await future
+        except ClaimLost as lost:
+            logger.warning("%s", lost)
+            return _NOT_OURS
         except Exception as exc:
             logger.critical("Could not store what became of a task: %r", exc, exc_info=exc)
             return "failed" if fun == self._store_failure else False
@@ -145,6 +154,7 @@ class Recorder:
             "delivery_info": delivery_info(delivery),
             "called_directly": False,
             "is_eager": False,
+            "_claim": delivery.claim,
             "args": (),
             "kwargs": {},
         }
@@ -199,6 +209,8 @@ class Recorder:
         headers = dict(run.raw_headers.value)
         headers["retries"] = run.headers.retries + 1
         headers["eta"] = _dt.datetime.fromtimestamp(due, _dt.UTC).isoformat()
+        context = self._context_of(run)
+        task.backend.mark_as_retry(run.id, exc, request=context, store_result=not context.ignore_result)
         delivery = run.delivery
         self._publish(
             Outgoing(
@@ -211,8 +223,6 @@ class Recorder:
                 due=due,
             )
         )
-        context = self._context_of(run)
-        task.backend.mark_as_retry(run.id, exc, request=context, store_result=not context.ignore_result)
         return True
 
     # -- on the extension thread ------------------------------------------------------------------

@@ -122,5 +122,6 @@ def job_for(run: Run, mean: float | None) -> Job:
         time_limit=hard,
         soft_time_limit=soft,
         announce="on_accepted" in policy.hooks,
+        claim=run.delivery.claim,
         brief=mean,
     )

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from celery.brokers.base import Settlement
 
+from .acks import GIVEN_BACK
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -34,7 +36,10 @@ class Settler:
         self._rested = rested
 
     def settle(self, run: Run, ending: Ending) -> None:
-        """End a run, and the redeliveries of the same message that waited for it."""
+        """End a run, and the redeliveries of the same message that waited for it.
+
+        What a fenced run did may have been refused, so they do not end with it: they are offered again.
+        """
         self._state.remove(run)
         self.uncount(run)
         if run.fenced:
@@ -48,7 +53,7 @@ class Settler:
             self.settle_delivery(run.delivery, ending)
         if run.duplicates:
             for duplicate in run.duplicates:
-                self.settle(duplicate, ending)
+                self.settle(duplicate, GIVEN_BACK if run.fenced else ending)
         if not self._state.runs:
             self._rested()
 

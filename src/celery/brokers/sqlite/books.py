@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from celery.brokers.base import BrokerError
 
-from . import clock, leases, store, strokes, turn
+from . import claims, clock, leases, store, strokes, turn
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Sequence
 
-    from celery.brokers.base import BrokerOptions
+    from celery.brokers.base import BrokerOptions, Delivery
 
     from .database import Database
     from .desk import Errand, Report, State, Word
@@ -50,6 +50,7 @@ class Books:
         self._address = address
         self._lease = lease
         self._patience = patience
+        self._place = claims.prefix(database.path)
 
     def make(
         self,
@@ -158,7 +159,7 @@ class Books:
                     **first,
                 )
                 first, state.carried = {}, words
-                report.delivered += [turn.delivery(row, state.names, state.generation) for row in rows]
+                report.delivered += [self._delivery(row, state) for row in rows]
                 state.out = state.out.union(row[1] for row in rows)
                 if len(rows) < wanted:
                     state.idle = True
@@ -251,15 +252,13 @@ class Books:
             addresses += leases.take(connection, other.id, other.lease)
         if errand.dead or errand.orphans:
             rows = leases.adopt(connection, state.generation, state.names)
-            report.orphaned += [turn.delivery(row, state.names, state.generation) for row in rows]
+            report.orphaned += [self._delivery(row, state) for row in rows]
         return addresses
 
     def _find_strays(self, connection: sqlite3.Connection, state: State, report: Report) -> None:
         """Deliver what a stroke reserved before something went wrong."""
         rows, state.turn = turn.strays(connection, state.generation, state.turn)
-        report.delivered += [
-            turn.delivery(row, state.names, state.generation) for row in rows if row[2] in state.names
-        ]
+        report.delivered += [self._delivery(row, state) for row in rows if row[2] in state.names]
         state.out = state.out.union(row[1] for row in rows)
         state.astray, state.idle = False, False
 
@@ -316,13 +315,15 @@ class Books:
         state.carried = 0
         return said
 
-    @staticmethod
-    def _reserve(connection: sqlite3.Connection, state: State, report: Report) -> list[str]:
+    def _delivery(self, row: tuple[Any, ...], state: State) -> Delivery:
+        return turn.delivery(row, state.names, state.generation, self._place)
+
+    def _reserve(self, connection: sqlite3.Connection, state: State, report: Report) -> list[str]:
         """Take what may be had; where more is left than we have room for, the next idle one is called."""
         dues = [due for queue in state.names if (due := turn.promote(connection, queue)) is not None]
         state.next_due = min(dues, default=None)
         rows, fuller = turn.reserve(connection, state.generation, state.in_turn(), state.room)
-        report.delivered += [turn.delivery(row, state.names, state.generation) for row in rows]
+        report.delivered += [self._delivery(row, state) for row in rows]
         state.out = state.out.union(row[1] for row in rows)
         return [
             address for queue in fuller for address in store.wake(connection, queue, 1, but=state.generation)

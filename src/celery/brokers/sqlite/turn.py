@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from celery.brokers.base import Delivery
 from celery.message.headers import LazyObject
 
-from . import store
+from . import claims, store
 from .leases import MESSAGE
 from .schema import PLACE_MASK, PLACE_SHIFT
 from .store import HIGHEST
@@ -235,8 +235,12 @@ def _reserve_from(
     return [row[1:] for row in rows]
 
 
-def delivery(row: tuple[Any, ...], names: dict[int, str], generation: int) -> Delivery:
-    """A row as the port's value; the receipt is the generation and the message's id."""
+def delivery(row: tuple[Any, ...], names: dict[int, str], generation: int, place: str = "") -> Delivery:
+    """A row as the port's value; the receipt is the generation and the message's id.
+
+    Args:
+        place: what claims on messages of this store begin with; without it the delivery carries none.
+    """
     deliveries, number, queue, priority, due, exchange, routing_key, headers, properties, body = row
     return Delivery(
         body,
@@ -250,4 +254,5 @@ def delivery(row: tuple[Any, ...], names: dict[int, str], generation: int) -> De
         deliveries > 1,
         deliveries & (RETURNED - 1),
         due,
+        claims.claim(place, generation, number) if place else "",
     )

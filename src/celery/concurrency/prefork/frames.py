@@ -15,8 +15,8 @@ import msgspec
 from celery.app.jobs import Job, Outcome, Verdict
 
 _LENGTH = struct.Struct("<I")
-# length, tag, announce, brief, soft limit, hard limit, then the sizes of id, name, headers, properties, delivery info
-_JOB = struct.Struct("<IQ?dddHHIII")
+# length, tag, announce, brief, soft limit, hard limit, then the sizes of id, name, headers, properties, delivery info, claim
+_JOB = struct.Struct("<IQ?dddHHIIIH")
 _RECORD = struct.Struct("<IBQ")
 _DONE = struct.Struct("<IBQBdII")
 _NUMBER = struct.Struct("<d")
@@ -52,12 +52,12 @@ def _or_none(value: float) -> float | None:
 def encode_job(job: Job) -> list[bytes]:
     """The job's frame, in one or two pieces."""
     ident, name = job.id.encode(), job.name.encode()
-    info = _pack_info(job.delivery_info)
-    sizes = len(ident), len(name), len(job.headers), len(job.properties), len(info)
+    info, claim = _pack_info(job.delivery_info), job.claim.encode()
+    sizes = len(ident), len(name), len(job.headers), len(job.properties), len(info), len(claim)
     total = _JOB.size - 4 + sum(sizes) + len(job.body)
     limits = _or_nan(job.brief), _or_nan(job.soft_time_limit), _or_nan(job.time_limit)
     head = _JOB.pack(total, job.tag, job.announce, *limits, *sizes)
-    parts = [head, ident, name, job.headers, job.properties, info]
+    parts = [head, ident, name, job.headers, job.properties, info, claim]
     if len(job.body) > _APART:
         return [b"".join(parts), job.body]
     parts.append(job.body)
@@ -65,13 +65,15 @@ def encode_job(job: Job) -> list[bytes]:
 
 
 def _decode_job(data: bytes, start: int, end: int) -> Job:
-    _, tag, announce, brief, soft, hard, n_id, n_name, n_head, n_prop, n_info = _JOB.unpack_from(data, start)
+    _, tag, announce, brief, soft, hard, *sizes = _JOB.unpack_from(data, start)
+    n_id, n_name, n_head, n_prop, n_info, n_claim = sizes
     at_id = start + _JOB.size
     at_name = at_id + n_id
     at_head = at_name + n_name
     at_prop = at_head + n_head
     at_info = at_prop + n_prop
-    at_body = at_info + n_info
+    at_claim = at_info + n_info
+    at_body = at_claim + n_claim
     return Job(
         tag=tag,
         id=data[at_id:at_name].decode(),
@@ -79,7 +81,8 @@ def _decode_job(data: bytes, start: int, end: int) -> Job:
         headers=data[at_head:at_prop],
         properties=data[at_prop:at_info],
         body=data[at_body:end],
-        delivery_info=_unpack_info(data[at_info:at_body]),
+        delivery_info=_unpack_info(data[at_info:at_claim]),
+        claim=data[at_claim:at_body].decode(),
         time_limit=_or_none(hard),
         soft_time_limit=_or_none(soft),
         announce=announce,
