@@ -1,0 +1,275 @@
+"""A Redis client with a blocking and an asyncio face, for the broker's driver and the result backend.
+
+**Blocking**: `Client` is safe for threads and forks, and opens one connection a process, when first used::
+
+    client = Client(settings.read("redis://host/0"))
+    client.call("SET", "key", b"value", deadline=time.monotonic() + 5)
+    stored, heard = client.pipeline([("SETEX", key, 60, data), ("PUBLISH", key, data)], deadline=...)
+    client.run(SCRIPT, keys=["a"], arguments=[1], deadline=...)      # SCRIPT = Script("return ...")
+
+Threads that call at the same time share one write and one read (whoever gets the lock speaks for all who wait), so more
+connections would not be faster. Commands of one `pipeline` are never torn apart, so `MULTI` ... `EXEC` may be in
+it. Commands that block in the server (`BLPOP`, `SUBSCRIBE`) have no place here: open a `Connection` for them.
+
+**asyncio**: `AsyncClient` is the same for one event loop; `AsyncClient.of(settings)` gives the one that the running loop
+shares, which is closed when the loop shuts its generators down (`asyncio.run` does)::
+
+    client = AsyncClient.of(settings)
+    await client.call("GET", key, deadline=...)
+    await client.pipeline([...], deadline=...)
+    await client.subscribe(channel, on_message)       # on_message(data: bytes), on the loop
+    await client.unsubscribe(channel, on_message)
+
+Subscriptions share its one connection (RESP3) and are made again by themselves after a lost connection; a message that was
+published meanwhile is lost, so whoever subscribes looks once more when `on_message` is called with None.
+For blocking subscribers there is `subscriber.Subscriber`.
+
+**Errors**: `BrokerUnavailable` (cannot be reached, did not answer, is a replica, is full: trying again may help),
+`BrokerRefused` (it said no: trying again is no use), both with server, cause and what to do, without password. `call` and
+`run` raise; `pipeline` returns `ErrorReply` values in place unless the whole failed. A deadline is a
+`time.monotonic()` value; without one, `Settings.timeout` seconds count. With `again=True` commands are sent again after a lost
+connection, until the deadline: only for what may be carried out twice.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import threading
+import time
+import weakref
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from celery.brokers.base import BrokerError, BrokerUnavailable
+from celery.net.backoff import Backoff
+from celery.wire.resp import ErrorReply, pack_all
+
+from .connection import Connection
+from .errors import ELSEWHERE, translate
+from .locate import locator_of
+from .script import Script
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from celery.wire.resp import Argument, Command
+
+    from .settings import Settings
+
+logger = logging.getLogger("celery.brokers.redis")
+
+#: A connection that was idle for so many seconds is looked at before it is used.
+_STALE_AFTER = 0.5
+#: At most so many bytes go out in one write for several callers.
+_WRITE_AT_ONCE = 1 << 20
+
+
+class _Ticket:
+    """What one caller wants."""
+
+    __slots__ = ("count", "data", "deadline", "error", "replies")
+
+    def __init__(self, data: bytes, count: int, deadline: float) -> None:
+        self.data = data
+        self.count = count
+        self.deadline = deadline
+        self.replies: list[Any] | None = None
+        self.error: BrokerError | None = None
+
+
+class Client:
+    """See the module. Making one does no I/O."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._locator = locator_of(settings)
+        self._lock = threading.Lock()
+        self._waiting: deque[_Ticket] = deque()
+        self._connection: Connection | None = None
+        self._used_at = 0.0
+        self._closed = False
+        _clients.add(self)
+
+    # -- calls ------------------------------------------------------------------------------------
+    def call(self, *command: Argument, deadline: float | None = None, again: bool = False) -> Any:
+        """Carry out one command and return its reply.
+
+        Raises:
+            BrokerUnavailable, BrokerRefused: see the module.
+        """
+        (reply,) = self.pipeline((command,), deadline=deadline, again=again)
+        if isinstance(reply, ErrorReply):
+            raise translate(reply, self.settings.url) from reply
+        return reply
+
+    def run(
+        self,
+        script: Script,
+        keys: Sequence[Argument],
+        arguments: Sequence[Argument] = (),
+        *,
+        deadline: float | None = None,
+        again: bool = False,
+    ) -> Any:
+        """Run a script and return its reply. Raises like `call`."""
+        return self.call(*script.call(keys, arguments), deadline=deadline, again=again)
+
+    def pipeline(
+        self, commands: Sequence[Command], *, deadline: float | None = None, again: bool = False
+    ) -> list[Any]:
+        """Carry out commands in one write; one reply each, `ErrorReply` values among them.
+
+        Raises:
+            BrokerUnavailable, BrokerRefused: nothing can be said about any of them.
+        """
+        until = time.monotonic() + self.settings.timeout if deadline is None else deadline
+        replies = self.send(pack_all(commands), len(commands), until, again=again)
+        unknown = [
+            index
+            for index, reply in enumerate(replies)
+            if isinstance(reply, ErrorReply) and reply.code == "NOSCRIPT" and Script.in_full(commands[index])
+        ]
+        if unknown:
+            full = [command for index in unknown if (command := Script.in_full(commands[index])) is not None]
+            answers = self.send(pack_all(full), len(full), until, again=again)
+            for index, answer in zip(unknown, answers, strict=True):
+                replies[index] = answer
+        return replies
+
+    def send(self, data: bytes, count: int, deadline: float, *, again: bool = False) -> list[Any]:
+        """`pipeline` for commands that are packed already, `count` of them."""
+        if not again:
+            return self._send(data, count, deadline)
+        backoff = Backoff(first=0.05, longest=1.0)
+        while True:
+            try:
+                return self._send(data, count, deadline)
+            except BrokerUnavailable:
+                pause = backoff.next()
+                if time.monotonic() + pause >= deadline:
+                    raise
+                time.sleep(pause)
+
+    def _send(self, data: bytes, count: int, deadline: float) -> list[Any]:
+        ticket = _Ticket(data, count, deadline)
+        self._waiting.append(ticket)
+        if not self._lock.acquire(timeout=max(0.0, deadline - time.monotonic())):
+            with contextlib.suppress(ValueError):  # it is on its way, but the server does not answer
+                self._waiting.remove(ticket)
+            raise BrokerUnavailable(f"{self.settings.url}: no answer in time")
+        try:
+            if ticket.replies is None and ticket.error is None:
+                self._serve()
+        finally:
+            self._lock.release()
+        if ticket.error is not None:
+            raise ticket.error
+        assert ticket.replies is not None
+        return ticket.replies
+
+    # -- under the lock ---------------------------------------------------------------------------
+    def _serve(self) -> None:
+        """Speak for all who wait."""
+        waiting = self._waiting
+        while waiting:
+            batch: list[_Ticket] = []
+            size = 0
+            while waiting and size < _WRITE_AT_ONCE:
+                ticket = waiting.popleft()
+                batch.append(ticket)
+                size += len(ticket.data)
+            try:
+                self._carry_out(batch)
+            except BaseException as error:
+                self._disconnect()
+                cause = error if isinstance(error, Exception) else BrokerUnavailable("interrupted")
+                trouble = translate(cause, self._where())
+                for ticket in batch:
+                    ticket.error = trouble
+                if not isinstance(error, (OSError, ErrorReply, BrokerError)):
+                    raise
+
+    def _carry_out(self, batch: list[_Ticket]) -> None:
+        deadline = max(ticket.deadline for ticket in batch)
+        connection = self._connected(deadline)
+        if len(batch) == 1:
+            replies = batch[0].replies = connection.send(batch[0].data, batch[0].count, deadline)
+        else:
+            data = b"".join([ticket.data for ticket in batch])
+            replies = connection.send(data, sum(ticket.count for ticket in batch), deadline)
+            start = 0
+            for ticket in batch:
+                ticket.replies = replies[start : start + ticket.count]
+                start += ticket.count
+        self._used_at = time.monotonic()
+        if any(type(reply) is ErrorReply and reply.code in ELSEWHERE for reply in replies):
+            self._disconnect()  # the next call finds the right server
+
+    def _connected(self, deadline: float) -> Connection:
+        connection = self._connection
+        if connection is not None:
+            if time.monotonic() - self._used_at < _STALE_AFTER or connection.is_quiet():
+                return connection
+            self._disconnect()
+        last: BrokerError | None = None
+        for _ in self.settings.targets:
+            until = min(deadline, time.monotonic() + self.settings.connect_timeout)
+            where = self.settings.url
+            try:
+                target = self._locator.locate(until)
+                where = self._where_of(target.place)
+                connection = Connection.open(target, until, name=self.settings.client_name)
+            except (OSError, ErrorReply, BrokerError) as error:
+                last = translate(error, where)
+                continue
+            self._connection = connection
+            return connection
+        assert last is not None
+        raise last
+
+    def _where_of(self, place: object) -> str:
+        return (
+            self.settings.url if len(self.settings.targets) == 1 and self._locator.immediate else str(place)
+        )
+
+    def _where(self) -> str:
+        return self.settings.url
+
+    def _disconnect(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+    # -- ends -------------------------------------------------------------------------------------
+    def close(self) -> None:
+        """Close the connection; a later call opens another one."""
+        with self._lock:
+            self._disconnect()
+
+    def after_fork(self) -> None:
+        """In a child: the connection is the parent's. Closing our end of it tells the server nothing."""
+        self._lock = threading.Lock()
+        self._waiting = deque()
+        self._disconnect()
+
+
+_clients: weakref.WeakSet[Client] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for client in list(_clients):
+        client.after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+def __getattr__(name: str) -> Any:
+    if name == "AsyncClient":  # a program that only calls `delay` need not load asyncio
+        from .aio import AsyncClient  # noqa: PLC0415 - as above
+
+        return AsyncClient
+    raise AttributeError(name)

@@ -1,0 +1,1 @@
+"""The network below the drivers: addresses, TLS, connecting, patience."""

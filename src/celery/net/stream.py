@@ -1,0 +1,153 @@
+"""Blocking byte streams with deadlines, over TCP, unix sockets and TLS."""
+
+from __future__ import annotations
+
+import errno
+import select
+import socket
+import ssl
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from .tls import TLS
+
+_CHUNK = 65536
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where to connect: a unix socket's path, or a host and port.
+
+    Attributes:
+        tls: None for none.
+        keepalive: TCP keepalive; `keepalive_options` are `socket.TCP_KEEP*` numbers and their values.
+    """
+
+    host: str = ""
+    port: int = 0
+    path: str = ""
+    tls: TLS | None = None
+    keepalive: bool = True
+    keepalive_options: Mapping[int, int] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return self.path or f"{host}:{self.port}"
+
+
+def configure(sock: socket.socket, place: Place) -> None:
+    """Set what a connection needs: no delay, keepalive."""
+    if sock.family == getattr(socket, "AF_UNIX", None):
+        return
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if place.keepalive:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for option, value in place.keepalive_options.items():
+            sock.setsockopt(socket.IPPROTO_TCP, option, value)
+
+
+def connect(place: Place, deadline: float) -> socket.socket:
+    """Connect, and shake hands if it is TLS.
+
+    Args:
+        deadline: `time.monotonic()` value.
+
+    Raises:
+        OSError: it did not work; `TimeoutError` when the deadline is over.
+    """
+    seconds = max(deadline - time.monotonic(), 0.001)
+    if place.path:
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            sock.settimeout(seconds)
+            sock.connect(place.path)
+        except BaseException:
+            sock.close()
+            raise
+    else:
+        sock = socket.create_connection((place.host, place.port), seconds)
+    try:
+        configure(sock, place)
+        if place.tls is not None:
+            sock.settimeout(max(deadline - time.monotonic(), 0.001))
+            name = place.tls.server_hostname or place.host or None
+            sock = place.tls.context.wrap_socket(sock, server_hostname=name)
+        # From here on `poll` waits: a timeout of the socket would start anew with each byte.
+        sock.setblocking(False)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+class Stream:
+    """A connected socket; every call has a deadline (`time.monotonic()`), and raises `OSError` when it fails.
+
+    A stream that raised is of no more use. One user at a time.
+    """
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._poll: Any = select.poll() if hasattr(select, "poll") else None
+
+    def send(self, data: bytes, deadline: float) -> None:
+        """Send all of it."""
+        view: Any = data
+        while True:
+            try:
+                sent = self._sock.send(view)
+            except (BlockingIOError, InterruptedError, ssl.SSLWantWriteError):
+                self._wait(deadline, writing=True)
+                continue
+            except ssl.SSLWantReadError:
+                self._wait(deadline, writing=False)
+                continue
+            if sent == len(view):
+                return
+            view = memoryview(view)[sent:]
+
+    def receive(self, deadline: float) -> bytes:
+        """Wait for bytes and return what is there; `ConnectionResetError` at the end of the stream."""
+        while True:
+            try:
+                data = self._sock.recv(_CHUNK)
+            except (BlockingIOError, InterruptedError, ssl.SSLWantReadError):
+                self._wait(deadline, writing=False)
+                continue
+            except ssl.SSLWantWriteError:
+                self._wait(deadline, writing=True)
+                continue
+            if not data:
+                raise ConnectionResetError(errno.ECONNRESET, "Connection closed by server")
+            return data
+
+    def is_quiet(self) -> bool:
+        """Whether the other side has neither said anything unasked nor hung up."""
+        try:
+            return not self._ready(0.0, writing=False)
+        except (OSError, ValueError):
+            return False
+
+    def _ready(self, seconds: float, *, writing: bool) -> bool:
+        if self._poll is None:
+            sock = [self._sock]
+            return any(select.select([] if writing else sock, sock if writing else [], [], seconds))
+        self._poll.register(self._sock, select.POLLOUT if writing else select.POLLIN)
+        return bool(self._poll.poll(seconds * 1000))
+
+    def _wait(self, deadline: float, *, writing: bool) -> None:
+        left = deadline - time.monotonic()
+        if left <= 0 or not self._ready(left, writing=writing):
+            raise TimeoutError(errno.ETIMEDOUT, "timed out")
+
+    def fileno(self) -> int:
+        """Of the socket."""
+        return self._sock.fileno()
+
+    def close(self) -> None:
+        """Close it, at once."""
+        self._sock.close()

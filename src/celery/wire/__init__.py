@@ -1,0 +1,1 @@
+"""Network protocols as values and state machines: bytes in, replies out. No sockets, clocks or threads here."""

@@ -1,0 +1,78 @@
+"""Redis' protocol (RESP2 and RESP3), without any I/O.
+
+`pack` makes the bytes of a command. A `Parser` is fed whatever arrived and gives replies: bytes, int, float, bool,
+None, list, dict, `ErrorReply` (a value here, not raised), and `Push` for what the server says unasked (messages of
+subscriptions, invalidations). The work is done by hiredis, which comes with the `redis` extra.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import hiredis
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    Argument = bytes | str | int | float
+    Command = Sequence[Argument]
+
+#: What the server says unasked: a list whose first item names the kind (`b"message"`, `b"invalidate"`, ...).
+Push = hiredis.PushNotification
+
+pack_command: Any = hiredis.pack_command
+
+
+class ProtocolError(Exception):
+    """What arrived is not Redis' protocol: the connection is of no more use."""
+
+
+class ErrorReply(Exception):
+    """Redis answered with an error.
+
+    Attributes:
+        code: its first word, as `WRONGPASS`, `OOM`, `NOSCRIPT`.
+    """
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.code = text.partition(" ")[0]
+
+
+def pack(*arguments: Argument) -> bytes:
+    """The bytes of one command.
+
+    >>> pack('GET', b'key')
+    b'*2\\r\\n$3\\r\\nGET\\r\\n$3\\r\\nkey\\r\\n'
+    """
+    return pack_command(arguments)  # type: ignore[no-any-return]
+
+
+def pack_all(commands: Iterable[Command]) -> bytes:
+    """The bytes of several commands, to be sent in one write."""
+    return b"".join([pack_command(tuple(command)) for command in commands])
+
+
+_INCOMPLETE: Any = object()
+
+
+class Parser:
+    """Turns a stream of bytes into replies."""
+
+    __slots__ = ("_gets", "feed")
+
+    def __init__(self) -> None:
+        reader = hiredis.Reader(protocolError=ProtocolError, replyError=ErrorReply, notEnoughData=_INCOMPLETE)
+        self._gets = reader.gets
+        #: Takes the bytes that arrived.
+        self.feed = reader.feed
+
+    def replies(self) -> Iterator[Any]:
+        """Every reply that is complete, once.
+
+        Raises:
+            ProtocolError: the stream makes no sense.
+        """
+        gets = self._gets
+        while (reply := gets()) is not _INCOMPLETE:
+            yield reply

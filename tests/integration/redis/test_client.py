@@ -1,0 +1,217 @@
+"""The Redis client against a real server."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import time
+
+import pytest
+from tests.servers.proxy import Proxy
+from tests.servers.redis import RedisCluster, RedisSentinels, RedisServer
+
+from celery.brokers.base import BrokerRefused, BrokerUnavailable
+from celery.brokers.redis import settings
+from celery.brokers.redis.aio import AsyncClient
+from celery.brokers.redis.client import Client
+from celery.brokers.redis.script import Script
+from celery.brokers.redis.subscriber import Subscriber
+from celery.wire.resp import ErrorReply
+
+DOUBLE = Script("return {KEYS[1], ARGV[1] * 2}")
+
+
+def soon(seconds: float = 5.0) -> float:
+    return time.monotonic() + seconds
+
+
+@pytest.fixture
+def client(redis_url):
+    made = Client(settings.read(redis_url))
+    yield made
+    made.close()
+
+
+def test_commands_pipelines_and_scripts(client):
+    assert client.call("SET", "a", b"1", deadline=soon()) == b"OK"
+    replies = client.pipeline([("GET", "a"), ("LPUSH", "a", 1), ("INCR", "a")])
+    assert replies[::2] == [b"1", 2]
+    assert isinstance(replies[1], ErrorReply)
+    assert client.run(DOUBLE, ["k"], [21]) == [b"k", 42]
+    client.call("SCRIPT", "FLUSH")
+    assert client.pipeline([DOUBLE.call(["k"], [1]), ("PING",)]) == [[b"k", 2], b"PONG"]
+    with pytest.raises(BrokerRefused, match="WRONGTYPE"):
+        client.call("LPUSH", "a", 1)
+
+
+def test_fifty_threads_share_one_connection(client):
+    client.call("DEL", "n")
+    failures = []
+
+    def count():
+        try:
+            for _ in range(50):
+                client.pipeline([("INCR", "n"), ("PING",)], deadline=soon(20))
+        except Exception as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=count) for _ in range(50)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    assert client.call("GET", "n") == b"2500"
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_forked_child_has_a_connection_of_its_own(client):
+    mine = client.call("CLIENT", "ID")
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            code = 0 if client.call("CLIENT", "ID") != mine else 2
+        finally:
+            os._exit(code)
+    assert os.waitpid(pid, 0)[1] == 0
+    assert client.call("CLIENT", "ID") == mine
+
+
+def test_a_connection_that_the_server_closed_is_replaced_before_use(client):
+    mine = client.call("CLIENT", "ID")
+    other = Client(client.settings)
+    other.call("CLIENT", "KILL", "ID", mine)
+    other.close()
+    client._used_at = 0.0
+    assert client.call("PING") == b"PONG"
+
+
+def test_a_frozen_server(private_redis):
+    client = Client(settings.read(private_redis.url))
+    client.call("PING")
+    private_redis.freeze()
+    with pytest.raises(BrokerUnavailable, match="no answer in time"):
+        client.call("PING", deadline=soon(0.2))
+    private_redis.thaw()
+    assert client.call("PING") == b"PONG"
+    client.close()
+
+
+def test_a_restarted_server(private_redis):
+    client = Client(settings.read(private_redis.url))
+    client.call("PING")
+    private_redis.kill()
+    with pytest.raises(BrokerUnavailable, match=str(private_redis.port)):
+        client.call("PING", deadline=soon(0.5))
+    threading.Timer(0.3, private_redis.start).start()
+    assert client.call("PING", deadline=soon(10), again=True) == b"PONG"
+    client.close()
+
+
+def test_a_reset_in_the_middle_of_a_reply(private_redis):
+    with Proxy(private_redis.port) as proxy:
+        client = Client(settings.read(f"redis://127.0.0.1:{proxy.port}"))
+        client.call("SET", "big", b"x" * 100_000)
+        proxy.reset_after(5000)
+        with pytest.raises(BrokerUnavailable):
+            client.call("GET", "big")
+        assert len(client.call("GET", "big", again=True)) == 100_000
+        client.close()
+
+
+def test_passwords(tmp_path):
+    with RedisServer(tmp_path, password="se/cret") as server:
+        where = f"127.0.0.1:{server.port}"
+        client = Client(settings.read(f"redis://:se%2Fcret@{where}"))
+        assert client.call("PING") == b"PONG"
+        client.close()
+        for url, advice in ((f"redis://:other@{where}", "check user name"), (f"redis://{where}", "password")):
+            client = Client(settings.read(url))
+            with pytest.raises(BrokerRefused, match=advice) as caught:
+                client.call("PING")
+            assert "other" not in str(caught.value)
+
+
+def test_a_list_of_servers(private_redis):
+    client = Client(settings.read(f"redis://127.0.0.1:1/0;{private_redis.url}"))
+    assert client.call("PING") == b"PONG"
+    client.close()
+
+
+def test_sentinel(tmp_path):
+    with RedisSentinels(tmp_path) as sentinels:
+        client = Client(settings.read(sentinels.url, options={"master_name": sentinels.name}))
+        assert client.call("SET", "a", 1) == b"OK"
+        client.close()
+        client = Client(settings.read(sentinels.url, options={"master_name": "nobody"}))
+        with pytest.raises(BrokerUnavailable, match="nobody"):
+            client.call("PING")
+
+
+def test_cluster(tmp_path):
+    with RedisCluster(tmp_path) as cluster:
+        for key in ("a", "b", "c"):
+            found = settings.read(cluster.url + "?cluster=1")
+            from dataclasses import replace
+
+            client = Client(replace(found, slot_key=key))
+            assert client.call("SET", key, key) == b"OK"
+            client.close()
+
+
+def test_subscriber(client, redis_url):
+    heard = []
+    subscriber = Subscriber(client.settings, lambda channel, data: heard.append((channel, data)))
+    subscriber.subscribe(["one", "two"], soon())
+    client.pipeline([("PUBLISH", "one", b"1"), ("PUBLISH", "two", b"2")])
+    while len(heard) < 2:
+        assert subscriber.wait(soon())
+    subscriber.unsubscribe(["one"], soon())
+    assert client.call("PUBLISH", "one", b"3") == 0
+    assert not subscriber.wait(soon(0.01))
+    assert heard == [("one", b"1"), ("two", b"2")]
+    subscriber.close()
+
+
+def test_asyncio(redis_url):
+    config = settings.read(redis_url)
+
+    async def main():
+        client = AsyncClient.of(config)
+        assert AsyncClient.of(config) is client
+        replies = await asyncio.gather(*(client.call("INCR", "n") for _ in range(100)))
+        assert sorted(replies) == list(range(1, 101))
+        await client.call("SCRIPT", "FLUSH")
+        assert await client.run(DOUBLE, ["k"], [2]) == [b"k", 4]
+        heard: asyncio.Queue[bytes | None] = asyncio.Queue()
+        await client.subscribe("news", heard.put_nowait)
+        await client.call("PUBLISH", "news", b"hello")
+        assert await heard.get() == b"hello"
+        # The connection is lost: subscribed again by itself, and told so.
+        await client.call("CLIENT", "KILL", "ID", await client.call("CLIENT", "ID"), "SKIPME", "no")
+        assert await heard.get() is None
+        await client.call("PUBLISH", "news", b"again", again=True)
+        assert await heard.get() == b"again"
+        await client.unsubscribe("news", heard.put_nowait)
+
+    asyncio.run(main())
+    asyncio.run(main_two(config))
+
+
+async def main_two(config):
+    assert await AsyncClient.of(config).call("PING") == b"PONG"
+
+
+def test_asyncio_and_a_frozen_server(private_redis):
+    async def main():
+        client = AsyncClient.of(settings.read(private_redis.url))
+        await client.call("PING")
+        private_redis.freeze()
+        with pytest.raises(BrokerUnavailable, match="no answer in time"):
+            await client.call("PING", deadline=soon(0.2))
+        private_redis.thaw()
+        assert await client.call("PING", again=True) == b"PONG"
+
+    asyncio.run(main())
