@@ -7,12 +7,10 @@ import select
 import socket
 import ssl
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from .tls import TLS
 
 _CHUNK = 65536
@@ -24,7 +22,7 @@ class Place:
 
     Attributes:
         tls: None for none.
-        keepalive: TCP keepalive; `keepalive_options` are `socket.TCP_KEEP*` numbers and their values.
+        keepalive: TCP keepalive; `keepalive_options` are pairs of a `socket.TCP_KEEP*` number and its value.
     """
 
     host: str = ""
@@ -32,7 +30,7 @@ class Place:
     path: str = ""
     tls: TLS | None = None
     keepalive: bool = True
-    keepalive_options: Mapping[int, int] = field(default_factory=dict)
+    keepalive_options: tuple[tuple[int, int], ...] = ()
 
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
@@ -46,7 +44,7 @@ def configure(sock: socket.socket, place: Place) -> None:
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     if place.keepalive:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        for option, value in place.keepalive_options.items():
+        for option, value in place.keepalive_options:
             sock.setsockopt(socket.IPPROTO_TCP, option, value)
 
 

@@ -45,5 +45,5 @@ def test_the_url_wins_and_both_namings_count():
 
 
 def test_a_file_that_cannot_be_read_is_named():
-    with pytest.raises(BadTLS, match="nowhere.pem"):
+    with pytest.raises(BadTLS, match=r"nowhere\.pem"):
         make({"ssl_ca_certs": "/nowhere.pem"})

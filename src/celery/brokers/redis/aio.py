@@ -304,14 +304,11 @@ class AsyncClient:
 
     async def _connected(self) -> Link:
         """The link, made anew if need be; all who ask meanwhile wait for the same."""
-        if self._connecting is None:
-            self._connecting = self._loop.create_task(self._connect())
-            self._connecting.add_done_callback(_retrieved)
-        try:
-            return await asyncio.shield(self._connecting)
-        finally:
-            if self._connecting is not None and self._connecting.done():
-                self._connecting = None
+        task = self._connecting
+        if task is None or task.done():
+            task = self._connecting = self._loop.create_task(self._connect())
+            task.add_done_callback(_retrieved)
+        return await asyncio.shield(task)
 
     async def _connect(self) -> Link:
         error: BrokerError | None = None
@@ -326,7 +323,7 @@ class AsyncClient:
                 raise BrokerUnavailable(f"{self.settings.url}: closed")
             self._link = link
             if self._channels:
-                link.tell("SUBSCRIBE", *self._channels)
+                link.write(pack("SUBSCRIBE", *self._channels) + pack("PING"), 1, _ignore)
                 for callbacks in list(self._channels.values()):
                     for callback in list(callbacks):
                         callback(None)
@@ -366,7 +363,7 @@ class AsyncClient:
 
     def _lost(self, error: BrokerError) -> None:
         self._link = None
-        if self._channels and not self._closed:
+        if self._channels:  # none after `close`
             self._resubscribing = self._loop.create_task(self._resubscribe())
 
     async def _resubscribe(self) -> None:

@@ -192,9 +192,8 @@ def _target(address: Address, tls: TLS | None, given: Mapping[str, Any]) -> Targ
         place = Place(path=path)
         database = _database(address.query.get("virtual_host") or address.query.get("db") or "")
     else:
-        options = {
-            int(key): int(value) for key, value in (given.get("socket_keepalive_options") or {}).items()
-        }
+        asked = given.get("socket_keepalive_options") or {}
+        options = tuple((int(number), int(value)) for number, value in asked.items())
         place = Place(
             address.host or "localhost",
             address.port or PORT,
@@ -209,11 +208,11 @@ def _target(address: Address, tls: TLS | None, given: Mapping[str, Any]) -> Targ
 
 
 #: Half-open connections that nobody speaks on end within half a minute.
-_KEEPALIVE = {
-    number: value
+_KEEPALIVE = tuple(
+    (number, value)
     for name, value in (("TCP_KEEPIDLE", 10), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 3))
     if (number := getattr(socket, name, None)) is not None
-}
+)
 
 
 def _database(text: str) -> int:
