@@ -80,15 +80,20 @@ class Context:
         self.update(*args, **kwargs)
 
     @classmethod
-    def adopt(cls, attrs: dict[str, Any]) -> Context:
-        """Make a context that takes the dict as its own: the quick way for a message's headers."""
+    def adopt(cls, headers: dict[str, Any], attrs: dict[str, Any]) -> Context:
+        """Make a context that takes a message's headers as its own dict: the quick way.
+
+        Args:
+            attrs: attributes that are no headers of the message.
+        """
         context = cls.__new__(cls)
-        limits = attrs.get("timelimit")
+        if "headers" not in headers and not headers.keys() <= _OWN:
+            headers["headers"] = _custom_headers(headers)
+        limits = headers.get("timelimit")
         if limits:
-            attrs["time_limit"], attrs["soft_time_limit"] = limits
-        if "headers" not in attrs:
-            attrs["headers"] = None if attrs.keys() <= _OWN else _custom_headers(attrs)
-        context.__dict__ = attrs
+            headers["time_limit"], headers["soft_time_limit"] = limits
+        headers.update(attrs)
+        context.__dict__ = headers
         return context
 
     def update(self, *args: Any, **kwargs: Any) -> None:

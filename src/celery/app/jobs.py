@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+import msgspec
 
 
-@dataclass(slots=True, eq=False)
-class Job:
+class Job(msgspec.Struct, array_like=True, eq=False, gc=False):
     """One task to run.
 
     Attributes:
@@ -19,7 +16,7 @@ class Job:
         id, name: of the task.
         headers, properties: raw JSON objects of the message (protocol 2 form).
         body: the serialized `[args, kwargs, embed]`, untouched.
-        delivery_info: exchange, routing_key, priority, redelivered.
+        delivery_info: exchange, routing_key, priority, redelivered; it becomes the request's own.
         time_limit, soft_time_limit: seconds, None for no limit; already merged from call, task and setting.
         announce: the core wants `started` for this job (events, inspection, limits).
         claim: of the delivery; the result is stored only while it is good (`celery.backends.claims`).
@@ -33,7 +30,7 @@ class Job:
     headers: bytes
     properties: bytes
     body: bytes
-    delivery_info: Mapping[str, Any]
+    delivery_info: dict[str, Any]
     time_limit: float | None = None
     soft_time_limit: float | None = None
     announce: bool = False
@@ -55,8 +52,7 @@ class Verdict(IntEnum):
     UNSTORED = 8  # ran, but its result could not be stored
 
 
-@dataclass(slots=True, eq=False)
-class Outcome:
+class Outcome(msgspec.Struct, array_like=True, eq=False, gc=False):
     """What a slot reports when a job has ended.
 
     Attributes:

@@ -17,7 +17,7 @@ from celery.backends.encoding import store_exception
 from celery.exceptions import WorkerTerminate
 from celery.message.errors import MalformedMessage
 from celery.message.serializers import prepare_accept_content
-from celery.message.task import decode_body
+from celery.message.task import decode_body, plain_arguments
 from celery.utils.log import end_lines
 from celery.utils.saferepr import saferepr
 
@@ -39,6 +39,9 @@ _VERDICTS = {
 _DETAIL = 1024
 #: Characters of an encoded exception that an outcome carries; longer ones are left out.
 _ERROR = 64 * 1024
+#: Content type of nearly every body.
+JSON = "application/json"
+_EMBEDDED = ("callbacks", "errbacks", "chain", "chord")
 #: What `Task.Request` is if nobody sets it.
 _REQUEST = "celery.worker.request:Request"
 
@@ -57,7 +60,10 @@ class JobRunner:
         self.app = app
         self.hostname = hostname
         self._accept = prepare_accept_content(app.conf.accept_content)
+        self._reads_json = self._accept is None or JSON in self._accept
         self._tasks = app.tasks
+        self._loglevel = logger.getEffectiveLevel()
+        self._deferring = False
 
     def build(self, task: Any) -> Callable[..., Any]:
         """Make the tracer of a task."""
@@ -67,7 +73,8 @@ class JobRunner:
         """Run one job to its end.
 
         Args:
-            defer: results may be buffered until `flush`: what `Outcome` says about storing holds only then.
+            defer: results may be buffered until `flush`: what `Outcome` says about storing holds only then. Only who
+                runs all jobs of this runner in one thread may ask for it.
 
         Raises:
             WorkerTerminate: the pool raised it in the task to end this process. Nothing else.
@@ -76,8 +83,9 @@ class JobRunner:
         if isinstance(prepared, Outcome):
             return prepared
         task, request = prepared
-        if defer:
-            task.backend.defer()
+        if defer and not self._deferring:
+            self._deferring = True
+            self.app.backend.defer()
         started = monotonic()
         try:
             traced = self._tracer(task)(request.id, request.args, request.kwargs, request)
@@ -121,6 +129,7 @@ class JobRunner:
         Raises:
             BackendStoreError: the store does not take it, after retries.
         """
+        self._deferring = False
         self.app.backend.flush()
 
     def _tracer(self, task: Any) -> Callable[..., Any]:
@@ -134,41 +143,40 @@ class JobRunner:
         try:
             headers = _decode(job.headers)
             properties = _decode(job.properties)
-            body = decode_body(
-                job.body,
-                properties.get("content_type"),
-                properties.get("content_encoding"),
-                headers.get("compression"),
-                self._accept,
-            )
+            body = self._body(job.body, headers, properties)
         except (MalformedMessage, msgspec.DecodeError) as exc:
             return Outcome(Verdict.INVALID, 0.0, _bounded(str(exc)))
         try:
             task = self._tasks[job.name]
         except KeyError as exc:
             return Outcome(Verdict.INVALID, 0.0, _bounded(repr(exc)))
-        return task, self._request(job, headers, properties, body)
-
-    def _request(self, job: Job, headers: dict[str, Any], properties: dict[str, Any], body: Any) -> Context:
         args, kwargs, embed = body
-        headers.update(
-            args=args,
-            kwargs=kwargs,
-            called_directly=False,
-            hostname=self.hostname,
-            delivery_info=dict(job.delivery_info),
-            properties=properties,
-            reply_to=properties.get("reply_to"),
-            correlation_id=properties.get("correlation_id"),
-            callbacks=embed.get("callbacks"),
-            errbacks=embed.get("errbacks"),
-            chain=embed.get("chain"),
-            chord=embed.get("chord"),
-            logfile=None,
-            loglevel=logger.getEffectiveLevel(),
-            _claim=job.claim,
-        )
-        return Context.adopt(headers)
+        attrs = {
+            "args": args,
+            "kwargs": kwargs,
+            "called_directly": False,
+            "hostname": self.hostname,
+            "delivery_info": job.delivery_info,
+            "properties": properties,
+            "reply_to": properties.get("reply_to"),
+            "correlation_id": properties.get("correlation_id"),
+            "loglevel": self._loglevel,
+            "_claim": job.claim,
+        }
+        if embed:
+            attrs.update((key, embed.get(key)) for key in _EMBEDDED)
+        return task, Context.adopt(headers, attrs)
+
+    def _body(
+        self, body: bytes, headers: dict[str, Any], properties: dict[str, Any]
+    ) -> tuple[list[Any], dict[str, Any], dict[str, Any] | None]:
+        """The arguments, and what is embedded, None if nothing is."""
+        content_type, compression = properties.get("content_type"), headers.get("compression")
+        if content_type == JSON and self._reads_json and not compression:
+            plain = plain_arguments(body)
+            if plain is not None:
+                return *plain, None
+        return decode_body(body, content_type, properties.get("content_encoding"), compression, self._accept)
 
 
 def _bounded(text: str) -> str:

@@ -166,10 +166,15 @@ _quick = msgspec.json.Decoder().decode
 #: Escapes that could spell `__type__`; other texts can be read without looking at each object.
 _HIDDEN = (b"\\u005", b"\\u006", b"\\u007")
 
+_UNDERSCORE, _BACKSLASH = b"_\\"
+
 
 def may_be_extended(raw: bytes) -> bool:
     """False if `raw` certainly holds no extended type."""
-    return b"__type__" in raw or (b"\\" in raw and any(mark in raw for mark in _HIDDEN))
+    # Looking for one byte, given as a number, takes a tenth of the time.
+    return (_UNDERSCORE in raw and b"__type__" in raw) or (
+        _BACKSLASH in raw and any(mark in raw for mark in _HIDDEN)
+    )
 
 
 def loads(data: bytes | bytearray | memoryview | str) -> Any:

@@ -24,7 +24,7 @@ from celery.app import coroutines
 from celery.app.jobs import Job, Outcome, Verdict
 from celery.concurrency.interrupt import in_body, in_plain_body
 from celery.concurrency.pace import is_brief
-from celery.concurrency.prefork.frames import JobReader, Note, encode_done, encode_note
+from celery.concurrency.prefork.frames import JobReader, Note, Record, encode_records
 from celery.concurrency.prefork.memory import MemoryWatch
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class Child:
         self._memory = MemoryWatch(max_memory)
         self._reader = JobReader()
         self._jobs: deque[Job] = deque()
-        self._out: list[bytes] = []
+        self._out: list[Record] = []
         self._unstored: list[tuple[int, int, Outcome]] = []  # place in `_out`, tag, outcome
         self._oldest = 0.0  # when the first of `_out` began to wait
         self._current: Job | None = None
@@ -88,7 +88,7 @@ class Child:
             SystemExit: a task wants this process to end.
         """
         self._install_handlers()
-        self._send(encode_note(Note.READY, os.getpid(), self._memory.resident()))
+        self._send((Note.READY, os.getpid(), self._memory.resident()))
         try:
             while not self._last_signal and self._step():
                 pass
@@ -116,7 +116,7 @@ class Child:
 
     def _run(self, job: Job, brief: bool) -> None:
         if job.announce:
-            self._out.append(encode_note(Note.STARTED, job.tag, time.time()))
+            self._out.append((Note.STARTED, job.tag, time.time()))
             if not brief:
                 self._send_out()
         self._soft_raised = False
@@ -139,7 +139,7 @@ class Child:
             self._oldest = now
         if brief:
             self._unstored.append((len(self._out), job.tag, outcome))
-        self._out.append(encode_done(job.tag, outcome))
+        self._out.append((Note.DONE, job.tag, outcome))
         if self._memory.limit is not None and not self._retiring:
             self._check_memory()
 
@@ -150,13 +150,13 @@ class Child:
     def _check_memory(self) -> None:
         verdict = self._memory.check()
         if verdict is Note.GROWN:
-            self._out.append(encode_note(Note.GROWN, 0, self._memory.last))
+            self._out.append((Note.GROWN, 0, self._memory.last))
         elif verdict is Note.RETIRE:
             self._retire(self._memory.last)
 
     def _retire(self, reason: float) -> None:
         self._retiring = True
-        self._send(encode_note(Note.RETIRE, 0, reason))
+        self._send((Note.RETIRE, 0, reason))
         self._give_back()
 
     # -- the stream
@@ -188,18 +188,18 @@ class Child:
                 logger.exception("The results of %d tasks could not be stored", len(self._unstored))
                 for place, tag, outcome in self._unstored:
                     unstored = Outcome(Verdict.UNSTORED, outcome.runtime, repr(exc)[:1000])
-                    self._out[place] = encode_done(tag, unstored)
+                    self._out[place] = (Note.DONE, tag, unstored)
             self._unstored.clear()
         self._send_out()
 
     def _send_out(self) -> None:
         if self._out and not self._unstored:
             out, self._out = self._out, []
-            self._send(b"".join(out))
+            self._send(*out)
 
-    def _send(self, data: bytes) -> None:
+    def _send(self, *records: Record) -> None:
         try:
-            self._sock.sendall(data)
+            self._sock.sendall(encode_records(records))
         except ConnectionError:
             os._exit(1)  # the core is gone, and the spawner is about to end us
 
@@ -216,7 +216,7 @@ class Child:
         if self._jobs:
             tags = [job.tag for job in self._jobs]
             self._jobs.clear()
-            self._send(b"".join(encode_note(Note.RETURNED, tag) for tag in tags))
+            self._send(*((Note.RETURNED, tag, 0.0) for tag in tags))
 
     # -- signals, in the main thread between two bytecodes
 
@@ -253,7 +253,7 @@ class Child:
             return  # in code of ours, where it must not be raised: the core sends the signal again
         self._soft_raised = True
         self._in_task = False
-        self._send(encode_note(Note.SOFT, job.tag))
+        self._send((Note.SOFT, job.tag, 0.0))
         self._in_task = True
         if here:
             raise exception

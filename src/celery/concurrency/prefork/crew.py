@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     import asyncio
     import socket
 
-    from celery.app.jobs import Outcome
     from celery.concurrency.base import PoolOptions
     from celery.concurrency.prefork.board import Board
+    from celery.concurrency.prefork.frames import Record
     from celery.concurrency.prefork.link import Link
 
 logger = logging.getLogger("celery.pool")
@@ -41,7 +41,7 @@ _LEAVE_GRACE = 10.0
 class Manager(Protocol):
     """Who uses the children."""
 
-    def heard(self, seat: Seat, notes: list[tuple[int, int, float | Outcome]]) -> None: ...
+    def heard(self, seat: Seat, notes: list[Record]) -> None: ...
 
     def ready(self, seat: Seat) -> None:
         """The child may be given jobs."""

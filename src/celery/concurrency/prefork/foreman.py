@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from celery.concurrency.prefork.board import Board
+    from celery.concurrency.prefork.frames import Record
     from celery.concurrency.prefork.link import Link
 
 logger = logging.getLogger("celery.pool")
@@ -206,7 +207,7 @@ class Foreman:
         if self._started and self.room():
             self._reports.roomy()
 
-    def heard(self, seat: Seat, notes: list[tuple[int, int, float | Outcome]]) -> None:
+    def heard(self, seat: Seat, notes: list[Record]) -> None:
         """Take in what a child wrote."""
         finished: list[tuple[int, Outcome]] = []
         returned: list[Job] = []

@@ -8,14 +8,15 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from celery.concurrency.pace import is_brief
-from celery.concurrency.prefork.frames import NoteReader, encode_job
+from celery.concurrency.prefork.frames import RecordReader, encode_jobs
 from celery.concurrency.prefork.link import keep_private
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Sequence
 
-    from celery.app.jobs import Job, Outcome
+    from celery.app.jobs import Job
+    from celery.concurrency.prefork.frames import Record
 
 _PIECE = 256 * 1024
 
@@ -62,9 +63,9 @@ class Seat:
         self.overdue = 0  # tag of the job for which it is killed
         self._loop: asyncio.AbstractEventLoop | None = None
         self._sock: socket.socket | None = None
-        self._reader = NoteReader()
+        self._reader = RecordReader()
         self._unsent: deque[memoryview] = deque()
-        self._hear: Callable[[Seat, list[tuple[int, int, float | Outcome]]], None] | None = None
+        self._hear: Callable[[Seat, list[Record]], None] | None = None
         self._hung_up: Callable[[Seat], None] | None = None
 
     # -- what it may get
@@ -112,7 +113,7 @@ class Seat:
         self,
         loop: asyncio.AbstractEventLoop,
         sock: socket.socket,
-        hear: Callable[[Seat, list[tuple[int, int, float | Outcome]]], None],
+        hear: Callable[[Seat, list[Record]], None],
         hung_up: Callable[[Seat], None],
     ) -> None:
         """Begin to read what the child says.
@@ -125,11 +126,10 @@ class Seat:
         keep_private(sock)
         loop.add_reader(sock.fileno(), self._readable)
 
-    def send(self, jobs: Iterable[Job]) -> None:
+    def send(self, jobs: Sequence[Job]) -> None:
         """Write jobs that were given, as far as the socket takes them now; the rest follows."""
-        pieces = [piece for job in jobs for piece in encode_job(job)]
         waiting = bool(self._unsent)
-        self._unsent.extend(memoryview(piece) for piece in _joined(pieces))
+        self._unsent.extend(map(memoryview, encode_jobs(jobs)))
         if not waiting:
             self._write()
 
@@ -170,9 +170,9 @@ class Seat:
             self.disconnect()
             self._hung_up(self)
 
-    def last_words(self) -> list[tuple[int, int, float | Outcome]]:
+    def last_words(self) -> list[Record]:
         """What a dead child had still written."""
-        found: list[tuple[int, int, float | Outcome]] = []
+        found: list[Record] = []
         while self._sock is not None:
             try:
                 piece = self._sock.recv(_PIECE)
@@ -199,20 +199,3 @@ class Seat:
             self._loop.remove_reader(sock.fileno())
             self._loop.remove_writer(sock.fileno())
             sock.close()
-
-
-def _joined(pieces: list[bytes]) -> list[bytes]:
-    """Neighbouring small pieces as one, so that one system call writes them."""
-    if len(pieces) == 1:
-        return pieces
-    if sum(map(len, pieces)) <= _PIECE:
-        return [b"".join(pieces)]
-    joined: list[bytes] = []
-    small: list[bytes] = []
-    for piece in pieces:
-        if len(piece) < _PIECE:
-            small.append(piece)
-        else:
-            joined += [b"".join(small), piece]
-            small = []
-    return [piece for piece in (*joined, b"".join(small)) if piece]
