@@ -26,6 +26,10 @@ BACKEND_ALIASES: dict[str, str] = {
     "cache": "celery.backends.cache:CacheBackend",
     "disabled": "celery.backends.base:DisabledBackend",
     "memory": "celery.backends.cache:CacheBackend",
+    "redis": "celery.backends.redis:RedisBackend",
+    "rediss": "celery.backends.redis:RedisBackend",
+    "sentinel": "celery.backends.redis:SentinelBackend",
+    "socket": "celery.backends.redis:RedisBackend",
     "sqlite": "celery.backends.sqlite:SqliteBackend",
 }
 
@@ -46,12 +50,9 @@ _MISSING = frozenset(
         "file",
         "gs",
         "mongodb",
-        "redis",
-        "rediss",
         "riak",
         "rpc",
         "s3",
-        "sentinel",
     ]
 )
 

@@ -77,6 +77,8 @@ os.register_at_fork(after_in_child=_memory.after_fork)
 class _Source:
     """The memory as one backend reads it."""
 
+    arm_blocks = peek_blocks = False
+
     def __init__(self, backend: CacheBackend) -> None:
         self._backend = backend
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 from celery import _foreign, exceptions
 from celery.exceptions import SecurityError
 from celery.message import compression as codecs
-from celery.states import READY_STATES
+from celery.states import FAILURE, READY_STATES
 from celery.utils.serialization import (
     create_exception_cls,
     ensure_serializable,
@@ -127,6 +127,11 @@ def _make(kind: type[BaseException], message: Any) -> BaseException:
         return kind(*message) if isinstance(message, (tuple, list)) else kind(message)
     except Exception:  # noqa: BLE001 - a constructor of the user's may raise anything
         return Exception(f"{kind}({message})")
+
+
+def unreadable(task_id: str, error: Exception) -> dict[str, Any]:
+    """What those get who wait for a result that cannot be read (what was stored is no exception class, say)."""
+    return {"status": FAILURE, "result": error, "traceback": None, "children": [], "task_id": task_id}
 
 
 def result_meta(

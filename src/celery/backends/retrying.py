@@ -21,6 +21,18 @@ class GiveUp(Protocol):
     def wait(self, timeout: float | None = None) -> bool: ...
 
 
+class Pauses(Protocol):
+    """How often to try again, and how long to wait before each try: see `Backoff`."""
+
+    @property
+    def retries(self) -> float: ...
+
+    @property
+    def seconds(self) -> float | None: ...
+
+    def pause(self, attempt: int) -> float: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Backoff:
     """How often to try again, and how long to wait before each try.
@@ -44,7 +56,7 @@ class Backoff:
 
 def insist(
     call: Callable[[], T],
-    how: Callable[[], Backoff],
+    how: Callable[[], Pauses],
     *,
     may_retry: Callable[[Exception], bool],
     on_error: Callable[[Exception], object],
@@ -63,7 +75,7 @@ def insist(
     """
     start = time.monotonic()
     attempt = 0
-    backoff: Backoff | None = None
+    backoff: Pauses | None = None
     while True:
         try:
             return call()

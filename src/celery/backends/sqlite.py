@@ -29,7 +29,7 @@ from celery.exceptions import BackendStoreError
 
 from .base import KeyValueStoreBackend
 from .claims import claim_lost, claim_on
-from .encoding import PENDING_META
+from .encoding import PENDING_META, unreadable
 from .waiting import Hub, hub_of
 
 if TYPE_CHECKING:
@@ -352,6 +352,8 @@ def _remove_expired(connection: sqlite3.Connection, limit: int) -> int:
 class _Source:
     """The store as one backend reads it."""
 
+    arm_blocks, peek_blocks = True, False
+
     def __init__(self, backend: SqliteBackend) -> None:
         self._backend = backend
         self._database = backend._database
@@ -365,17 +367,10 @@ class _Source:
         return {keys[key]: self._read(keys[key], value) for key, value in found.items()}
 
     def _read(self, task_id: str, value: Any) -> Meta:
-        """A result that cannot be read (what was stored is no exception class, say) fails, for those who wait for it."""
         try:
             return self._backend.decode_result(value)
         except Exception as exc:  # noqa: BLE001 - one bad row must not stop those who wait for others
-            return {
-                "status": states.FAILURE,
-                "result": exc,
-                "traceback": None,
-                "children": [],
-                "task_id": task_id,
-            }
+            return unreadable(task_id, exc)
 
     def arm(self, task_ids: Sequence[str], listener: Any) -> Mapping[str, Meta]:
         """Look, ask, look again, the latter two under the write lock; a result that is there costs one look."""

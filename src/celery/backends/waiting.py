@@ -63,6 +63,14 @@ class Wakeable(Protocol):
 class Source(Protocol):
     """A store that can tell when a result changes."""
 
+    @property
+    def arm_blocks(self) -> bool:
+        """Whether `arm` may take longer than an event loop can wait."""
+
+    @property
+    def peek_blocks(self) -> bool:
+        """Whether `peek` may."""
+
     def listen(self) -> Wakeable | None:
         """A new listener; None if results are dispatched by whoever stores them."""
 
@@ -242,8 +250,8 @@ class Hub:
                         await asyncio.to_thread(self._look)
 
     async def _arm_aside(self, asyncio: Any, task_ids: Sequence[str]) -> Mapping[str, Meta]:
-        if self._listener is None:
-            return self._source.arm(task_ids, None)
+        if self._listener is None or not self._source.arm_blocks:
+            return self._source.arm(task_ids, self._listener)
         found: Mapping[str, Meta] = await asyncio.to_thread(self._source.arm, task_ids, self._listener)
         return found
 
@@ -397,7 +405,7 @@ class Hub:
         with self._lock:
             users = self._loops[loop] = self._loops.get(loop, 0) + 1
         if users == 1:
-            loop.add_reader(listener.fileno(), self._collect, listener)
+            loop.add_reader(listener.fileno(), self._on_readable, loop, listener)
         try:
             yield
         finally:
@@ -407,6 +415,15 @@ class Hub:
                     del self._loops[loop]
             if not users:
                 loop.remove_reader(listener.fileno())
+
+    def _on_readable(self, loop: asyncio.AbstractEventLoop, listener: Wakeable) -> None:
+        found = listener.collect()
+        if found:
+            self.dispatch(found)
+        elif found is None and self._source.peek_blocks:
+            loop.run_in_executor(None, self._look)
+        elif found is None:
+            self._look()
 
     def close(self) -> None:
         """Close the listener. Takes no lock: after a fork another thread may have held it."""

@@ -56,7 +56,7 @@ class RowStore(BaseBackend):
         self.rows.pop(task_id, None)
 
 
-KINDS = ("memory", "sqlite", "keyvalue", "rows")
+KINDS = ("memory", "sqlite", "redis", "keyvalue", "rows")
 
 
 @pytest.fixture(params=KINDS)
@@ -67,15 +67,16 @@ def kind(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def told(kind: str) -> bool:
     """The backend tells of changes."""
-    return kind in ("memory", "sqlite")
+    return kind in ("memory", "sqlite", "redis")
 
 
 @pytest.fixture
-def make_app(kind: str, tmp_path: Path) -> Iterator[Callable[..., Celery]]:
+def make_app(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Callable[..., Celery]]:
     """Make an app over the backend under test; all of one test share the store."""
     where = {
         "memory": "cache+memory://",
         "sqlite": f"sqlite:///{tmp_path}/store.db",
+        "redis": request.getfixturevalue("redis_url") if kind == "redis" else None,
         "keyvalue": DictStore,
         "rows": RowStore,
     }[kind]

@@ -33,6 +33,7 @@ connection, until the deadline: only for what may be carried out twice.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import logging
 import os
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
 
     from celery.wire.resp import Argument, Command
 
+    from .locate import Locator
     from .settings import Settings
 
 logger = logging.getLogger("celery.brokers.redis")
@@ -80,11 +82,15 @@ class _Ticket:
 
 
 class Client:
-    """See the module. Making one does no I/O."""
+    """See the module. Making one does no I/O.
 
-    def __init__(self, settings: Settings) -> None:
+    Args:
+        locator: finds the server instead of the one that the settings ask for.
+    """
+
+    def __init__(self, settings: Settings, locator: Locator | None = None) -> None:
         self.settings = settings
-        self._locator = locator_of(settings)
+        self._locator = locator or locator_of(settings)
         self._lock = threading.Lock()
         self._waiting: deque[_Ticket] = deque()
         self._connection: Connection | None = None
@@ -261,6 +267,12 @@ _clients: weakref.WeakSet[Client] = weakref.WeakSet()
 def _after_fork() -> None:
     for client in list(_clients):
         client.after_fork()
+
+
+@atexit.register
+def _at_exit() -> None:
+    for client in list(_clients):
+        client._disconnect()  # no lock: a thread that waits for an answer must not hold up the exit
 
 
 if hasattr(os, "register_at_fork"):

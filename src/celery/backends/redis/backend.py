@@ -1,0 +1,420 @@
+"""The result backend on Redis: one server, Sentinel, Cluster."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+from celery import states
+from celery.backends.base import KeyValueStoreBackend
+from celery.backends.claims import claim_lost, claim_on
+from celery.backends.encoding import unreadable
+from celery.backends.held import Held
+from celery.backends.retrying import insist
+from celery.backends.waiting import Hub, hub_of
+from celery.brokers.base import BrokerError, BrokerUnavailable
+from celery.brokers.redis import claims
+from celery.brokers.redis.client import Client
+from celery.brokers.redis.errors import translate
+from celery.brokers.redis.locate import locator_of
+from celery.exceptions import BackendGetMetaError, BackendStoreError
+from celery.net.address import mask
+from celery.utils.imports import symbol_by_name
+from celery.wire.resp import ErrorReply
+
+from . import foreign, options
+from .scripts import STORE, Answer
+from .subscription import QUIET, Subscription
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+
+    from celery.backends.retrying import GiveUp
+    from celery.brokers.redis.locate import Locator
+
+    Meta = dict[str, Any]
+
+T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
+
+#: Redis takes no longer ones.
+LONGEST = 512 * 1024 * 1024
+#: Results stored by one call of the script, and about how many bytes.
+ROWS_AT_ONCE = 200
+BYTES_AT_ONCE = 4 * 1024 * 1024
+#: Keys read by one command.
+KEYS_AT_ONCE = 500
+
+_clients: dict[Hashable, Client] = {}
+
+
+class _Row(NamedTuple):
+    """What is to be stored: `value` is encoded, `seconds` of life or None, `claim` without its prefix."""
+
+    key: str
+    value: bytes
+    seconds: int | None
+    state: str
+    task_id: str
+    claim: str
+
+
+class RedisBackend(KeyValueStoreBackend):
+    """Results in Redis.
+
+    Args:
+        host, port, db, password: where it is, unless the URL says so.
+        url: `redis://[user[:password]@]host[:port][/db]`, `rediss://` (TLS), `socket:///path?virtual_host=db`,
+            `redis+cluster://host` or `?cluster=1`; several separated by `;` are tried one after the other.
+        max_connections, connection_pool: of the redis-py client that `client` gives.
+
+    Raises:
+        ImproperlyConfigured: the `redis` extra is not installed.
+        ValueError: the URL or the TLS options make no sense.
+    """
+
+    supports_autoexpire = True
+    supports_native_join = True
+    supports_result_compression = True
+    supports_failure_expires = True
+    implements_incr = True
+
+    def __init__(
+        self,
+        host: str | None = None,
+        port: int | None = None,
+        db: int | None = None,
+        password: str | None = None,
+        max_connections: int | None = None,
+        url: str | None = None,
+        connection_pool: Any = None,
+        *,
+        app: Any,
+        **kwargs: Any,
+    ) -> None:
+        conf = app.conf
+        given: dict[str, Any] = {"host": host, "port": port, "db": db, "password": password}
+        if not url or "://" not in url:
+            url = options.url_of(conf, **given)
+        self._settings = options.read(conf, url, {k: v for k, v in given.items() if v is not None})
+        super().__init__(app=app, url=url, expires_type=int, **kwargs)
+        failures = conf.result_failure_expires
+        self._failure_expires = self.expires if failures is None else self.prepare_expires(failures, int)
+        transport = conf.result_backend_transport_options or {}
+        self._retries = options.Retries.of({**self.retry_policy, **(transport.get("retry_policy") or {})})
+        self._safe = tuple(_classes(transport.get("additional_connection_errors") or ()))
+        self.max_connections = max_connections or conf.redis_max_connections
+        self.claims = claims.prefix(self._settings)
+        self._provider = conf.get("redis_backend_credential_provider")
+        self._quiet = float(conf.get("redis_backend_health_check_interval") or QUIET)
+        self._held: Held[_Row] = Held()
+        self._pool = connection_pool
+        self._redis_py: Any = None
+        self._identity = options.identity_of(conf, url, self._settings)
+
+    def __reduce__(self, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None) -> tuple[Any, ...]:
+        return super().__reduce__(args, {"expires": self.expires, **(kwargs or {})})
+
+    def as_uri(self, include_password: bool = False) -> str:
+        """The URL, passwords masked."""
+        url = self.url or ""
+        return url if include_password else mask(url)
+
+    # -- connections
+
+    @property
+    def _client(self) -> Client:
+        client = _clients.get(self._identity)
+        if client is None:
+            client = _clients.setdefault(self._identity, Client(self._settings, self._locator()))
+        return client
+
+    def _locator(self) -> Locator:
+        locator = locator_of(self._settings)
+        return locator if self._provider is None else options.Credentials(locator, self._provider)
+
+    @property
+    def client(self) -> Any:
+        """A `redis.Redis` (redis-py) of the same server, for code that wants one."""
+        if self._redis_py is None:
+            self._redis_py = foreign.client_of(self._settings, self.connparams, self._pool)
+        return self._redis_py
+
+    @property
+    def connparams(self) -> dict[str, Any]:
+        """How `client` connects, under redis-py's names."""
+        return foreign.parameters(self.app.conf, self._settings, self.max_connections, self._provider)
+
+    def exception_safe_to_retry(self, exc: Exception) -> bool:
+        """Whether Redis may do it later: it does not answer now, is loading, full, or somebody else's replica."""
+        return isinstance(exc, (BrokerUnavailable, *self._safe))
+
+    def _patiently(self, call: Callable[[], T]) -> T:
+        """Return what `call` returns, tried as `retry_policy` says."""
+        return insist(
+            call,
+            lambda: self._retries,
+            may_retry=self.exception_safe_to_retry,
+            on_error=self._tell_retry,
+            give_up=self.give_up,
+        )
+
+    # -- keys and values
+
+    @staticmethod
+    def key_t(s: Any) -> str:
+        """Keys are text."""
+        return s.decode() if isinstance(s, bytes) else str(s)
+
+    def _global_keyprefix(self) -> str:
+        return options.prefix_of(self._settings, super()._global_keyprefix())
+
+    def get_key_for_task(self, task_id: str, key: Any = "") -> str:
+        """See the base class."""
+        if not task_id:
+            raise ValueError(f"task_id must not be empty. Got {task_id} instead.")
+        return f"{self.task_keyprefix}{task_id}{self.key_t(key)}"
+
+    def get(self, key: Any) -> Any:
+        """See the base class."""
+        return self._patiently(lambda: self._client.call("GET", key))
+
+    def mget(self, keys: Sequence[Any]) -> Any:
+        """See the base class."""
+        return self._patiently(lambda: self.look_up(keys))
+
+    def look_up(self, keys: Sequence[Any]) -> list[Any]:
+        """Values in the order of the keys, None where there is none; tried once."""
+        commands = [("MGET", *keys[at : at + KEYS_AT_ONCE]) for at in range(0, len(keys), KEYS_AT_ONCE)]
+        replies = self._client.pipeline(commands) if commands else ()
+        return [value for reply in replies for value in self._checked(reply)]
+
+    def set(self, key: Any, value: Any) -> Any:
+        """See the base class. Whoever subscribes to the key hears of it."""
+        self._check_length(value)
+        self._patiently(lambda: self._set(key, value))
+
+    def _set(self, key: Any, value: Any) -> None:
+        life = ("EX", int(self.expires)) if self.expires else ()
+        for reply in self._client.pipeline([("SET", key, value, *life), ("PUBLISH", key, value)]):
+            self._checked(reply)
+
+    def delete(self, key: Any) -> Any:
+        """See the base class."""
+        self._patiently(lambda: self._client.call("DEL", key))
+
+    def incr(self, key: Any) -> int:
+        """See the base class."""
+        return int(self._client.call("INCR", key))
+
+    def expire(self, key: Any, value: Any) -> Any:
+        """See the base class."""
+        return self._patiently(lambda: self._client.call("EXPIRE", key, int(value)))
+
+    def _checked(self, reply: Any) -> Any:
+        if isinstance(reply, ErrorReply):
+            raise translate(reply, self._settings.url) from reply
+        return reply
+
+    @staticmethod
+    def _check_length(value: Any, **details: Any) -> None:
+        if len(value) > LONGEST:
+            raise BackendStoreError(
+                f"The result is {len(value)} bytes long, and Redis takes {LONGEST} at most", **details
+            )
+
+    # -- storing results
+
+    def defer(self) -> None:
+        """From now on, in this thread, the ends of tasks are held back until `flush`, to be stored in one step.
+        Other states are stored at once."""
+        self._held.deferring = True
+
+    def flush(self, give_up: GiveUp | None = None) -> None:
+        """See the base class."""
+        if self._held.rows:
+            self._held.flush(
+                self._write,
+                lambda call, what: self._insist_on_storing(call, what, give_up=give_up),
+                BrokerError,
+            )
+        self._held.deferring = False
+
+    def _store_result(
+        self,
+        task_id: str,
+        result: Any,
+        state: str,
+        traceback: Any = None,
+        request: Any = None,
+        **kwargs: Any,
+    ) -> Any:
+        meta = self._get_result_meta(result, state, traceback, request)
+        meta["task_id"] = task_id = str(task_id)
+        value = self.encode(meta)
+        if isinstance(value, str):
+            value = value.encode()
+        self._check_length(value, state=state, task_id=task_id)
+        seconds = self._failure_expires if state in states.PROPAGATE_STATES else self.expires
+        claim = claim_on(task_id, request, self.claims)
+        row = _Row(self.get_key_for_task(task_id), value, seconds, state, task_id, claim)
+        held = self._held
+        if held.deferring and state in states.READY_STATES:  # who reports progress wants it to be seen
+            held.rows.append(row)
+        else:
+            refused = self._write([*held.rows, row])
+            held.rows = []
+            if row in refused:
+                raise claim_lost(task_id, state)
+        return result
+
+    def _write(self, rows: Sequence[_Row]) -> list[_Row]:
+        """Store rows; return those that were refused because their message is another worker's."""
+        refused: list[_Row] = []
+        for chunk in _chunks(rows):
+            refused += self._write_chunk(chunk)
+        for row in refused:
+            logger.warning("%s", claim_lost(row.task_id, row.state))
+        return refused
+
+    def _write_chunk(self, rows: Sequence[_Row]) -> list[_Row]:
+        refused: list[_Row] = []
+        known: dict[str, bytes] = {}
+        while rows:
+            again: list[_Row] = []
+            for row, answer in zip(rows, self._run_store(rows, known), strict=True):
+                if answer == Answer.FENCED:
+                    refused.append(row)
+                elif isinstance(answer, bytes) and not self._is_success(answer):
+                    known[row.key] = answer
+                    again.append(row)
+                elif answer != Answer.STORED:
+                    logger.debug("Result of %s is stored already, %s is not taken", row.task_id, row.state)
+            rows = again
+        return refused
+
+    def _run_store(self, rows: Sequence[_Row], known: Mapping[str, bytes]) -> list[Any]:
+        arguments: list[Any] = []
+        for row in rows:
+            seconds = "" if not row.seconds else int(row.seconds)
+            arguments += (row.value, seconds, known.get(row.key, b""), *claims.split(row.claim))
+        answers: list[Any] = self._client.run(STORE, [row.key for row in rows], arguments)
+        return answers
+
+    def _is_success(self, value: bytes) -> bool:
+        try:
+            return bool(self.decode(value)["status"] == states.SUCCESS)
+        except Exception:  # noqa: BLE001 - what cannot be read is no success, and shall be replaced
+            return False
+
+    # -- telling those that wait
+
+    def hub(self) -> Hub:
+        """One for all backends of this process that read the same results in the same way."""
+        key = ("redis", self._identity, self.serializer, self.accept, self.task_keyprefix)
+        return hub_of(key, _Source(self))
+
+    def subscription(self, read: Callable[[str, bytes], Meta]) -> Subscription:
+        """A connection of its own on which results arrive."""
+        return Subscription(self._settings, self._locator(), read, self._quiet)
+
+    @property
+    def patience(self) -> float:
+        """Seconds for which those who wait bear with a Redis that does not answer."""
+        return self._retries.patience
+
+
+class SentinelBackend(RedisBackend):
+    """Results in the Redis that is the master now, as Sentinel says.
+
+    Args:
+        url: `sentinel://host:port/db;sentinel://host2:port2/db`. `result_backend_transport_options` has the
+            `master_name`, and perhaps `sentinel_kwargs` (password and TLS of the sentinels) and
+            `min_other_sentinels`.
+    """
+
+
+class _Source:
+    """Redis as one backend reads it."""
+
+    peek_blocks = True
+
+    def __init__(self, backend: RedisBackend) -> None:
+        self._backend = backend
+        self._subscription: Subscription | None = None
+        self._failing_since: float | None = None
+
+    def listen(self) -> Subscription:
+        self._subscription = self._backend.subscription(self._read)
+        return self._subscription
+
+    @property
+    def arm_blocks(self) -> bool:
+        return self._subscription is None or not self._subscription.connected
+
+    def arm(self, task_ids: Sequence[str], listener: Any) -> Mapping[str, Meta]:
+        """What is there already arrives with the rest."""
+        listener.want([self._backend.get_key_for_task(task_id) for task_id in task_ids])
+        return {}
+
+    def disarm(self, task_ids: Sequence[str], listener: Any) -> None:
+        listener.forget([self._backend.get_key_for_task(task_id) for task_id in task_ids])
+
+    def peek(self, task_ids: Sequence[str]) -> Mapping[str, Meta]:
+        """Read them by an ordinary connection.
+
+        Raises:
+            BackendGetMetaError: Redis does not answer for longer than we are patient.
+        """
+        listener = self._subscription
+        if listener is not None:
+            listener.check()
+        keys = [self._backend.get_key_for_task(task_id) for task_id in task_ids]
+        try:
+            values = self._backend.look_up(keys)
+        except BrokerUnavailable as error:
+            self._bear(error)
+            return {}
+        self._failing_since = None
+        metas = {
+            key: self._read(key, value) for key, value in zip(keys, values, strict=True) if value is not None
+        }
+        if listener is not None:
+            listener.forget(key for key, meta in metas.items() if meta["status"] in states.READY_STATES)
+        return {str(meta["task_id"]): meta for meta in metas.values()}
+
+    def _bear(self, error: BrokerUnavailable) -> None:
+        now = time.monotonic()
+        if self._failing_since is None:
+            self._failing_since = now
+            logger.warning("The result store does not answer, waiting for it: %s", error)
+        elif now - self._failing_since > self._backend.patience:
+            raise BackendGetMetaError(f"Could not read results: {error}") from error
+
+    def _read(self, key: str, value: bytes) -> Meta:
+        task_id = key[len(self._backend.task_keyprefix) :]
+        try:
+            meta = self._backend.decode_result(value)
+        except Exception as exc:  # noqa: BLE001 - one bad value must not stop those who wait for others
+            return unreadable(task_id, exc)
+        meta.setdefault("task_id", task_id)
+        return meta
+
+
+def _chunks(rows: Sequence[_Row]) -> Iterator[Sequence[_Row]]:
+    """Rows in portions that one call of a script takes."""
+    start = size = 0
+    for at, row in enumerate(rows):
+        if at > start and (at - start >= ROWS_AT_ONCE or size + len(row.value) > BYTES_AT_ONCE):
+            yield rows[start:at]
+            start, size = at, 0
+        size += len(row.value)
+    if start < len(rows):
+        yield rows[start:]
+
+
+def _classes(given: Any) -> Iterator[type[Exception]]:
+    for item in given if isinstance(given, (list, tuple, set, frozenset)) else (given,):
+        yield symbol_by_name(item) if isinstance(item, str) else item
