@@ -25,12 +25,13 @@ from celery.result import ResultBase
 from . import encoding
 from .encoding import compress_payload, decompress_payload
 from .errbacks import call_errbacks
+from .groups import GroupStore
 from .pending import SyncBackendMixin
 from .retrying import Backoff, GiveUp, insist
 from .sanitize import without_password
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Sequence
 
     from celery.app.base import Celery
 
@@ -73,7 +74,7 @@ class _Recent(OrderedDict[str, Meta]):
             self.popitem(last=False)
 
 
-class Backend(SyncBackendMixin):
+class Backend(SyncBackendMixin, GroupStore):
     """Base of all result backends.
 
     Args:
@@ -439,6 +440,17 @@ class Backend(SyncBackendMixin):
             self._cache[task_id] = meta
         return meta
 
+    def get_task_metas(self, task_ids: Iterable[str]) -> dict[str, Meta]:
+        """The metas of many tasks by their ids, those of which nothing is known included; the cache is not used.
+
+        Raises:
+            BackendGetMetaError: the store did not answer.
+        """
+        ids = list(task_ids)
+        self._ensure_not_eager()
+        self.flush()
+        return self._read(lambda: self._get_task_metas_for(ids), f"{len(ids)} tasks")
+
     def _read(self, call: Callable[[], T], task_id: str) -> T:
         try:
             return self._insist(call) if self.always_retry else call()
@@ -507,6 +519,10 @@ class Backend(SyncBackendMixin):
     def _get_task_meta_for(self, task_id: str) -> Meta:
         self._lacks("_get_task_meta_for")
 
+    def _get_task_metas_for(self, task_ids: Sequence[str]) -> dict[str, Meta]:
+        """Drivers that can read many at once override it."""
+        return {task_id: self._get_task_meta_for(task_id) for task_id in task_ids}
+
     def _forget(self, task_id: str) -> None:
         raise NotImplementedError("backend does not implement forget.")
 
@@ -554,12 +570,15 @@ class DisabledBackend(BaseBackend):
         raise NotImplementedError(E_NO_BACKEND)
 
     get_task_meta = get_state = get_status = get_result = get_traceback = get_children = _is_disabled
-    wait_for = get_many = _is_disabled
-    task_result_exists = reload_task_result = _is_disabled
+    get_task_metas = task_result_exists = reload_task_result = _is_disabled
+    wait_for = get_many = iter_native = _is_disabled
+    save_group = restore_group = delete_group = get_group_meta = reload_group_result = _is_disabled
 
     async def await_for(self, *args: Any, **kwargs: Any) -> NoReturn:
         """Say that there is no backend."""
         self._is_disabled()
+
+    aget_many = _is_disabled
 
     def as_uri(self, *args: Any, **kwargs: Any) -> str:
         """`disabled://`."""

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from celery import states
-from celery.exceptions import BackendStoreError, TimeoutError  # noqa: A004 - the public name
+from celery.exceptions import BackendStoreError
 
 from .core import Backend
 from .encoding import PENDING_META
 from .pending import SyncBackendMixin
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Sequence
 
     Meta = dict[str, Any]
 
@@ -144,80 +143,33 @@ class BaseKeyValueStoreBackend(Backend):
         payload = self.get(self.get_key_for_task(task_id))
         return self.decode_result(payload) if payload else dict(PENDING_META)
 
-    # -- many at once
+    def _get_task_metas_for(self, task_ids: Sequence[str]) -> dict[str, Meta]:
+        ids = list(task_ids)
+        found = self._mget_to_results(self.mget([self.get_key_for_task(task_id) for task_id in ids]), ids)
+        return {task_id: found.get(task_id) or dict(PENDING_META) for task_id in ids}
 
-    def _mget_to_results(
-        self, values: Any, keys: Sequence[Any], READY_STATES: Iterable[str] = states.READY_STATES
-    ) -> dict[Any, Meta]:
+    def _mget_to_results(self, values: Any, keys: Sequence[Any]) -> dict[Any, Meta]:
         if isinstance(values, Mapping):
             pairs: Any = ((self._strip_prefix(key), value) for key, value in values.items())
         else:
-            pairs = ((_text(keys[i]), value) for i, value in enumerate(values))
-        decoded = ((key, self.decode_result(value)) for key, value in pairs if value)
-        return {key: meta for key, meta in decoded if meta["status"] in READY_STATES}
+            pairs = zip(map(_text, keys), values, strict=True)
+        return {key: self.decode_result(value) for key, value in pairs if value}
 
-    def get_many(
-        self,
-        task_ids: Iterable[str],
-        timeout: float | None = None,
-        interval: float = 0.5,
-        no_ack: bool = True,
-        on_message: Callable[[Meta], object] | None = None,
-        on_interval: Callable[[], object] | None = None,
-        max_iterations: int | None = None,
-        READY_STATES: frozenset[str] = states.READY_STATES,
-    ) -> Iterator[tuple[str, Meta]]:
-        """Yield id and meta of each of these tasks as it is over.
+    # -- groups
 
-        Args:
-            timeout: seconds for all of them; None: for ever.
-            on_message: called with every meta that is yielded.
-            max_iterations: look this often at most.
+    def _save_group(self, group_id: str, result: Any) -> Any:
+        self.set(self.get_key_for_group(group_id), self.encode({"result": result.as_tuple()}))
+        return result
 
-        Raises:
-            TimeoutError: not all were over in time.
-        """
-        out = [str(task_id) for task_id in task_ids]
-        self.flush()
-        hub = self.hub()
-        if hub is None or max_iterations or READY_STATES != states.READY_STATES:
-            found = self._ask_for_many(out, timeout, interval, on_interval, max_iterations, READY_STATES)
-        else:
-            found = (
-                (str(meta["task_id"]), meta)
-                for meta in hub.updates(out, timeout=timeout, interval=interval, on_interval=on_interval)
-                if meta["status"] in READY_STATES
-            )
-        for task_id, meta in found:
-            if on_message is not None:
-                on_message(meta)
-            yield task_id, meta
+    def _restore_group(self, group_id: str) -> Meta | None:
+        payload = self.get(self.get_key_for_group(group_id))
+        if not payload:
+            return None
+        meta: Meta = self.decode(payload)
+        return {**meta, "result": self._group_from_tuple(meta["result"])}
 
-    def _ask_for_many(
-        self,
-        out: list[str],
-        timeout: float | None,
-        interval: float,
-        on_interval: Callable[[], object] | None,
-        max_iterations: int | None,
-        ready_states: frozenset[str],
-    ) -> Iterator[tuple[str, Meta]]:
-        deadline = None if timeout is None else time.monotonic() + timeout
-        iterations = 0
-        while out:
-            keys = [self.get_key_for_task(task_id) for task_id in out]
-            found = self._mget_to_results(self.mget(keys), out, ready_states)
-            out = [task_id for task_id in out if task_id not in found]
-            yield from found.items()
-            iterations += 1
-            if not out or (max_iterations and iterations >= max_iterations):
-                return
-            left = interval if deadline is None else min(interval, deadline - time.monotonic())
-            if left <= 0:
-                raise TimeoutError(f"Operation timed out ({timeout})")
-            time.sleep(left)
-            if on_interval is not None:
-                on_interval()
+    def _delete_group(self, group_id: str) -> None:
+        self.delete(self.get_key_for_group(group_id))
 
 
 class KeyValueStoreBackend(BaseKeyValueStoreBackend, SyncBackendMixin):

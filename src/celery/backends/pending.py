@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from celery import states
 from celery.exceptions import ImproperlyConfigured, TimeoutError  # noqa: A004 - the public name
+from celery.result import ResultSet
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 
     from .waiting import Hub
 
@@ -100,6 +101,100 @@ class SyncBackendMixin:
                     return meta
         raise AssertionError("updates ended before the result was ready")
 
+    # -- many at once
+
+    def get_many(
+        self: Any,
+        task_ids: Iterable[str],
+        timeout: float | None = None,
+        interval: float = 0.5,
+        no_ack: bool = True,
+        on_message: Callable[[Meta], object] | None = None,
+        on_interval: Callable[[], object] | None = None,
+        max_iterations: int | None = None,
+        READY_STATES: frozenset[str] = states.READY_STATES,
+    ) -> Iterator[tuple[str, Meta]]:
+        """Yield id and meta of each of these tasks as it is over.
+
+        Args:
+            timeout: seconds for all of them; None: for ever.
+            on_message: called with every meta that is yielded.
+            max_iterations: look this often at most.
+
+        Raises:
+            TimeoutError: not all were over in time.
+        """
+        out = list(dict.fromkeys(str(task_id) for task_id in task_ids))
+        self.flush()
+        hub = self.hub()
+        if hub is None or max_iterations or READY_STATES != states.READY_STATES:
+            found = _poll_many(self, out, timeout, interval, on_interval, max_iterations, READY_STATES)
+        else:
+            found = (
+                (str(meta["task_id"]), meta)
+                for meta in hub.updates(out, timeout=timeout, interval=interval, on_interval=on_interval)
+                if meta["status"] in READY_STATES
+            )
+        for task_id, meta in found:
+            if on_message is not None:
+                on_message(meta)
+            yield task_id, meta
+
+    async def aget_many(
+        self: Any,
+        task_ids: Iterable[str],
+        timeout: float | None = None,  # noqa: ASYNC109 - as `get_many`
+        interval: float = 0.5,
+    ) -> AsyncIterator[tuple[str, Meta]]:
+        """As `get_many`, without blocking the event loop."""
+        out = list(dict.fromkeys(str(task_id) for task_id in task_ids))
+        self.flush()
+        hub: Hub | None = self.hub()
+        if hub is None:
+            async for found in _apoll_many(self, out, timeout, interval):
+                yield found
+            return
+        updates = hub.aupdates(out, timeout=timeout)
+        async with contextlib.aclosing(updates):  # type: ignore[type-var]  # it is a generator
+            async for meta in updates:
+                if meta["status"] in states.READY_STATES:
+                    yield str(meta["task_id"]), meta
+
+    def iter_native(
+        self: Any,
+        result: Any,
+        timeout: float | None = None,
+        interval: float = 0.5,
+        no_ack: bool = True,
+        on_message: Callable[[Meta], object] | None = None,
+        on_interval: Callable[[], object] | None = None,
+    ) -> Iterator[tuple[str, Any]]:
+        """Yield id and meta of each member of a result set as it is over; id and members of those that are sets
+        themselves come first."""
+        out: dict[str, list[Any]] = {}
+        for node in result.results:
+            if isinstance(node, ResultSet):
+                yield getattr(node, "id", ""), node.results
+            elif node._cache:
+                yield node.id, node._cache
+            else:
+                out.setdefault(node.id, []).append(node)
+        if not out:
+            return
+        for task_id, meta in self.get_many(
+            list(out),
+            timeout=timeout,
+            interval=interval,
+            no_ack=no_ack,
+            on_message=on_message,
+            on_interval=on_interval,
+        ):
+            for node in out[task_id]:
+                node._maybe_set_cache(dict(meta))
+            yield task_id, meta
+
+    # -- one
+
     def when_ready(self: Any, task_id: str, call: Callable[[Meta], object]) -> None:
         """Call `call(meta)` from a thread of the library's, once the task is over."""
         hub: Hub | None = self.hub()
@@ -157,6 +252,53 @@ async def _apoll(backend: Any, task_id: str, timeout: float | None, interval: fl
         if meta["status"] in states.READY_STATES:
             return meta
         await asyncio.sleep(_nap(backend, deadline, interval))
+
+
+def _poll_many(
+    backend: Any,
+    out: Sequence[str],
+    timeout: float | None,
+    interval: float,
+    on_interval: Callable[[], object] | None,
+    max_iterations: int | None,
+    ready_states: frozenset[str],
+) -> Iterator[tuple[str, Meta]]:
+    deadline = None if timeout is None else time.monotonic() + timeout
+    iterations = 0
+    while out:
+        found = _ready_ones(backend, out, ready_states)
+        yield from found.items()
+        out = [task_id for task_id in out if task_id not in found]
+        iterations += 1
+        if not out or (max_iterations and iterations >= max_iterations):
+            return
+        if on_interval is not None:
+            on_interval()
+        time.sleep(_nap(backend, deadline, interval))
+
+
+async def _apoll_many(
+    backend: Any,
+    out: Sequence[str],
+    timeout: float | None,  # noqa: ASYNC109 - as `_poll_many`
+    interval: float,
+) -> AsyncIterator[tuple[str, Meta]]:
+    import asyncio  # noqa: PLC0415 - as above
+
+    deadline = None if timeout is None else time.monotonic() + timeout
+    while True:
+        found = await asyncio.to_thread(_ready_ones, backend, out, states.READY_STATES)
+        for item in found.items():
+            yield item
+        out = [task_id for task_id in out if task_id not in found]
+        if not out:
+            return
+        await asyncio.sleep(_nap(backend, deadline, interval))
+
+
+def _ready_ones(backend: Any, task_ids: Sequence[str], ready_states: frozenset[str]) -> dict[str, Meta]:
+    metas = backend.get_task_metas(task_ids)
+    return {task_id: meta for task_id, meta in metas.items() if meta["status"] in ready_states}
 
 
 def _nap(backend: Any, deadline: float | None, interval: float) -> float:

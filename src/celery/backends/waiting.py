@@ -264,6 +264,11 @@ class Hub:
                 for entry in self._entries.get(task_id, ())
                 if entry.offer(task_id, meta)
             ]
+            for task_id, meta in metas.items():
+                if (
+                    meta["status"] in READY_STATES
+                ):  # nobody waits for it any longer, so it is not looked for again
+                    self._entries.pop(task_id, None)
             leader = self._leader
         for entry in to_wake:
             entry.wake()
@@ -308,10 +313,11 @@ class Hub:
         with self._lock:
             self._members.discard(entry)
             for task_id in task_ids:
-                waiting = self._entries[task_id]
-                waiting.remove(entry)
-                if not waiting:
-                    del self._entries[task_id]
+                waiting = self._entries.get(task_id, [])
+                if entry in waiting:
+                    waiting.remove(entry)
+                    if not waiting:
+                        del self._entries[task_id]
             orphans = [task_id for task_id in entry.out if task_id not in self._entries]
         if orphans:
             self._source.disarm(orphans, self._listener)

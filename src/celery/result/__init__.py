@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from celery._public import publish
 
+from .base import ResultBase, result_from_tuple
 from .eager import EagerResult
 from .guards import allow_join_result, assert_will_not_block, denied_join_result, task_join_will_block
-from .single import AsyncResult, ResultBase, result_from_tuple
+from .sets import GroupResult, ResultSet
+from .single import AsyncResult
 
 __all__ = (
     "AsyncResult",
     "EagerResult",
+    "GroupResult",
     "ResultBase",
+    "ResultSet",
     "allow_join_result",
     "assert_will_not_block",
     "denied_join_result",

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import datetime
-from collections import deque
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, cast
 
 from celery import states
 from celery._state import app_or_default
-from celery.exceptions import ImproperlyConfigured, IncompleteStream, TimeoutError  # noqa: A004 - the public name
+from celery.exceptions import ImproperlyConfigured, TimeoutError  # noqa: A004 - the public name
 
+from .base import ResultBase, control_of, result_from_tuple
 from .guards import assert_will_not_block, task_join_will_block
 
 if TYPE_CHECKING:
@@ -27,17 +27,6 @@ else:
     from typing import TypeVar
 
     T = TypeVar("T", covariant=True)
-
-
-class ResultBase:
-    """Base of results of one task and of many."""
-
-    #: The result of the task that called this one, in a chain.
-    parent: Any = None
-
-    def as_tuple(self) -> Any:
-        """The id in a form that can be stored; `result_from_tuple` reads it."""
-        raise NotImplementedError(f"{type(self).__name__} has no as_tuple()")
 
 
 class AsyncResult(ResultBase, Generic[T]):
@@ -337,6 +326,43 @@ class AsyncResult(ResultBase, Generic[T]):
             self.parent.forget()
         self.backend.forget(self.id)
 
+    def revoke(
+        self,
+        connection: Any = None,
+        terminate: bool = False,
+        signal: str | None = None,
+        wait: bool = False,
+        timeout: float | None = None,
+    ) -> Any:
+        """Tell all workers not to run the task.
+
+        Args:
+            terminate: stop it, if it runs already.
+            signal: what it is stopped with; default: TERM.
+            wait: for the workers' replies, and return them.
+            timeout: seconds to wait for replies.
+
+        Raises:
+            NotImplementedError: the app has no remote control.
+        """
+        return control_of(self.app).revoke(
+            self.id, connection=connection, terminate=terminate, signal=signal, reply=wait, timeout=timeout
+        )
+
+    def revoke_by_stamped_headers(
+        self,
+        headers: dict[str, Any],
+        connection: Any = None,
+        terminate: bool = False,
+        signal: str | None = None,
+        wait: bool = False,
+        timeout: float | None = None,
+    ) -> Any:
+        """Tell all workers not to run tasks that carry these stamps; else as `revoke`."""
+        return control_of(self.app).revoke_by_stamped_headers(
+            headers, connection=connection, terminate=terminate, signal=signal, reply=wait, timeout=timeout
+        )
+
     # -- the meta
 
     def _get_task_meta(self) -> Meta:
@@ -404,42 +430,6 @@ class AsyncResult(ResultBase, Generic[T]):
             ) from None
         return Traceback.from_string(text).as_traceback()
 
-    # -- the graph of calls
-
-    def iterdeps(self, intermediate: bool = False) -> Iterator[tuple[Any, Any]]:
-        """Yield `(parent, result)` for this task and all that it led to, breadth first.
-
-        Args:
-            intermediate: leave out what is not known yet, rather than complain.
-
-        Raises:
-            IncompleteStream: a task is not over yet.
-        """
-        queue: deque[tuple[Any, Any]] = deque([(None, self)])
-        while queue:
-            parent, node = queue.popleft()
-            yield parent, node
-            if node.ready():
-                queue.extend((node, child) for child in node.children or ())
-            elif not intermediate:
-                raise IncompleteStream
-
-    def collect(self, intermediate: bool = False, **kwargs: Any) -> Iterator[tuple[Any, Any]]:
-        """Yield `(result, value)` for this task and all that it led to, waiting for each.
-
-        Args:
-            kwargs: for `get`.
-        """
-        for _, result in self.iterdeps(intermediate=intermediate):
-            yield result, result.get(**kwargs)
-
-    def get_leaf(self) -> Any:
-        """The value of the last task that this one led to."""
-        value = None
-        for _, result in self.iterdeps():
-            value = result.get()
-        return value
-
     # -- itself
 
     def as_tuple(self) -> ResultTuple:
@@ -479,28 +469,3 @@ class AsyncResult(ResultBase, Generic[T]):
 
     def __reduce_args__(self) -> tuple[Any, ...]:
         return self.id, self.backend, None, None, self.parent
-
-
-def result_from_tuple(r: Any, app: Celery | None = None) -> Any:
-    """The result that a tuple stands for; a result is returned as it is.
-
-    Raises:
-        ValueError: `r` is neither.
-    """
-    if isinstance(r, ResultBase):
-        return r
-    app = app_or_default(app)
-    head, members = r
-    id, parent = head if isinstance(head, (list, tuple)) else (head, None)  # noqa: A001 - Celery's name
-    if parent:
-        parent = result_from_tuple(parent, app)
-    if members is not None:
-        return _group_result(app)(id, [result_from_tuple(member, app) for member in members], parent=parent)
-    return app.AsyncResult(id, parent=parent)
-
-
-def _group_result(app: Any) -> Any:
-    found = getattr(app, "GroupResult", None)
-    if found is None:
-        raise ValueError("This tuple stands for the result of a group, which this version does not have.")
-    return found

@@ -111,18 +111,13 @@ class DependencyGraph:
     def to_dot(self, fh: Any, formatter: GraphFormatter | None = None) -> None:
         """Write a drawing of the graph in the DOT language to a text file."""
         draw = formatter or self.formatter
-        seen: set[Any] = set()
-
-        def node(obj: Any, line: Any) -> None:
-            if draw.label(obj) not in seen:
-                print(line, file=fh)
-                seen.add(draw.label(obj))
-
+        seen: set[str] = set()
         print(draw.head(), file=fh)
         for obj, deps in self.items():
-            node(obj, draw.node(obj) if deps else draw.terminal_node(obj))
+            if draw.label(obj) not in seen:
+                seen.add(draw.label(obj))
+                print(draw.node(obj) if deps else draw.terminal_node(obj), file=fh)
             for dep in deps:
-                node(dep, draw.node(dep) if self.adjacent.get(dep) else draw.terminal_node(dep))
                 print(draw.edge(obj, dep), file=fh)
         print(draw.tail(), file=fh)
 

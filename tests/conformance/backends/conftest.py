@@ -9,6 +9,7 @@ import pytest
 
 from celery import Celery
 from celery.backends.base import BaseBackend, KeyValueStoreBackend
+from celery.result import result_from_tuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -37,6 +38,7 @@ class RowStore(BaseBackend):
     """A table of somebody else's, as django-celery-results has one."""
 
     rows: ClassVar[dict[str, dict[str, Any]]] = {}
+    groups: ClassVar[dict[str, Any]] = {}
 
     def _store_result(self, task_id, result, state, traceback=None, request=None, using=None):
         _, _, encoded = self._encode(result)
@@ -54,6 +56,19 @@ class RowStore(BaseBackend):
 
     def _forget(self, task_id):
         self.rows.pop(task_id, None)
+
+    def _save_group(self, group_id, result):
+        self.groups[group_id] = self.encode(result.as_tuple())
+        return result
+
+    def _restore_group(self, group_id):
+        stored = self.groups.get(group_id)
+        if stored is None:
+            return None
+        return {"result": result_from_tuple(self.decode(stored), self.app)}
+
+    def _delete_group(self, group_id):
+        self.groups.pop(group_id, None)
 
 
 KINDS = ("memory", "sqlite", "redis", "keyvalue", "rows")
@@ -87,6 +102,7 @@ def make_app(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> Itera
     yield make
     DictStore.data.clear()
     RowStore.rows.clear()
+    RowStore.groups.clear()
 
 
 @pytest.fixture

@@ -186,22 +186,6 @@ def test_a_fork_waits_on_its_own(app, new_id, kind):
     waiting.join()
 
 
-def test_get_many(app, new_id, kind):
-    if kind == "rows":
-        pytest.skip("no key-value store")
-    ids = [new_id() for _ in range(3)]
-    app.backend.mark_as_done(ids[0], 0)
-    app.backend.mark_as_failure(ids[1], ValueError(1))
-    timer = store_later(app, ids[2], 2)
-    found = dict(app.backend.get_many(ids, timeout=30, interval=0.01))
-    assert {i: m["status"] for i, m in found.items()} == dict(
-        zip(ids, ["SUCCESS", "FAILURE", "SUCCESS"], strict=True)
-    )
-    with pytest.raises(TimeoutError):
-        list(app.backend.get_many([ids[0], new_id()], timeout=0.05, interval=0.01))
-    timer.join()
-
-
 def test_parents_are_followed(app, new_id):
     parent, child = new_id(), new_id()
     result = app.AsyncResult(child, parent=app.AsyncResult(parent))
