@@ -25,6 +25,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+import msgspec
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -38,8 +40,7 @@ LEASE = 10.0
 LEASE_RENEW_EVERY = 3.0
 
 
-@dataclass(slots=True)
-class Outgoing:
+class Outgoing(msgspec.Struct, eq=False):
     """One message, encoded and addressed: ready for any wire.
 
     Attributes:
@@ -65,8 +66,7 @@ class Outgoing:
     mandatory: bool = True
 
 
-@dataclass(slots=True, eq=False)
-class Delivery:
+class Delivery(msgspec.Struct, eq=False):
     """One message received and not yet settled. `body` is still bytes.
 
     Attributes:

@@ -279,7 +279,8 @@ def build_v1(
 
 # -- reading
 
-_headers_decoder = msgspec.json.Decoder(TaskHeaders)
+_NO_LIMITS = (None, None)
+_decode_headers = msgspec.json.Decoder(TaskHeaders).decode
 _properties_decoder = msgspec.json.Decoder(TaskProperties)
 
 
@@ -301,8 +302,9 @@ def decode_headers(headers: LazyObject) -> TaskHeaders:
         MalformedMessage: they are no JSON object, `task` or `id` is missing, or one has a value that makes
             no sense: a date that is none, limits that are no numbers of seconds.
     """
+    raw = headers.raw
     try:
-        decoded = headers.decode(_headers_decoder)
+        decoded = _decode_headers(raw)
     except (msgspec.DecodeError, RecursionError) as exc:
         decoded = _with_numeric_ids(headers, exc)
     except Exception as exc:
@@ -319,10 +321,9 @@ def decode_headers(headers: LazyObject) -> TaskHeaders:
         raise MalformedMessage(f"headers: retries is {decoded.retries}")
     limits = decoded.timelimit
     if limits is None:
-        decoded.timelimit = (None, None)
-    elif limits != (None, None):
+        decoded.timelimit = _NO_LIMITS
+    elif limits != _NO_LIMITS:
         _check_limits(limits)
-    raw = headers.raw
     if len(raw) > 1000 and raw.count(b"[") + raw.count(b"{") > SHALLOW:
         _check_depth(headers)
     return decoded

@@ -176,7 +176,7 @@ class Dispatcher:
             if not run.begun:
                 self._count(run)
             job = job_for(run, mean(run.headers.task))
-            if "execute_using_pool" in run.policy.hooks:
+            if run.policy.hooks and "execute_using_pool" in run.policy.hooks:
                 self._submit_by_request(run, job)
             else:
                 jobs.append(job)

@@ -19,7 +19,7 @@ from .acks import AGAIN, DONE, GIVEN_BACK, Ending
 from .rates import RateLimits
 from .request import Message
 from .runs import Run, delivery_info
-from .strategy import Accept, Discard, Park, Poison, Unknown, decide
+from .strategy import Discard, Park, Poison, decide
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -127,16 +127,7 @@ class Reception:
         if policy is None:
             self._crew.errands.start(self._refuse(delivery, raw, properties, body, error, DONE))
             return
-        run = Run(
-            next(self._tags),
-            delivery,
-            headers,
-            policy,
-            raw_headers=raw,
-            properties=properties,
-            body=body,
-            taken_at=time.monotonic(),
-        )
+        run = Run(next(self._tags), delivery, headers, policy, raw, properties, body, time.monotonic())
         run.begun = True
         logger.error("Task %s[%s] was lost: the worker that ran it died", run.name, run.id)
         self._crew.state.add(run)
@@ -173,49 +164,39 @@ class Reception:
         if made is None:
             return
         headers, raw, properties, body = made
+        policy = crew.policies(headers.task)
+        if policy is None:
+            self._unknown(delivery, headers, raw, properties, body, now)
+            return
         decision = decide(
             headers,
             now=now,
             deliveries=delivery.deliveries,
             max_deliveries=crew.options.max_deliveries,
-            policy_of=crew.policies,
             revoked=worker_state.revoked,
             local=crew.options.local,
         )
-        if type(decision) is Unknown:
-            self._unknown(delivery, headers, raw, properties, body, now)
-            return
-        assert not isinstance(decision, Unknown)
-        if type(decision) is Accept and decision.policy.rate:
-            turn = self._rates.turn(headers.task, decision.policy.rate, headers.id, mono)
+        if decision is None and policy.rate:
+            turn = self._rates.turn(headers.task, policy.rate, headers.id, mono)
             if turn is not None:
                 assert crew.settler.consumer is not None
                 crew.settler.consumer.park(delivery, now + (turn - mono))
                 return
-        run = Run(
-            next(self._tags),
-            delivery,
-            headers,
-            decision.policy,
-            raw_headers=raw,
-            properties=properties,
-            body=body,
-            taken_at=mono,
-        )
+        run = Run(next(self._tags), delivery, headers, policy, raw, properties, body, mono)
         if shown:
             self._log_received(run)
         if signals.task_received:
             crew.extension.call(signals.task_received.send, sender=crew.sender, request=crew.requests.of(run))
-        if type(decision) is Accept:
+        if decision is None:
             self._accept(run)
-        elif type(decision) is Park:
+        elif isinstance(decision, Park):
             assert crew.settler.consumer is not None
             crew.settler.consumer.park(delivery, decision.due)
-        elif type(decision) is Discard:
+        elif isinstance(decision, Discard):
             crew.state.add(run)
             crew.dispatcher.count_waiting(run)
             crew.errands.start(self._discard(run, expired=decision.expired))
-        elif type(decision) is Poison:
+        elif isinstance(decision, Poison):
             crew.state.add(run)
             crew.dispatcher.count_waiting(run)
             crew.errands.start(self._poison(run))
@@ -265,7 +246,7 @@ class Reception:
         crew.state.add(run)
         crew.dispatcher.times.came_in(run.headers.task)
         policy = run.policy
-        if "revoked" in policy.hooks or (policy.deduplicate and run.delivery.redelivered):
+        if (policy.hooks and "revoked" in policy.hooks) or (policy.deduplicate and run.delivery.redelivered):
             crew.dispatcher.count_waiting(run)
             crew.errands.start(self._ask_first(run))
         else:

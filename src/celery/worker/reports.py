@@ -67,20 +67,24 @@ class PoolReports:
 
     def finished(self, batch: Sequence[tuple[int, Outcome]]) -> None:
         crew = self._crew
-        runs, times, state, settle = crew.state.runs, crew.dispatcher.times, crew.state, crew.settler.settle
+        runs, ran, settle = crew.state.runs, crew.dispatcher.times.ran, crew.settler.settle
+        names: list[str] = []
         for tag, outcome in batch:
             run = runs.get(tag)
             if run is None:
                 continue
-            verdict = outcome.verdict
-            times.ran(run.headers.task, outcome.runtime)
-            state.count(run.headers.task)
+            verdict, name = outcome.verdict, run.headers.task
+            names.append(name)
+            ran(name, outcome.runtime)
             if run.policy.hooks:
                 self._tell(run, outcome)
-            if verdict >= Verdict.INTERNAL:
+            if verdict is Verdict.SUCCESS:
+                settle(run, DONE)
+            elif verdict >= Verdict.INTERNAL:
                 self._unusual(run, outcome)
             else:
                 settle(run, after_run(run.policy, verdict, outcome.detail))
+        crew.state.count(names)
         crew.dispatcher.pump()
 
     def soft_limit(self, tag: int) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from celery.app.jobs import Job
 
 if TYPE_CHECKING:
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
     from .request import Request
 
 
-class Run:
+class Run(msgspec.Struct, eq=False):
     """One delivery that this worker means to run.
 
     Attributes:
@@ -32,53 +34,22 @@ class Run:
         request: the public view, if anybody asked for it.
     """
 
-    __slots__ = (
-        "active",
-        "begun",
-        "body",
-        "counted",
-        "delivery",
-        "duplicates",
-        "fenced",
-        "headers",
-        "pid",
-        "policy",
-        "properties",
-        "raw_headers",
-        "request",
-        "started_at",
-        "tag",
-        "taken_at",
-    )
-
-    def __init__(
-        self,
-        tag: int,
-        delivery: Delivery,
-        headers: TaskHeaders,
-        policy: TaskPolicy,
-        *,
-        raw_headers: LazyObject,
-        properties: LazyObject,
-        body: bytes,
-        taken_at: float,
-    ) -> None:
-        self.tag = tag
-        self.delivery = delivery
-        self.headers = headers
-        self.policy = policy
-        self.raw_headers = raw_headers
-        self.properties = properties
-        self.body = body
-        self.taken_at = taken_at
-        self.begun = False
-        self.active = False
-        self.fenced = False
-        self.counted = False
-        self.started_at: float | None = None
-        self.pid: int | None = None
-        self.duplicates: list[Run] | None = None
-        self.request: Request | None = None
+    tag: int
+    delivery: Delivery
+    headers: TaskHeaders
+    policy: TaskPolicy
+    raw_headers: LazyObject
+    properties: LazyObject
+    body: bytes
+    taken_at: float
+    begun: bool = False
+    active: bool = False
+    counted: bool = False
+    fenced: bool = False
+    started_at: float | None = None
+    pid: int | None = None
+    duplicates: list[Run] | None = None
+    request: Request | None = None
 
     @property
     def id(self) -> str:
@@ -109,19 +80,19 @@ def job_for(run: Run, mean: float | None) -> Job:
     Args:
         mean: mean run time of the task so far, in seconds.
     """
-    policy = run.policy
-    hard, soft = policy.limits(run.headers.timelimit)
+    headers, delivery, hooks = run.headers, run.delivery, run.policy.hooks
+    hard, soft = run.policy.limits(headers.timelimit)
     return Job(
-        tag=run.tag,
-        id=run.headers.id,
-        name=run.headers.task,
-        headers=run.raw_headers.raw,
-        properties=run.properties.raw,
-        body=run.body,
-        delivery_info=delivery_info(run.delivery),
-        time_limit=hard,
-        soft_time_limit=soft,
-        announce="on_accepted" in policy.hooks,
-        claim=run.delivery.claim,
+        run.tag,
+        headers.id,
+        headers.task,
+        run.raw_headers.raw,
+        run.properties.raw,
+        run.body,
+        delivery_info(delivery),
+        hard,
+        soft,
+        announce=bool(hooks) and "on_accepted" in hooks,
+        claim=delivery.claim,
         brief=mean,
     )

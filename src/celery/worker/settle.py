@@ -41,7 +41,8 @@ class Settler:
         What a fenced run did may have been refused, so they do not end with it: they are offered again.
         """
         self._state.remove(run)
-        self.uncount(run)
+        if run.counted:
+            self.uncount(run)
         if run.fenced:
             logger.warning(
                 "Task %s[%s] ended after this worker's lease: another worker has its message, "

@@ -105,16 +105,20 @@ class WorkerState:
 
     def remove(self, run: Run) -> None:
         """It is settled, or not ours any more."""
-        self.deactivate(run)
+        if run.active:
+            run.active = False
+            self.active -= 1
         self.runs.pop(run.tag, None)
-        if self.ids.get(run.headers.id) is run:
-            del self.ids[run.headers.id]
+        task_id = run.headers.id
+        if self.ids.get(task_id) is run:
+            del self.ids[task_id]
 
-    def count(self, name: str) -> None:
-        """One more run of a task has ended."""
-        self.totals[name] += 1
-        total_count[name] += 1
-        all_total_count[0] += 1
+    def count(self, names: Iterable[str]) -> None:
+        """One more run of each of these tasks has ended."""
+        for name, number in Counter(names).items():
+            self.totals[name] += number
+            total_count[name] += number
+            all_total_count[0] += number
 
 
 class _Current:

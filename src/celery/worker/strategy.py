@@ -14,11 +14,9 @@ from celery.exceptions import InvalidTaskError
 from celery.utils.saferepr import saferepr
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container
+    from collections.abc import Container
 
     from celery.message.task import TaskHeaders
-
-    from .policy import TaskPolicy
 
 _HEADERS = (
     *("lang", "task", "id", "root_id", "parent_id", "group", "meth", "shadow", "eta", "expires", "retries"),
@@ -35,17 +33,9 @@ DUE_SLACK = 0.005
 
 
 @dataclass(frozen=True, slots=True)
-class Accept:
-    """Run it."""
-
-    policy: TaskPolicy
-
-
-@dataclass(frozen=True, slots=True)
 class Park:
     """Not yet: the broker holds it until unix time `due`."""
 
-    policy: TaskPolicy
     due: float
 
 
@@ -53,26 +43,18 @@ class Park:
 class Discard:
     """Never: it was revoked, or it expired while it waited."""
 
-    policy: TaskPolicy
     expired: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Unknown:
-    """No task of that name is registered here."""
-
-    name: str
 
 
 @dataclass(frozen=True, slots=True)
 class Poison:
     """Handed out more often than `task_max_deliveries` without ever coming to an end."""
 
-    policy: TaskPolicy
     deliveries: int
 
 
-Decision = Accept | Park | Discard | Unknown | Poison
+#: None: run it.
+Decision = Park | Discard | Poison | None
 
 
 def hybrid_to_proto2(message: Any, body: Any) -> Translated:
@@ -121,31 +103,26 @@ def decide(
     now: float,
     deliveries: int,
     max_deliveries: int,
-    policy_of: Callable[[str], TaskPolicy | None],
     revoked: Container[str],
     local: tzinfo = UTC,
 ) -> Decision:
-    """Say what to do with a message.
+    """Say what to do with a message of a task that is known here.
 
     Args:
         now: unix time.
         deliveries: how often it was handed to a worker, this time included.
         max_deliveries: 0 for no limit.
-        policy_of: the policy of a task by its name, None if no such task is registered.
         revoked: ids that must not run.
         local: zone of dates that name none.
     """
-    policy = policy_of(headers.task)
-    if policy is None:
-        return Unknown(headers.task)
     expires = None if headers.expires is None else headers.expires_at(local)
     if expires is not None and expires.timestamp() <= now:
-        return Discard(policy, expired=True)
+        return Discard(expired=True)
     if revoked and headers.id in revoked:
-        return Discard(policy, expired=False)
+        return Discard(expired=False)
     if 0 < max_deliveries < deliveries:
-        return Poison(policy, deliveries)
+        return Poison(deliveries)
     eta = None if headers.eta is None else headers.eta_at(local)
     if eta is not None and eta.timestamp() > now + DUE_SLACK:
-        return Park(policy, eta.timestamp())
-    return Accept(policy)
+        return Park(eta.timestamp())
+    return None

@@ -15,11 +15,9 @@ from celery.worker import acks
 from celery.worker.limits import MOST_AHEAD, RunTimes, fetch_ahead, window
 from celery.worker.policy import TaskPolicy
 from celery.worker.strategy import (
-    Accept,
     Discard,
     Park,
     Poison,
-    Unknown,
     decide,
     hybrid_to_proto2,
     proto1_to_proto2,
@@ -36,34 +34,28 @@ def iso(seconds_from_now):
     return dt.datetime.fromtimestamp(NOW + seconds_from_now, dt.UTC).isoformat()
 
 
-def decided(deliveries=1, revoked=(), known=True, local=dt.UTC, **headers):
-    known_policy = policy()
+def decided(deliveries=1, revoked=(), local=dt.UTC, **headers):
     return decide(
         TaskHeaders(task="t", id="1", **headers),
         now=NOW,
         deliveries=deliveries,
         max_deliveries=5,
-        policy_of=lambda name: known_policy if known else None,
         revoked=set(revoked),
         local=local,
     )
 
 
 def test_a_plain_message_runs():
-    assert type(decided()) is Accept
+    assert decided() is None
 
 
-def test_an_unknown_task_is_named():
-    assert decided(known=False) == Unknown("t")
-
-
-@pytest.mark.parametrize(("expires", "kind"), [(-1, Discard), (60, Accept)])
+@pytest.mark.parametrize(("expires", "kind"), [(-1, Discard), (60, type(None))])
 def test_expiry(expires, kind):
     assert type(decided(expires=iso(expires))) is kind
 
 
 def test_a_revoked_id_is_discarded_and_is_not_called_expired():
-    assert decided(revoked={"1"}) == Discard(decided(revoked={"1"}).policy, expired=False)
+    assert decided(revoked={"1"}) == Discard(expired=False)
 
 
 def test_not_due_yet_is_parked_until_then():
@@ -73,18 +65,18 @@ def test_not_due_yet_is_parked_until_then():
 
 
 def test_due_in_the_past_runs():
-    assert type(decided(eta=iso(-5))) is Accept
+    assert decided(eta=iso(-5)) is None
 
 
 def test_a_naive_date_is_of_the_given_zone():
     naive = dt.datetime.fromtimestamp(NOW, dt.UTC).replace(tzinfo=None).isoformat()
     east = dt.timezone(dt.timedelta(hours=2))
     west = dt.timezone(dt.timedelta(hours=-2))
-    assert type(decided(eta=naive, local=east)) is Accept
+    assert decided(eta=naive, local=east) is None
     assert type(decided(eta=naive, local=west)) is Park
 
 
-@pytest.mark.parametrize(("deliveries", "kind"), [(5, Accept), (6, Poison)])
+@pytest.mark.parametrize(("deliveries", "kind"), [(5, type(None)), (6, Poison)])
 def test_too_many_deliveries(deliveries, kind):
     assert type(decided(deliveries=deliveries)) is kind
 

@@ -250,8 +250,10 @@ class Foreman:
             self.crew.dismiss(seat)
 
     def _ended(self, seat: Seat, tag: int) -> bool:
-        self._pardon(tag)
-        self._recalled.discard(tag)
+        if self._condemned:
+            self._pardon(tag)
+        if self._recalled:
+            self._recalled.discard(tag)
         return seat.forget(tag) is not None
 
     def _pardon(self, tag: int) -> int:

@@ -40,8 +40,8 @@ class Seat:
 
     Attributes:
         window: jobs given and not yet accounted for, in the order in which the child runs them.
-        long: how many of them are not known to be brief.
-        limited: how many of them have a time limit.
+        long: tags of those that are not known to be brief.
+        limited: tags of those that have a time limit.
         given: jobs run or to be run by it, ever.
     """
 
@@ -53,8 +53,8 @@ class Seat:
         self.state = State.BOOTING
         self.pid = 0
         self.window: dict[int, Job] = {}
-        self.long = 0
-        self.limited = 0
+        self.long: set[int] = set()
+        self.limited: set[int] = set()
         self.given = 0
         self.grown = False  # near its memory limit
         self.poked: tuple[int, float] = (0, 0.0)
@@ -89,16 +89,18 @@ class Seat:
         """Put a job into the window; `send` writes it."""
         self.window[job.tag] = job
         self.given += 1
-        self.long += not is_brief(job)
-        self.limited += job.time_limit is not None or job.soft_time_limit is not None
+        if not is_brief(job):
+            self.long.add(job.tag)
+        if job.time_limit is not None or job.soft_time_limit is not None:
+            self.limited.add(job.tag)
 
     def forget(self, tag: int) -> Job | None:
         """Take a job out of the window."""
-        job = self.window.pop(tag, None)
-        if job is not None:
-            self.long -= not is_brief(job)
-            self.limited -= job.time_limit is not None or job.soft_time_limit is not None
-        return job
+        if self.long:
+            self.long.discard(tag)
+        if self.limited:
+            self.limited.discard(tag)
+        return self.window.pop(tag, None)
 
     def split_at(self, last_begun: int) -> tuple[list[Job], list[Job]]:
         """The window's jobs: those that had begun when `last_begun` was the last to begin, and those that had not."""
