@@ -16,8 +16,14 @@ if TYPE_CHECKING:
     from celery.app.base import Celery as Celery
     from celery.app.task import Task as Task
     from celery.canvas import Signature as Signature
+    from celery.canvas import chain as chain
+    from celery.canvas import chord as chord
+    from celery.canvas import chunks as chunks
+    from celery.canvas import group as group
     from celery.canvas import maybe_signature as maybe_signature
     from celery.canvas import signature as signature
+    from celery.canvas import xmap as xmap
+    from celery.canvas import xstarmap as xstarmap
     from celery.utils import uuid as uuid
 
 #: Version of this distribution.
@@ -51,13 +57,19 @@ VERSION_BANNER = f"{__version__} ({SERIES})"
 _HOMES = {
     "Celery": "celery.app.base",
     "Signature": "celery.canvas",
+    "chain": "celery.canvas",
+    "chord": "celery.canvas",
+    "chunks": "celery.canvas",
     "Task": "celery.app.task",
     "bugreport": "celery.app",
     "current_app": "celery._state",
     "current_task": "celery._state",
+    "group": "celery.canvas",
     "maybe_signature": "celery.canvas",
     "shared_task": "celery.app",
     "signature": "celery.canvas",
+    "xmap": "celery.canvas",
+    "xstarmap": "celery.canvas",
     "uuid": "celery.utils",
 }
 #: Names that are called differently where they are.

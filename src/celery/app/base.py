@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from celery.app.task_types import AsyncTask, BoundTaskDecorator, TaskDecorator
     from celery.brokers.base import Broker
     from celery.canvas import Signature
+    from celery.canvas.plans import Plan
     from celery.result import AsyncResult
 
 __all__ = ("Celery",)
@@ -578,6 +579,16 @@ class Celery:
         from celery.app import calling  # noqa: PLC0415 - programs that only define tasks send none
 
         return await calling.asend_many(self, name, calls, options)
+
+    def _launch(self, plan: Plan) -> None:
+        from celery.app import launching  # noqa: PLC0415 - not every program has workflows
+
+        launching.launch(self, plan)
+
+    async def _alaunch(self, plan: Plan) -> None:
+        from celery.app import launching  # noqa: PLC0415 - not every program has workflows
+
+        await launching.alaunch(self, plan)
 
     def signature(self, *args: Any, **kwargs: Any) -> Signature[Any]:
         """Make a signature bound to this app. See `celery.signature`."""

@@ -136,6 +136,8 @@ class Run:
         task = plan.task
         if plan.deduplicate and self._done_before():
             return False
+        if self.request.celeriac_claim is not None and self._sent_twice():
+            return False
         if signals.task_prerun.receivers:
             signals.task_prerun.send(
                 sender=task, task_id=self.uuid, task=task, args=self.args, kwargs=self.kwargs
@@ -167,8 +169,11 @@ class Run:
         plan = self.plan
         if isinstance(exc, Ignore):
             self._ended(states.IGNORED, exc, ExceptionInfo((type(exc), exc, exc.__traceback__)))
+            self._leave(exc)
         elif isinstance(exc, Reject):
             self._ended(states.REJECTED, exc, ExceptionInfo((type(exc), exc, exc.__traceback__)))
+            if not exc.requeue:
+                self._leave(exc)
         elif isinstance(exc, Retry):
             self._ended(states.RETRY, exc, None)
             self.result = self._stored(outcome.retry, exc, store=self.store)
@@ -229,6 +234,25 @@ class Run:
             },
         )
         return True
+
+    def _sent_twice(self) -> bool:
+        """Whether this is the body of a chord that was sent before, and is run by who got it first."""
+        request = self.request
+        if self.plan.eager or self.plan.task.backend.chords.claim(self.uuid, request.celeriac_claim):
+            return False
+        request.replaced = True  # the other has its place
+        self.raised(
+            Ignore("The body of this chord was sent twice: the other message is the one that counts.")
+        )
+        return True
+
+    def _leave(self, exc: BaseException) -> None:
+        """Tell the workflow that nothing will come of this task."""
+        if not self.plan.eager:
+            try:
+                outcome.unfinished(self.plan.task, self.request, exc)
+            except Exception as error:  # noqa: BLE001 - reported
+                self.request.trouble = (Verdict.UNSTORED, error)
 
     def _succeeded(self, value: Any) -> None:
         plan = self.plan

@@ -7,7 +7,7 @@ The order inside each function is part of the public behaviour:
 - failure: the failure is stored, chords and chains are told and errbacks called (all by the backend), then
   `on_failure`, then the signal.
 - retry: the state is stored (before the message is sent, by `Task.retry`, which does both), `on_retry`, the signal.
-- ignore, reject: nothing.
+- ignore, reject: nothing, but a chord or chain that waits is told.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from celery import canvas, signals
 from celery.app.einfo import ExceptionInfo
+from celery.canvas.plans import Plan
 from celery.exceptions import Reject
 from celery.utils.serialization import get_pickleable_etype, get_pickleable_exception
 
@@ -69,18 +70,41 @@ def send_links(task: Any, request: Context, retval: Any, *, eager: bool, inherit
     options: dict[str, Any] = {"parent_id": request.id, "root_id": request.root_id or request.id}
     if inherit_priority:
         options["priority"] = (request.delivery_info or {}).get("priority")
-    for callback in request.callbacks or ():
-        _call(canvas.signature(callback, app=task.app), retval, options, eager)
+    callbacks = [canvas.maybe_signature(one, app=task.app) for one in request.callbacks or ()]
     if request.chain:
         *rest, following = request.chain
-        _call(canvas.signature(following, app=task.app), retval, {**options, "chain": rest}, eager)
-
-
-def _call(sig: Any, retval: Any, options: dict[str, Any], eager: bool) -> None:
-    if eager:
-        sig.apply((retval,), **options)
+        step = canvas.maybe_signature(following, app=task.app)
+        calls = [*((one, options) for one in callbacks), (step, {**options, "chain": rest})]
     else:
+        calls = [(one, options) for one in callbacks]
+    if eager:
+        for sig, given in calls:
+            sig.apply((retval,), **given)
+    else:
+        _send(task, calls, retval)
+
+
+def _send(task: Any, calls: list[tuple[Any, dict[str, Any]]], retval: Any) -> None:
+    """Send all of them together."""
+    if len(calls) == 1 and calls[0][0].subtask_type is None:
+        sig, options = calls[0]
         sig.apply_async((retval,), **options)
+        return
+    plan = Plan()
+    results = [sig.clone()._plan(plan, (retval,), None, options) for sig, options in calls]
+    task.app._launch(plan)
+    for result in results:
+        if result is not None:
+            task.add_trail(result)
+
+
+def unfinished(task: Any, request: Context, exc: BaseException) -> None:
+    """A task ends without an outcome of its own (ignored, rejected): what waits for it in a workflow is told.
+
+    A task that has put another in its place is not meant: that one has its place in the workflow.
+    """
+    if (request.chord or request.chain) and not request.replaced:
+        task.backend.mark_as_unfinished(request, exc)
 
 
 def fail(

@@ -42,9 +42,11 @@ if TYPE_CHECKING:
 __all__ = (
     "Call",
     "SendOptions",
+    "asend_composed",
     "asend_many",
     "asend_task_message",
     "compose",
+    "send_composed",
     "send_many",
     "send_options",
     "send_task_message",
@@ -502,7 +504,7 @@ class _Chunk(NamedTuple):
     ids: list[str]
     batch: list[Outgoing]
     options: SendOptions
-    watched: list[tuple[TaskMessage, SendOptions]]
+    watched: list[tuple[str, TaskMessage, SendOptions]]
 
 
 def send_many(
@@ -535,8 +537,7 @@ def send_many(
         except OperationalError as exc:
             raise _partly_sent(exc, ids, chunk) from exc.__cause__
         ids += chunk.ids
-        for message, options in chunk.watched:
-            _announce(name, message, options)
+        _tell(chunk)
     return ids
 
 
@@ -551,9 +552,57 @@ async def asend_many(
         except OperationalError as exc:
             raise _partly_sent(exc, ids, chunk) from exc.__cause__
         ids += chunk.ids
-        for message, options in chunk.watched:
-            _announce(name, message, options)
+        _tell(chunk)
     return ids
+
+
+def send_composed(app: Celery, calls: Iterable[tuple[str, Any, Any, SendOptions]]) -> None:
+    """Publish calls of any tasks, whose options are settled: one publish for every 500.
+
+    Args:
+        calls: name, args, kwargs and options of each.
+
+    Raises:
+        EncodeError, OperationalError: as `send_many`.
+    """
+    sent: list[str] = []
+    for chunk in _settled_chunks(app, calls):
+        try:
+            _publish(app, chunk.batch, chunk.options)
+        except OperationalError as exc:
+            raise _partly_sent(exc, sent, chunk) from exc.__cause__
+        _tell(chunk)
+        sent += chunk.ids
+
+
+async def asend_composed(app: Celery, calls: Iterable[tuple[str, Any, Any, SendOptions]]) -> None:
+    """`send_composed` that awaits the broker instead of blocking the event loop."""
+    sent: list[str] = []
+    for chunk in _settled_chunks(app, calls):
+        try:
+            await _apublish(app, chunk.batch, chunk.options)
+        except OperationalError as exc:
+            raise _partly_sent(exc, sent, chunk) from exc.__cause__
+        _tell(chunk)
+        sent += chunk.ids
+
+
+def _settled_chunks(app: Celery, calls: Iterable[tuple[str, Any, Any, SendOptions]]) -> Iterator[_Chunk]:
+    pending = iter(calls)
+    while part := list(islice(pending, BULK)):
+        ids, batch, watched = [], [], []
+        for name, args, kwargs, options in part:
+            message, ready = _prepare(app, name, args, kwargs, options)
+            batch.append(_outgoing(app, message, options) if ready is None else ready)
+            if message is not None:
+                watched.append((name, message, options))
+            ids.append(options.task_id)
+        yield _Chunk(ids, batch, part[0][3], watched)
+
+
+def _tell(chunk: _Chunk) -> None:
+    for name, message, options in chunk.watched:
+        _announce(name, message, options)
 
 
 def _partly_sent(exc: OperationalError, before: list[str], chunk: _Chunk) -> OperationalError:
@@ -606,7 +655,7 @@ def _composed(app: Celery, name: str, calls: list[Call], task_type: Any, given: 
         if ready is None:
             ready = _outgoing(app, message, options)
         if message is not None:
-            watched.append((message, options))
+            watched.append((name, message, options))
         ids.append(options.task_id)
         batch.append(ready)
     assert options is not None

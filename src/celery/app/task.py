@@ -439,6 +439,53 @@ class Task(Generic[P, R]):
         """Make an immutable signature: it takes no arguments from a task it is linked to."""
         return self.signature(args, kwargs, immutable=True)
 
+    def chunks(self, it: Any, n: int) -> canvas.chunks:
+        """Make tasks of `n` calls each: `add.chunks(zip(range(100), range(100)), 10)`."""
+        return canvas.chunks(self.s(), it, n, app=self.app)
+
+    def map(self, it: Any) -> canvas.xmap:
+        """Make one task that calls this for each item: `[task(item) for item in it]`."""
+        return canvas.xmap(self.s(), it, app=self.app)
+
+    def starmap(self, it: Any) -> canvas.xstarmap:
+        """Make one task that calls this for each item: `[task(*item) for item in it]`."""
+        return canvas.xstarmap(self.s(), it, app=self.app)
+
+    # -- workflows
+
+    def replace(self, sig: Signature[Any]) -> Any:
+        """Let `sig` take the place of the task that is running: its id, its callbacks, its place in chain and chord.
+
+        Use it as `raise self.replace(sig)` or `return self.replace(sig)`.
+
+        Raises:
+            Ignore: to tell the worker; eagerly the value of `sig` is returned instead.
+            ImproperlyConfigured: `sig` is a member of a chord, or an empty chain.
+        """
+        from celery.app import replacing  # noqa: PLC0415 - workers only
+
+        return self.on_replace(replacing.replacement(self, sig))
+
+    def on_replace(self, sig: Signature[Any]) -> Any:
+        """Send what takes the place of the running task; may be overridden."""
+        from celery.app import replacing  # noqa: PLC0415 - workers only
+
+        return replacing.send(self, sig)
+
+    def add_to_chord(self, sig: Signature[Any], lazy: bool = False) -> Any:
+        """Add a member to the chord that the running task is a member of.
+
+        Args:
+            lazy: do not send it; return the signature instead of its result.
+
+        Raises:
+            ValueError: the task is in no chord.
+            NotImplementedError: the result backend cannot.
+        """
+        from celery.app import replacing  # noqa: PLC0415 - workers only
+
+        return replacing.add_to_chord(self, sig, lazy=lazy)
+
     def signature_from_request(
         self,
         request: Context | None = None,

@@ -6,20 +6,24 @@ wakes those that wait.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
 import weakref
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from celery import states
 from celery.exceptions import ImproperlyConfigured
 
 from .base import KeyValueStoreBackend
+from .chords import Chords, Ledger, TransactionalChords
 from .waiting import Hub, hub_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from .chords import Due, Part
 
     Meta = dict[str, Any]
 
@@ -55,6 +59,11 @@ class _Memory:
         with self.lock:
             self._values.pop(key, None)
 
+    def scan(self, prefix: bytes) -> list[tuple[bytes, Any]]:
+        """Keys that begin so, in order, with their values."""
+        with self.lock:
+            return [(key, self.get(key)) for key in sorted(k for k in self._values if k.startswith(prefix))]
+
     def cleanup(self) -> None:
         with self.lock:
             for key in list(self._values):
@@ -71,7 +80,42 @@ class _Memory:
 
 
 _memory = _Memory()
+#: The books of chords, apart: they are searched by the beginning of their keys.
+_books = _Memory()
 os.register_at_fork(after_in_child=_memory.after_fork)
+os.register_at_fork(after_in_child=_books.after_fork)
+
+
+class _Book:
+    """The books of chords as a `Ledger`; whoever uses it holds the lock."""
+
+    get = staticmethod(_books.get)
+    put = staticmethod(_books.set)
+    scan = staticmethod(_books.scan)
+
+    @staticmethod
+    def insert(key: bytes, value: Any, seconds: float | None) -> bool:
+        if _books.get(key) is not None:
+            return False
+        _books.set(key, value, seconds)
+        return True
+
+    @staticmethod
+    def add(key: bytes, amount: int, seconds: float | None) -> int:
+        total = int(_books.get(key) or 0) + amount
+        _books.set(key, total, seconds)
+        return total
+
+    @staticmethod
+    def delete(prefix: bytes) -> None:
+        for key, _ in _books.scan(prefix):
+            _books.delete(key)
+
+
+@contextlib.contextmanager
+def _transaction() -> Iterator[Ledger]:
+    with _memory.lock, _books.lock:
+        yield _Book()
 
 
 class _Source:
@@ -206,6 +250,43 @@ class CacheBackend(KeyValueStoreBackend):
         """Drop what has expired now, rather than when it is asked for."""
         self.client.cache.cleanup()
 
+    # -- chords
+
+    def make_chords(self) -> Chords:
+        """Under one lock with the result, as long as it is this process's memory."""
+        if self.backend == "memory":
+            return TransactionalChords(self, _transaction)
+        return super().make_chords()
+
+    def store_end(
+        self,
+        task_id: str,
+        result: Any,
+        state: str,
+        traceback: Any,
+        request: Any,
+        part: Part | None,
+        store: bool,
+    ) -> None:
+        """Store the end of a member of a chord, and count it, at once.
+
+        Args:
+            store: False: only count.
+        """
+        if store:
+            self.store_result(task_id, result, state, traceback=traceback, request=request, part=part)
+        elif part is not None:
+            with _transaction() as book:
+                due = self._count(book, part)
+            self._relay(due)
+
+    def _count(self, book: Ledger, part: Part | None) -> Due | None:
+        return None if part is None else cast("TransactionalChords", self.chords).count(book, part)
+
+    def _relay(self, due: Due | None) -> None:
+        if due is not None:
+            cast("TransactionalChords", self.chords).relay(due)
+
     # -- telling those that wait
 
     def hub(self) -> Hub:
@@ -223,9 +304,11 @@ class CacheBackend(KeyValueStoreBackend):
         request: Any = None,
         **kwargs: Any,
     ) -> Any:
-        with self.client.cache.lock:
+        with _transaction() as book:
             stored = super()._store_result(task_id, result, state, traceback, request=request, **kwargs)
+            due = self._count(book, kwargs.get("part"))
         self.client.cache.changed(str(task_id))
+        self._relay(due)
         return stored
 
     def as_uri(self, *args: Any, **kwargs: Any) -> str:

@@ -16,13 +16,15 @@ from celery._state import current_app, get_current_task
 from celery.exceptions import (
     BackendGetMetaError,
     BackendStoreError,
+    ChordError,
     TaskRevokedError,
     TimeoutError,  # noqa: A004 - the public name
 )
 from celery.message import serializers
 from celery.result import ResultBase
 
-from . import encoding
+from . import encoding, unreached
+from .chords import Chords, NoChords, PollingChords
 from .encoding import compress_payload, decompress_payload
 from .errbacks import call_errbacks
 from .groups import GroupStore
@@ -145,6 +147,7 @@ class Backend(SyncBackendMixin, GroupStore):
         self.max_retries = conf.get("result_backend_max_retries", float("inf"))
         self.thread_safe = conf.get("result_backend_thread_safe", False)
         self._extended = bool(conf.result_extended)
+        self._chords: Chords | None = None
         self.url = url
 
     # -- storing
@@ -249,10 +252,8 @@ class Backend(SyncBackendMixin, GroupStore):
         state: str = states.SUCCESS,
     ) -> None:
         """Store that the task succeeded."""
-        if store_result and not getattr(request, "ignore_result", False):
-            self.store_result(task_id, result, state, request=request)
-        if getattr(request, "chord", None):
-            self.on_chord_part_return(request, state, result)
+        store = store_result and not getattr(request, "ignore_result", False)
+        self._end(task_id, result, state, None, request, store)
 
     def mark_as_failure(
         self,
@@ -264,13 +265,12 @@ class Backend(SyncBackendMixin, GroupStore):
         call_errbacks: bool = True,
         state: str = states.FAILURE,
     ) -> None:
-        """Store that the task failed, and call its errbacks."""
-        if store_result:
-            self.store_result(task_id, exc, state, traceback=traceback, request=request)
+        """Store that the task failed, and with it the steps of its chain that were to come; call its errbacks."""
+        self._end(task_id, exc, state, traceback, request, store_result)
         if request is None:
             return
-        if getattr(request, "chord", None):
-            self.on_chord_part_return(request, state, exc)
+        if getattr(request, "chain", None):
+            unreached.fail_following(self, request, exc, state)
         if call_errbacks and getattr(request, "errbacks", None):
             self._call_task_errbacks(request, exc, traceback)
 
@@ -287,10 +287,31 @@ class Backend(SyncBackendMixin, GroupStore):
     ) -> None:
         """Store that the task was revoked; `reason` is `revoked`, `expired` or `terminated`."""
         exc = TaskRevokedError(reason)
-        if store_result:
-            self.store_result(task_id, exc, state, traceback=None, request=request)
+        self._end(task_id, exc, state, None, request, store_result)
+        if getattr(request, "chain", None):
+            unreached.fail_following(self, request, exc, state)
+
+    def mark_as_unfinished(self, request: Any, exc: BaseException) -> None:
+        """A task is over without a result (rejected, ignored): its chord and its chain are told, nothing is stored."""
+        self._end(request.id, exc, states.FAILURE, None, request, False)
+        if getattr(request, "chain", None):
+            unreached.fail_following(self, request, exc, states.FAILURE)
+
+    def _end(self, task_id: str, result: Any, state: str, traceback: Any, request: Any, store: bool) -> None:
         if getattr(request, "chord", None):
-            self.on_chord_part_return(request, state, exc)
+            self.chords.end(task_id, result, state, traceback, request, store)
+        elif store:
+            self.store_result(task_id, result, state, traceback=traceback, request=request)
+
+    def fail_signature(
+        self, sig: Any, exc: BaseException, *, traceback: str | None = None, eager: bool = False
+    ) -> None:
+        """Fail everything that a frozen signature stands for, and call its errbacks.
+
+        Args:
+            eager: nothing is stored; errbacks are called in place.
+        """
+        unreached.fail(self, sig, exc, states.FAILURE, traceback=traceback, eager=eager)
 
     def mark_as_retry(
         self,
@@ -539,8 +560,61 @@ class Backend(SyncBackendMixin, GroupStore):
         """Called before a task is sent; returns what shall be added to its message."""
         return {}
 
+    # -- chords
+
+    def make_chords(self) -> Chords:
+        """How this store does chords; for drivers that can do better than looking at the members."""
+        return PollingChords(self)
+
+    @property
+    def chords(self) -> Chords:
+        """How this store does chords."""
+        if self._chords is None:
+            self._chords = self.make_chords()
+        return self._chords
+
+    def ensure_chords_allowed(self) -> None:
+        """Check that chords are possible.
+
+        Raises:
+            NotImplementedError: they are not.
+        """
+        self.chords.ensure_allowed()
+
+    def set_chord_size(self, group_id: str, chord_size: int) -> None:
+        """Say how many members the header has that is about to be sent."""
+        self.chords.open(group_id, chord_size)
+
+    def add_to_chord(self, chord_id: str, result: Any) -> Any:
+        """Say that a running member adds another, or a group of them.
+
+        Raises:
+            NotImplementedError: this store cannot.
+        """
+        self.chords.grow(chord_id, len(getattr(result, "results", None) or (result,)))
+
+    def apply_chord(self, header_result_args: Any, body: Any, **kwargs: Any) -> None:
+        """Say that the header was sent.
+
+        Args:
+            header_result_args: the group's id, and its members' results as tuples.
+        """
+        self.chords.follow(header_result_args, body, kwargs)
+
+    def fallback_chord_unlock(
+        self, header_result: Any, body: Any, countdown: float = 1, **kwargs: Any
+    ) -> None:
+        """Have the members of a header looked at from time to time."""
+        members = [result.as_tuple() for result in header_result]
+        PollingChords(self).follow((header_result.id, members), body, {"interval": countdown, **kwargs})
+
     def on_chord_part_return(self, request: Any, state: str, result: Any, **kwargs: Any) -> None:
-        """Called when a member of a chord is over; drivers that count members override it."""
+        """Called when a member of a chord is over; for third parties' stores, which count by it."""
+
+    def chord_error_from_stack(self, callback: Any, exc: BaseException | None = None) -> Any:
+        """Fail the body of a chord with `exc`, or with the exception that is being handled."""
+        failure = exc or sys.exc_info()[1] or ChordError("Callback error: unknown")
+        self.fail_signature(callback, failure)
 
     # -- itself
 
@@ -565,6 +639,10 @@ class DisabledBackend(BaseBackend):
 
     def store_result(self, *args: Any, **kwargs: Any) -> Any:
         """Store nothing."""
+
+    def make_chords(self) -> Chords:
+        """There are none."""
+        return NoChords(self, "results are disabled")
 
     def _is_disabled(self, *args: Any, **kwargs: Any) -> NoReturn:
         raise NotImplementedError(E_NO_BACKEND)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from celery import states
 from celery.exceptions import BackendStoreError
 
+from .chords import Chords, CountingChords
 from .core import Backend
 from .encoding import PENDING_META
 from .pending import SyncBackendMixin
@@ -113,6 +114,18 @@ class BaseKeyValueStoreBackend(Backend):
             if key.startswith(self.key_t(prefix)):
                 return _text(key[len(prefix) :])
         return _text(key)
+
+    # -- chords
+
+    @property
+    def chord_expires(self) -> Any:
+        """Seconds for which the books of a chord are kept; None or 0: for ever."""
+        expires = self.app.conf.result_chord_expires
+        return self.expires if expires is None else expires
+
+    def make_chords(self) -> Chords:
+        """By counting, if the store can."""
+        return CountingChords(self) if self.implements_incr else super().make_chords()
 
     # -- metas
 

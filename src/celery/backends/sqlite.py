@@ -28,14 +28,16 @@ from celery.brokers.sqlite.wakeup import Listener, nudge
 from celery.exceptions import BackendStoreError
 
 from .base import KeyValueStoreBackend
+from .chords import Ledger, TransactionalChords
 from .claims import claim_lost, claim_on
 from .encoding import PENDING_META, unreadable
 from .waiting import Hub, hub_of
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
+    from .chords import Due, Part
     from .retrying import GiveUp
 
     Meta = dict[str, Any]
@@ -54,14 +56,20 @@ _keys_as_json = msgspec.json.Encoder().encode
 
 
 class _Row(NamedTuple):
-    """What is to be stored: `value` is encoded, `expires` unix time or None, `claim` without its prefix."""
+    """What is to be stored: `value` is encoded, `expires` unix time or None, `claim` without its prefix.
+
+    Attributes:
+        value: None if the result is not wanted, but the member of a chord is to be counted.
+        part: the member of a chord that this is the end of.
+    """
 
     key: str
-    value: bytes
+    value: bytes | None
     expires: float | None
     state: str
     task_id: str
     claim: str
+    part: Part | None = None
 
 
 class _Listening(Listener):
@@ -253,16 +261,43 @@ class SqliteBackend(KeyValueStoreBackend):
             state,
             task_id,
             claim_on(task_id, request, self.claims),
+            kwargs.get("part"),
         )
-        held = self._held
-        if held.deferring and state in states.READY_STATES:  # who reports progress wants it to be seen
-            held.rows.append(row)
-        else:
-            refused = self._write([*held.rows, row])
-            held.rows = []
-            if row in refused:
-                raise claim_lost(task_id, state)
+        self._keep(row)
         return result
+
+    def store_end(
+        self,
+        task_id: str,
+        result: Any,
+        state: str,
+        traceback: Any,
+        request: Any,
+        part: Part | None,
+        store: bool,
+    ) -> None:
+        """Store the end of a member of a chord, and count it, in one transaction.
+
+        Args:
+            store: False: only count.
+        """
+        if store:
+            self.store_result(task_id, result, state, traceback=traceback, request=request, part=part)
+        elif part is not None:
+            claim = claim_on(task_id, request, self.claims)
+            row = _Row(self.get_key_for_task(task_id), None, None, state, task_id, claim, part)
+            self._insist_on_storing(lambda: self._keep(row), f"the end of task {task_id}", task_id=task_id)
+
+    def _keep(self, row: _Row) -> None:
+        """Store a row, with the others later if that will do."""
+        held = self._held
+        if held.deferring and row.state in states.READY_STATES:  # who reports progress wants it to be seen
+            held.rows.append(row)
+            return
+        refused = self._write([*held.rows, row])
+        held.rows = []
+        if row in refused:
+            raise claim_lost(row.task_id, row.state)
 
     def _write(self, rows: Sequence[_Row]) -> list[_Row]:
         """Store rows in one transaction; return those that were refused because their message is another worker's."""
@@ -276,14 +311,23 @@ class SqliteBackend(KeyValueStoreBackend):
             if time.monotonic() >= self._next_clean:
                 self._next_clean = time.monotonic() + CLEAN_EVERY
                 _remove_expired(connection, CLEAN_AT_ONCE)
+            due = self._count_members(_Book(connection), rows)
         if addresses:
             nudge(addresses)
         for row in refused:
             logger.warning("%s", claim_lost(row.task_id, row.state))
+        for one in due:
+            self.chords.relay(one)
         return refused
+
+    def _count_members(self, book: Ledger, rows: Sequence[_Row]) -> list[Due]:
+        found = (self.chords.count(book, row.part) for row in rows if row.part is not None)
+        return [due for due in found if due is not None]
 
     def _write_one(self, connection: sqlite3.Connection, row: _Row) -> bool:
         """Store one row; False if it was not taken."""
+        if row.value is None:
+            return False
         fresh = connection.execute(
             "INSERT INTO result (key, value, expires) VALUES (?, ?, ?) ON CONFLICT (key) DO NOTHING",
             (row.key, row.value, row.expires),
@@ -308,6 +352,22 @@ class SqliteBackend(KeyValueStoreBackend):
         except Exception:  # noqa: BLE001 - what cannot be read is no success, and shall be replaced
             return False
 
+    # -- chords
+
+    def make_chords(self) -> TransactionalChords:
+        """In one transaction with the result."""
+        return TransactionalChords(self, self._books)
+
+    if TYPE_CHECKING:
+
+        @property
+        def chords(self) -> TransactionalChords: ...
+
+    @contextlib.contextmanager
+    def _books(self) -> Iterator[Ledger]:
+        with self._database.transaction() as connection:
+            yield _Book(connection)
+
     # -- reading
 
     def _get_task_meta_for(self, task_id: str) -> Meta:
@@ -330,6 +390,51 @@ class SqliteBackend(KeyValueStoreBackend):
 
     def __reduce__(self, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None) -> tuple[Any, ...]:
         return super().__reduce__(args, {"expires": self.expires, **(kwargs or {})})
+
+
+class _Book:
+    """The table of results within a transaction, for the books of chords."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def get(self, key: str) -> Any:
+        row = self._connection.execute("SELECT value FROM result WHERE key = ?", (key,)).fetchone()
+        return None if row is None else row[0]
+
+    def put(self, key: str, value: Any, seconds: float | None) -> None:
+        self._connection.execute(
+            "INSERT OR REPLACE INTO result (key, value, expires) VALUES (?, ?, ?)",
+            (key, value, SqliteBackend._expiry(seconds)),
+        )
+
+    def insert(self, key: str, value: Any, seconds: float | None) -> bool:
+        done = self._connection.execute(
+            "INSERT INTO result (key, value, expires) VALUES (?, ?, ?) ON CONFLICT (key) DO NOTHING",
+            (key, value, SqliteBackend._expiry(seconds)),
+        )
+        return bool(done.rowcount)
+
+    def add(self, key: str, amount: int, seconds: float | None) -> int:
+        row = self._connection.execute(
+            "INSERT INTO result (key, value, expires) VALUES (?, ?, ?)"
+            " ON CONFLICT (key) DO UPDATE SET value = value + excluded.value RETURNING value",
+            (key, amount, SqliteBackend._expiry(seconds)),
+        ).fetchone()
+        return int(row[0])
+
+    def scan(self, prefix: str) -> list[tuple[str, Any]]:
+        return self._connection.execute(
+            "SELECT key, value FROM result WHERE key >= ? AND key < ? ORDER BY key", _range(prefix)
+        ).fetchall()
+
+    def delete(self, prefix: str) -> None:
+        self._connection.execute("DELETE FROM result WHERE key >= ? AND key < ?", _range(prefix))
+
+
+def _range(prefix: str) -> tuple[str, str]:
+    """The keys that begin with `prefix` are from the first of these up to the second."""
+    return prefix, prefix[:-1] + chr(ord(prefix[-1]) + 1)
 
 
 def _who_waits(connection: sqlite3.Connection, row: _Row) -> list[str]:

@@ -15,6 +15,9 @@ from celery import _state
 from celery.utils import uuid
 from celery.utils.functional import maybe_list
 
+from . import stamping
+from .algebra import compose
+
 if TYPE_CHECKING:
     from typing import Self
 
@@ -23,6 +26,9 @@ if TYPE_CHECKING:
     from celery.app.base import Celery
     from celery.result import AsyncResult as Result
     from celery.result import EagerResult
+
+    from .plans import Plan
+    from .stamping import StampingVisitor
 
     R = TypeVar("R", covariant=True, default=Any)
 else:
@@ -325,6 +331,68 @@ class Signature(dict[str, Any], Generic[R]):
         fixed.update(own.get("stamped_headers") or ())
         return fixed & own.keys()
 
+    # -- as a part of a workflow
+
+    def _plan(
+        self, plan: Plan, args: Any, kwargs: Mapping[str, Any] | None, options: dict[str, Any]
+    ) -> Result[R]:
+        """Add to `plan` what a call of this sends first, and return the result of the call.
+
+        The signature is the caller's own copy, and frozen; kinds of workflow do this each in their way.
+
+        Args:
+            options: of the call; None means: as the signature says.
+        """
+        args, kwargs, options = self._for_sending(args, kwargs, None, options)
+        task_id = options.setdefault("task_id", None) or uuid()
+        plan.send(self, args, kwargs, {**options, "task_id": task_id})
+        return self.AsyncResult(task_id)
+
+    def _apply(self, args: Any, kwargs: Mapping[str, Any] | None, options: dict[str, Any]) -> Any:
+        """Run in place as a part of a workflow that does."""
+        return self.apply(args, kwargs, **options)
+
+    def _width(self) -> int:
+        """How many members of a chord this is, as part of its header."""
+        return 1
+
+    def __length_hint__(self) -> int:
+        return self._width()
+
+    def stamp(
+        self, visitor: StampingVisitor | None = None, append_stamps: bool = False, **headers: Any
+    ) -> None:
+        """Put stamps on this, and all that is linked to it: message headers that workers and events show.
+
+        Args:
+            visitor: asked for the stamps of each signature.
+            append_stamps: what is stamped already becomes a list, instead of being replaced.
+            **headers: stamps; with `stamped_headers`, which of them are.
+        """
+        self.stamp_links(visitor, append_stamps, **headers)
+        given = headers.copy()
+        if visitor is not None:
+            given = stamping.joined(given, visitor.on_signature(self, **headers))
+        stamping.put(self, given, visitor is not None, append=append_stamps)
+
+    def stamp_links(
+        self, visitor: StampingVisitor | None, append_stamps: bool = False, **headers: Any
+    ) -> None:
+        """Stamp callbacks and errbacks only."""
+        stamping.stamp_links(self, visitor, append_stamps, headers, maybe_signature)
+
+    def election(self) -> Result[R]:
+        """Let the workers of the cluster elect one of them that runs this.
+
+        Raises:
+            AttributeError: this app has no remote control.
+        """
+        result = self.freeze()
+        self.app.control.election(
+            self.options["task_id"], "task", self.clone(task_id=self.options["task_id"]), connection=None
+        )
+        return result
+
     # -- changing
 
     def clone(self, args: Any = None, kwargs: Mapping[str, Any] | None = None, **opts: Any) -> Self:
@@ -455,10 +523,10 @@ class Signature(dict[str, Any], Generic[R]):
         return self.apply_async().get()
 
     def __or__(self, other: object) -> Any:
-        return NotImplemented
+        return compose(self, other) if isinstance(other, Signature) else NotImplemented
 
     def __ror__(self, other: object) -> Any:
-        return NotImplemented
+        return NotImplemented  # never the merging of dicts
 
     def __ior__(self, other: object) -> Any:  # type: ignore[override,misc,unused-ignore]
         return self | other

@@ -1,0 +1,106 @@
+"""Sending what a workflow begins with: chords are opened, first messages published together.
+
+Tasks that define `apply_async` themselves (and everything, once a tool has wrapped it for all tasks) are called one
+by one, as if there were no workflow.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from celery.app import sending
+from celery.app.options import send_options
+from celery.app.task import Task
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from celery.app.base import Celery
+    from celery.app.options import SendOptions
+    from celery.canvas.plans import Opening, Plan, Send
+
+    Composed = tuple[str, Any, Any, SendOptions]
+
+_STOCK = Task.apply_async
+_ASTOCK = Task.aapply_async
+
+
+def launch(app: Celery, plan: Plan) -> None:
+    """Send a plan; returns when the broker has all of it.
+
+    Raises:
+        OperationalError: the broker did not take all of it.
+        EncodeError: an argument cannot be serialized.
+    """
+    _open(app, plan.openings)
+    sends = plan.sends
+    if len(sends) > 1 and _together(app, sends, "apply_async", _STOCK):
+        sending.send_composed(app, _composed(app, sends))
+    else:
+        for send in sends:
+            _sender(send, "apply_async", "send_task")(send.args, send.kwargs, **send.options)
+    _follow(app, plan.openings)
+
+
+async def alaunch(app: Celery, plan: Plan) -> None:
+    """`launch` that awaits the broker instead of blocking the event loop."""
+    from celery.app import coroutines  # noqa: PLC0415 - asyncio, which only some programs need
+
+    if plan.openings:
+        await coroutines.in_thread(True, _open, app, plan.openings)
+    sends = plan.sends
+    if len(sends) > 1 and _together(app, sends, "aapply_async", _ASTOCK):
+        await sending.asend_composed(app, _composed(app, sends))
+    else:
+        for send in sends:
+            await _sender(send, "aapply_async", "asend_task")(send.args, send.kwargs, **send.options)
+    if plan.openings:
+        await coroutines.in_thread(True, _follow, app, plan.openings)
+
+
+def _open(app: Celery, openings: Iterable[Opening]) -> None:
+    """Members may report as soon as they are sent: their number has to be known before."""
+    for opening in openings:
+        app.backend.set_chord_size(opening.group_id, opening.size)
+
+
+def _follow(app: Celery, openings: Iterable[Opening]) -> None:
+    for opening in openings:
+        members = [result.as_tuple() for result in opening.header.results]
+        app.backend.apply_chord((opening.group_id, members), opening.body, **opening.options)
+
+
+def _sender(send: Send, of_task: str, of_app: str) -> Any:
+    return send.signature._sender(of_task, of_app)
+
+
+def _together(app: Celery, sends: Iterable[Send], name: str, stock: Any) -> bool:
+    """Whether nobody wants to see the calls one by one."""
+    if app.amqp.snapshot.always_eager or getattr(Task, name) is not stock:
+        return False
+    known: dict[str, bool] = {}
+    for send in sends:
+        task = send.signature.task
+        ordinary = known.get(task)
+        if ordinary is None:
+            found = app.tasks.get(task)
+            ordinary = known[task] = found is None or getattr(type(found), name) is stock
+        get = send.options.get
+        if not ordinary or get("producer") is not None or get("connection") is not None:
+            return False
+    return True
+
+
+def _composed(app: Celery, sends: Iterable[Send]) -> Iterator[Composed]:
+    tasks = app.tasks
+    for send in sends:
+        name = send.signature.task
+        task = tasks.get(name)
+        args, kwargs, options = send.args, send.kwargs, send.options
+        if task is not None:
+            args, kwargs = task._checked(args, kwargs, options)
+            shadow = options.get("shadow") or task.shadow_name(args, kwargs, options)
+            options = task._with_defaults(options)
+            if shadow:
+                options["shadow"] = shadow
+        yield name, args, kwargs, send_options(app, name, args, kwargs, task_type=task, **options)

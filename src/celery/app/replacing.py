@@ -1,0 +1,103 @@
+"""`Task.replace` and `Task.add_to_chord`: a running task changes the workflow that it is a part of."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from celery.canvas import StampingVisitor, maybe_signature
+from celery.exceptions import Ignore, ImproperlyConfigured
+from celery.utils.functional import maybe_list
+
+if TYPE_CHECKING:
+    from celery.app.context import Context
+
+
+class _KeepStamps(StampingVisitor):
+    """Gives the stamps of a request to signatures that have none of that name."""
+
+    def __init__(self, request: Context) -> None:
+        self._stamps = dict(request.stamps or {})
+
+    def on_signature(self, sig: Any, **headers: Any) -> dict[str, Any]:
+        known = sig.options.get("stamped_headers") or ()
+        return {name: value for name, value in self._stamps.items() if name not in known}
+
+
+def replacement(task: Any, sig: Any) -> Any:
+    """Return `sig` with the id and the place in the workflow of the task that is running.
+
+    Raises:
+        ImproperlyConfigured: `sig` is a member of a chord already, or an empty chain.
+    """
+    app = task.app
+    request = task.request
+    sig = maybe_signature(sig, app=app)
+    if "chord" in sig.options:
+        raise ImproperlyConfigured("A signature replacing a task must not be part of a chord")
+    if sig.subtask_type == "chain" and not sig.tasks:
+        raise ImproperlyConfigured("Cannot replace with an empty chain")
+    if _ends_in_group(sig):
+        # One task needs one value: the list.
+        sig = sig | app.tasks["celery.accumulate"].s(index=0)
+    for callback in maybe_list(request.callbacks) or ():
+        sig.link(callback)
+    for errback in maybe_list(request.errbacks) or ():
+        sig.link_error(errback)
+    if request.stamps:
+        sig.stamp(_KeepStamps(request))
+    sig.freeze(request.id)
+    _take_place(sig, request)
+    return sig
+
+
+def _take_place(sig: Any, request: Context) -> None:
+    place = {
+        "chain": request.chain,
+        "chord": request.chord,
+        "group_id": request.group,
+        "group_index": request.group_index,
+        "root_id": request.root_id,
+        "ignore_result": request.ignore_result or None,
+    }
+    sig.set(**{key: value for key, value in place.items() if value is not None})
+    sig.set(replaced_task_nesting=(request.replaced_task_nesting or 0) + 1)
+
+
+def _ends_in_group(sig: Any) -> bool:
+    while sig.subtask_type in ("chain", "chord"):
+        sig = sig.tasks[-1] if sig.subtask_type == "chain" else sig.body
+    return bool(sig.subtask_type == "group")
+
+
+def send(task: Any, sig: Any) -> Any:
+    """Send what takes the place of the running task.
+
+    Returns:
+        Eagerly, the value of `sig`.
+
+    Raises:
+        Ignore: to tell the worker.
+    """
+    request = task.request
+    if request.is_eager:
+        request.callbacks = request.errbacks = request.chain = None  # they went with it
+        return sig.apply().get()
+    sig.delay()
+    request.replaced = True
+    raise Ignore("Replaced by new task")
+
+
+def add_to_chord(task: Any, sig: Any, *, lazy: bool) -> Any:
+    """See `Task.add_to_chord`."""
+    request = task.request
+    if not request.chord:
+        raise ValueError("Current task is not member of any chord")
+    sig = maybe_signature(sig, app=task.app)
+    result = sig.freeze(
+        group_id=request.group,
+        group_index=request.group_index,
+        chord=request.chord,
+        root_id=request.root_id,
+    )
+    task.backend.add_to_chord(request.group, result)
+    return sig if lazy else sig.delay()

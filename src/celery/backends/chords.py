@@ -1,0 +1,441 @@
+"""Chords: counting the members that are over, and sending the body, once.
+
+A member is counted when its end is stored, whatever the end is. Who counts the last one owes the body: it
+reads the values and sends the body, under the id that the body has had from the beginning. How sure that is
+depends on the store, so there are several ways; each is a `Chords`.
+
+- `TransactionalChords`: the member is stored and counted in one transaction, which also writes that the body is due.
+  Whoever wrote it sends the body and takes the note back; should it die between, any worker finds the note.
+- `CountingChords`: the store can only count. Values and count are written one after another; a member that died
+  between the two is stored again, by whoever takes its message over, and then counted.
+- `PollingChords`: the store cannot even count. A task looks at the members from time to time.
+
+A body may thus be *sent* twice. Each sending has a mark of its own (a header); the first mark that claims the body's
+id runs, and whoever comes with another one does not. A repetition of the same message is told by the same mark.
+
+Members are told apart by index and id, so that one that ends twice (late acknowledgement, a worker
+taken for dead) counts once.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from celery import states
+from celery.canvas import maybe_signature
+from celery.canvas.plans import Plan
+from celery.exceptions import ChordError
+from celery.utils import uuid
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from contextlib import AbstractContextManager
+
+    from .core import Backend
+
+logger = logging.getLogger("celery.backends.base")
+
+#: The header with the mark of one sending of a body.
+CLAIM = "celeriac_claim"
+#: Seconds for which who noted that a body is due has the sending of it to itself.
+RELAY_LEASE = 5.0
+#: Seconds for which a chord that is over is remembered, against members that end again.
+REMEMBERED = 3600.0
+
+E_NO_CHORDS = (
+    "Starting chords requires a result backend that can count their members: {0}. Set result_backend, to redis or "
+    "the embedded store for instance."
+)
+
+
+class Part(NamedTuple):
+    """A member of a chord that is over.
+
+    Attributes:
+        index: its place among the values.
+        value: `[1, task_id, state, result]`, encoded as the backend encodes.
+        body: the signature in dict form.
+    """
+
+    group_id: str
+    index: int
+    task_id: str
+    value: Any
+    body: Mapping[str, Any]
+    root_id: str | None
+
+
+class Due(NamedTuple):
+    """A body that has to be sent.
+
+    Attributes:
+        parent_id: the member that was the last.
+    """
+
+    group_id: str
+    body: Mapping[str, Any]
+    root_id: str | None
+    parent_id: str | None
+
+
+class Chords(Protocol):
+    """How a backend does chords."""
+
+    def ensure_allowed(self) -> None:
+        """Raise NotImplementedError if there is no way."""
+
+    def open(self, group_id: str, size: int) -> None:
+        """A header of so many members is about to be sent."""
+
+    def grow(self, group_id: str, members: int) -> None:
+        """A member that is running adds others."""
+
+    def follow(self, header: tuple[str, Sequence[Any]], body: Any, options: Mapping[str, Any]) -> None:
+        """The header was sent."""
+
+    def end(self, task_id: str, result: Any, state: str, traceback: Any, request: Any, store: bool) -> None:
+        """Store the end of a member (if `store`), and count it."""
+
+    def claim(self, task_id: str, mark: str) -> bool:
+        """Whether a body sent with this mark may run."""
+
+    def sweep(self) -> int:
+        """Send the bodies that are due and were not sent by who noted it; return how many those are."""
+
+
+def part_of(backend: Backend, request: Any, state: str, result: Any) -> Part | None:
+    """The member that a request was for; None if it is of no chord."""
+    body, group_id = getattr(request, "chord", None), getattr(request, "group", None)
+    if not body or not group_id or state not in states.READY_STATES:
+        return None
+    encoded = backend.encode_result(result, state)
+    value = backend.encode([1, request.id, state, encoded])
+    index = getattr(request, "group_index", None) or 0
+    return Part(group_id, index, request.id, value, body, getattr(request, "root_id", None))
+
+
+# -- sending the body
+
+
+def relay(backend: Backend, due: Due, members: Iterable[tuple[str, str, Any]]) -> None:
+    """Send a body, or fail it.
+
+    Args:
+        members: id, state and value (or exception) of each, in order.
+
+    Raises:
+        OperationalError: the broker did not take it.
+    """
+    values = []
+    failed: ChordError | None = None
+    for task_id, state, value in members:
+        if state in states.PROPAGATE_STATES and failed is None:
+            failed = ChordError(f"Dependency {task_id} raised {value!r}")
+        values.append(value)
+    if failed is None:
+        send_body(backend, due, values)
+    else:
+        backend.fail_signature(due.body, failed)
+
+
+def send_body(backend: Backend, due: Due, values: list[Any]) -> None:
+    """Send a body with these values, under a mark of its own."""
+    app = backend.app
+    # Not the signature's own dict: what is noted must stay as it is.
+    body = maybe_signature(dict(due.body), app=app).clone()
+    plan = Plan()
+    body._plan(plan, (values,), None, {"root_id": due.root_id, "parent_id": due.parent_id})
+    mark = uuid()
+    for send in plan.sends:
+        send.options["headers"] = {**(send.options.get("headers") or {}), CLAIM: mark}
+        send.options["add_to_parent"] = False
+    app._launch(plan)
+
+
+# -- stores with transactions
+
+
+class Ledger(Protocol):
+    """Keys and values within one transaction. Keys are the backend's."""
+
+    def get(self, key: Any) -> Any:
+        """The value; None if there is none."""
+
+    def put(self, key: Any, value: Any, seconds: float | None) -> None:
+        """Store, for so many seconds."""
+
+    def insert(self, key: Any, value: Any, seconds: float | None) -> bool:
+        """Store unless there is a value; whether it was stored."""
+
+    def add(self, key: Any, amount: int, seconds: float | None) -> int:
+        """Add to a number (0 if it is not there), and return the sum."""
+
+    def scan(self, prefix: Any) -> list[tuple[Any, Any]]:
+        """All keys that begin so, in order, with their values."""
+
+    def delete(self, prefix: Any) -> None:
+        """Remove all keys that begin so."""
+
+
+class TransactionalChords:
+    """Chords in a store that has transactions.
+
+    Args:
+        transaction: makes the context of one.
+    """
+
+    def __init__(self, backend: Any, transaction: Callable[[], AbstractContextManager[Ledger]]) -> None:
+        self._backend = backend
+        self._transaction = transaction
+
+    # -- as `Chords`
+
+    def ensure_allowed(self) -> None:
+        """It is."""
+
+    def open(self, group_id: str, size: int) -> None:
+        """See `Chords`."""
+        with self._transaction() as ledger:
+            ledger.put(self._key(group_id, ".s"), size, self._seconds)
+
+    def grow(self, group_id: str, members: int) -> None:
+        """See `Chords`."""
+        with self._transaction() as ledger:
+            ledger.add(self._key(group_id, ".s"), members, self._seconds)
+
+    def follow(self, header: tuple[str, Sequence[Any]], body: Any, options: Mapping[str, Any]) -> None:
+        """Nothing more is needed."""
+
+    def end(self, task_id: str, result: Any, state: str, traceback: Any, request: Any, store: bool) -> None:
+        """See `Chords`."""
+        part = part_of(self._backend, request, state, result)
+        self._backend.store_end(task_id, result, state, traceback, request, part, store)
+
+    def claim(self, task_id: str, mark: str) -> bool:
+        """See `Chords`."""
+        key = self._backend.get_key_for_chord(task_id, ".claim")
+        with self._transaction() as ledger:
+            return ledger.insert(key, mark, self._seconds) or _as_text(ledger.get(key)) == mark
+
+    def sweep(self) -> int:
+        """See `Chords`."""
+        now = time.time()
+        taken = []
+        with self._transaction() as ledger:
+            for key, value in ledger.scan(self._due_prefix):
+                *due, until = json.loads(value)
+                if until <= now:
+                    ledger.put(key, json.dumps([*due, now + RELAY_LEASE]), self._seconds)
+                    taken.append(Due(*due))
+        for due in taken:
+            self.relay(due)
+        return len(taken)
+
+    # -- for the backend
+
+    def count(self, ledger: Ledger, part: Part) -> Due | None:
+        """Count a member in the transaction that stores it; what is returned has to be relayed after the commit."""
+        group_id, seconds = part.group_id, self._seconds
+        if ledger.get(self._key(group_id, ".c")) is not None:
+            return None
+        member = self._key(group_id, f".j{part.index:010}:{part.task_id}")
+        if not ledger.insert(member, part.value, seconds):
+            return None
+        done = ledger.add(self._key(group_id, ".n"), 1, seconds)
+        size = ledger.get(self._key(group_id, ".s")) or part.body.get("chord_size")
+        if size is None or done < int(size):
+            return None
+        due = Due(group_id, part.body, part.root_id, part.task_id)
+        note = json.dumps([*due, time.time() + RELAY_LEASE])
+        ledger.put(self._due_key(group_id), note, seconds)
+        ledger.put(self._key(group_id, ".c"), "due", REMEMBERED)
+        return due
+
+    def relay(self, due: Due) -> None:
+        """Send a body and take the note back. If that does not work now, somebody will find the note."""
+        backend = self._backend
+        try:
+            with self._transaction() as ledger:
+                found = ledger.scan(self._key(due.group_id, ".j"))
+            decoded = (backend.decode(value) for _, value in found)
+            relay(backend, due, [_member(backend, *one) for one in decoded])
+        except Exception:
+            logger.exception(
+                "The body of chord %s could not be sent now; it will be tried again", due.group_id
+            )
+            return
+        with self._transaction() as ledger:
+            ledger.delete(self._due_key(due.group_id))
+            for suffix in (".j", ".n", ".s"):
+                ledger.delete(self._key(due.group_id, suffix))
+
+    # -- keys
+
+    @property
+    def _seconds(self) -> float | None:
+        expires: float | None = self._backend.chord_expires
+        return expires
+
+    def _key(self, group_id: str, suffix: str) -> Any:
+        return self._backend.get_key_for_group(group_id, suffix)
+
+    @property
+    def _due_prefix(self) -> Any:
+        key_t = self._backend.key_t
+        return key_t("").join([key_t(self._backend.chord_keyprefix), key_t("due-")])
+
+    def _due_key(self, group_id: str) -> Any:
+        return self._backend.get_key_for_chord(f"due-{group_id}")
+
+
+def _member(backend: Backend, _: Any, task_id: str, state: str, value: Any) -> tuple[str, str, Any]:
+    if state in states.EXCEPTION_STATES:
+        value = backend.exception_to_python(value)
+    return task_id, state, value
+
+
+def _as_text(value: Any) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+# -- stores that count
+
+
+class CountingChords:
+    """Chords in a key-value store that has `incr`."""
+
+    def __init__(self, backend: Any) -> None:
+        self._backend = backend
+
+    def ensure_allowed(self) -> None:
+        """It is."""
+
+    def open(self, group_id: str, size: int) -> None:
+        """See `Chords`."""
+        self._backend.set(self._key(group_id, ".s"), str(size))
+
+    def grow(self, group_id: str, members: int) -> None:
+        """Members are told apart by their place, so there can be no more of them."""
+        raise NotImplementedError(f"{type(self._backend).__name__} does not support add_to_chord")
+
+    def follow(self, header: tuple[str, Sequence[Any]], body: Any, options: Mapping[str, Any]) -> None:
+        """Nothing more is needed."""
+
+    def end(self, task_id: str, result: Any, state: str, traceback: Any, request: Any, store: bool) -> None:
+        """See `Chords`."""
+        backend = self._backend
+        if store:
+            backend.store_result(task_id, result, state, traceback=traceback, request=request)
+        part = part_of(backend, request, state, result)
+        if part is None:
+            return
+        given = backend.get(self._key(part.group_id, ".s")) or part.body.get("chord_size")
+        if given is None:
+            return
+        size = int(given)
+        backend.set(self._key(part.group_id, f".j{part.index}"), part.value)
+        if backend.incr(self._key(part.group_id, "")) >= size:
+            self._check(part, size)
+
+    def _check(self, part: Part, size: int) -> None:
+        """Send the body if really every member is there: one that ended twice was counted twice."""
+        backend = self._backend
+        keys = [self._key(part.group_id, f".j{index}") for index in range(size)]
+        found = backend.mget(keys)
+        values = [found.get(key) for key in keys] if hasattr(found, "get") else list(found)
+        if any(value is None for value in values):
+            return
+        members = [_member(backend, *backend.decode(value)) for value in values]
+        relay(backend, Due(part.group_id, part.body, part.root_id, part.task_id), members)
+        for key in (self._key(part.group_id, ".s"), *keys):
+            backend.delete(key)
+
+    def claim(self, task_id: str, mark: str) -> bool:
+        """See `Chords`."""
+        backend = self._backend
+        key = self._key(task_id, ".mark")
+        if backend.incr(self._key(task_id, ".claim")) == 1:
+            backend.set(key, mark)
+            return True
+        return _as_text(backend.get(key) or mark) == mark
+
+    def sweep(self) -> int:
+        """A member that could not send the body is run, or recorded, again."""
+        return 0
+
+    def _key(self, group_id: str, suffix: str) -> Any:
+        return self._backend.get_key_for_chord(group_id, suffix)
+
+
+# -- stores that can only be asked
+
+
+class PollingChords:
+    """Chords in any store: the task `celery.chord_unlock` looks at the members, less and less often."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+
+    def ensure_allowed(self) -> None:
+        """It is."""
+
+    def open(self, group_id: str, size: int) -> None:
+        """Nothing to remember."""
+
+    def grow(self, group_id: str, members: int) -> None:
+        """Whoever looks knows only the members that were sent at first."""
+        raise NotImplementedError(f"{type(self._backend).__name__} does not support add_to_chord")
+
+    def follow(self, header: tuple[str, Sequence[Any]], body: Any, options: Mapping[str, Any]) -> None:
+        """See `Chords`."""
+        app = self._backend.app
+        interval = options.get("interval") or app.conf.result_chord_retry_interval
+        queue = body.options.get("queue") or getattr(app.tasks.get(body.task), "queue", None)
+        group_id, members = header
+        app.tasks["celery.chord_unlock"].apply_async(
+            (group_id, body),
+            {"interval": interval, "max_retries": options.get("max_retries"), "result": list(members)},
+            countdown=interval,
+            add_to_parent=False,
+            **({"queue": queue} if queue else {}),
+        )
+
+    def end(self, task_id: str, result: Any, state: str, traceback: Any, request: Any, store: bool) -> None:
+        """See `Chords`."""
+        if store:
+            self._backend.store_result(task_id, result, state, traceback=traceback, request=request)
+        self._backend.on_chord_part_return(request, state, result)
+
+    def claim(self, task_id: str, mark: str) -> bool:
+        """See `Chords`. All that can be told is whether the body is over already."""
+        try:
+            return self._backend.get_state(task_id) not in states.READY_STATES
+        except NotImplementedError:
+            return True
+
+    def sweep(self) -> int:
+        """The task that looks is a message like any other."""
+        return 0
+
+
+class NoChords(PollingChords):
+    """A store in which results are lost when they are read, or that is none.
+
+    Args:
+        reason: what is said to who starts a chord.
+    """
+
+    def __init__(self, backend: Backend, reason: str) -> None:
+        super().__init__(backend)
+        self._reason = reason
+
+    def ensure_allowed(self) -> None:
+        """Refuse.
+
+        Raises:
+            NotImplementedError: always.
+        """
+        raise NotImplementedError(E_NO_CHORDS.format(self._reason))

@@ -1,0 +1,122 @@
+"""Parts of a workflow that will never run, because something before them failed: nobody shall wait for them.
+
+They are stored with the exception of what failed; those that are members of a chord are counted there.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from celery.canvas import maybe_signature
+from celery.utils.functional import maybe_list
+
+if TYPE_CHECKING:
+    from .core import Backend
+
+
+class _Request:
+    """As much of a task's request as its end needs."""
+
+    is_eager = False
+    ignore_result = False
+    delivery_info = None
+    args = kwargs = hostname = retries = parent_id = stamps = stamped_headers = None
+    children: tuple[Any, ...] = ()
+
+    def __init__(self, sig: Any, eager: bool) -> None:
+        options = sig.options
+        self.is_eager = eager
+        self.id = options.get("task_id")
+        self.task = sig.task
+        self.root_id = options.get("root_id")
+        self.group = options.get("group_id")
+        self.group_index = options.get("group_index")
+        self.chord = options.get("chord")
+        self.chain = options.get("chain")
+        self.errbacks = maybe_list(options.get("link_error"))
+        self.ignore_result = bool(options.get("ignore_result"))
+
+
+def fail_following(backend: Backend, request: Any, exc: BaseException, state: str) -> None:
+    """Fail the steps that were to come after a task of a chain."""
+    for step in reversed(request.chain or ()):
+        fail(backend, step, exc, state, call_errbacks=False)
+
+
+def fail(
+    backend: Backend,
+    sig: Any,
+    exc: BaseException,
+    state: str,
+    *,
+    traceback: str | None = None,
+    call_errbacks: bool = True,
+    eager: bool = False,
+) -> None:
+    """Fail everything that `sig` (frozen) stands for.
+
+    Args:
+        call_errbacks: call those of what would have run first.
+        eager: nothing is stored, only errbacks are called, in place.
+    """
+    walk = _Walk(backend, exc, state, traceback, eager)
+    walk.fail(maybe_signature(sig, app=backend.app), call_errbacks)
+
+
+class _Walk:
+    def __init__(
+        self, backend: Backend, exc: BaseException, state: str, traceback: str | None, eager: bool
+    ) -> None:
+        self._backend = backend
+        self._exc = exc
+        self._state = state
+        self._traceback = traceback
+        self._eager = eager
+
+    def fail(self, sig: Any, call_errbacks: bool, counts: bool = True) -> None:
+        """Go on with one signature.
+
+        Args:
+            counts: it may be a member of a chord whose header was sent.
+        """
+        kind = sig.subtask_type
+        if kind == "chain":
+            *before, last = sig.tasks
+            for step in before:
+                self.fail(step, call_errbacks, counts=False)
+                call_errbacks = False
+            self.fail(last, call_errbacks, counts)
+            self._fail_rest(sig, counts)
+        elif kind == "group":
+            for task in sig.tasks:
+                self.fail(maybe_signature(task, app=self._backend.app), call_errbacks, counts)
+        elif kind == "chord":
+            header = sig.tasks
+            for task in getattr(header, "tasks", header):
+                self.fail(maybe_signature(task, app=self._backend.app), False, counts=False)
+            self.fail(sig.body, call_errbacks, counts)
+            self._fail_rest(sig, counts)
+        else:
+            self._end(sig, call_errbacks, counts)
+
+    def _fail_rest(self, sig: Any, counts: bool) -> None:
+        for step in reversed(sig.options.get("chain") or ()):
+            self.fail(maybe_signature(step, app=self._backend.app), False, counts)
+
+    def _end(self, sig: Any, call_errbacks: bool, counts: bool) -> None:
+        request = _Request(sig, self._eager)
+        if not counts:
+            request.chord = None
+        if request.id is None:
+            return
+        if self._eager:
+            request.chord = request.chain = None
+        self._backend.mark_as_failure(
+            request.id,
+            self._exc,
+            self._traceback,
+            request=request,
+            store_result=not (self._eager or request.ignore_result),
+            call_errbacks=call_errbacks,
+            state=self._state,
+        )

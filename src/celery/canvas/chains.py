@@ -1,0 +1,323 @@
+"""Chains: one step after another, each with the value of the one before."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+from celery.utils.functional import is_list, maybe_list
+
+from . import calls, stamping
+from .algebra import fold, kind_of, shortened
+from .calls import after
+from .signatures import Signature, maybe_signature
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Self
+
+    from celery.app.base import Celery
+
+    from .plans import Plan
+
+#: Options of a chain that concern its last step, not the first.
+_OF_LAST = ("link", "chord", "group_id", "group_index")
+
+
+@Signature.register_type("chain")
+class _chain(Signature[Any]):
+    """Steps that run one after another. Made by `chain(...)`, or by `|`."""
+
+    def __init__(self, *tasks: Any, **options: Any) -> None:
+        if len(tasks) == 1 and is_list(tasks[0]):
+            tasks = tuple(tasks[0])
+        app = options.pop("app", None)
+        steps = [maybe_signature(task) for task in tasks]
+        super().__init__("celery.chain", (), {"tasks": steps}, app=app, subtask_type="chain", **options)
+
+    @classmethod
+    def from_dict(cls, d: Mapping[str, Any], app: Celery | None = None) -> _chain:
+        """Make a chain of its dict form."""
+        made = _chain(app=app)
+        made.update(d)
+        made["kwargs"] = kwargs = dict(d["kwargs"])
+        kwargs["tasks"] = [maybe_signature(task, app=app, clone=False) for task in kwargs.get("tasks") or ()]
+        return made
+
+    @property
+    def tasks(self) -> list[Any]:
+        """The steps."""
+        return cast("list[Any]", self.kwargs["tasks"])
+
+    @tasks.setter
+    def tasks(self, value: Any) -> None:
+        self.kwargs["tasks"] = list(value)
+
+    @property
+    def app(self) -> Celery:
+        """The chain's own app, or that of its first step."""
+        if self._app is None and self.tasks:
+            return cast("Celery", self.tasks[0].app)
+        return super().app
+
+    def clone(self, *args: Any, **kwargs: Any) -> Self:
+        """Return a copy, steps included, with these partial arguments and options."""
+        cloned = super().clone(*args, **kwargs)
+        cloned.tasks = [task.clone() for task in self.tasks]
+        return cloned
+
+    def unchain_tasks(self) -> list[Any]:
+        """Return copies of the steps, with the options of the chain that concern all of them."""
+        tasks = [task.clone() for task in self.tasks]
+        for errback in maybe_list(self.options.get("link_error")) or ():
+            for task in tasks:
+                task.link_error(errback)
+        return tasks
+
+    # -- from how it was written to what is sent
+
+    def _settle(self) -> None:
+        """Bring the steps into the form in which they travel.
+
+        Chains in it are opened, empty groups left out, a group that is followed by something is the header of a
+        chord whose body that is, and of a chord's body that is a chain only the first step stays.
+        """
+        settled: list[Any] = []
+        for step in _opened(self.tasks):
+            _add_step(settled, step)
+        self.tasks = settled or self.tasks[:1]
+
+    def freeze(
+        self,
+        _id: str | None = None,
+        group_id: str | None = None,
+        chord: Any = None,
+        root_id: str | None = None,
+        parent_id: str | None = None,
+        group_index: int | None = None,
+    ) -> Any:
+        """Choose the ids of all steps; return the result of the last, whose `parent` is that of the one before.
+
+        Args:
+            _id: of the last step; so are `group_id`, `chord` and `group_index`.
+            parent_id: of the first.
+        """
+        self._settle()
+        if not self.tasks:
+            return None
+        self._hand_down_links()
+        options = self.options
+        *before, last = self.tasks
+        previous = None
+        for step in before:
+            previous = after(previous, step.freeze(root_id=root_id, parent_id=parent_id))
+            parent_id = None
+        index = options.get("group_index") if group_index is None else group_index
+        result = last.freeze(
+            options.get("task_id") or _id,
+            group_id=group_id or options.get("group_id"),
+            chord=chord or options.get("chord"),
+            root_id=root_id,
+            parent_id=parent_id,
+            group_index=index,
+        )
+        options["task_id"] = result.id
+        return after(previous, result)
+
+    _freeze = freeze
+
+    def _hand_down_links(self) -> None:
+        """What is linked to the chain belongs to its last step, errbacks to every step."""
+        for callback in maybe_list(self.options.pop("link", None)) or ():
+            self.tasks[-1].link(callback)
+        for errback in maybe_list(self.options.pop("link_error", None)) or ():
+            for task in self.tasks:
+                task.link_error(errback)
+
+    # -- calling
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Send the first step; the rest follows."""
+        return self.apply_async(args, kwargs) if self.tasks else None
+
+    def apply_async(self, args: Any = None, kwargs: Mapping[str, Any] | None = None, **options: Any) -> Any:
+        """Send the first step, which takes these arguments; the rest follows.
+
+        Args:
+            **options: `link` is called with the value of the last step, `link_error` for whichever step fails,
+                `task_id` is the id of the last step; others concern the first step.
+
+        Returns:
+            The result of the last step, None for an empty chain.
+        """
+        return calls.launch(self, args, kwargs, options)
+
+    async def aapply_async(
+        self, args: Any = None, kwargs: Mapping[str, Any] | None = None, **options: Any
+    ) -> Any:
+        """`apply_async` that awaits the broker instead of blocking the event loop."""
+        return await calls.alaunch(self, args, kwargs, options)
+
+    def run(self, args: Any = None, kwargs: Mapping[str, Any] | None = None, **options: Any) -> Any:
+        """`apply_async` that sends even where tasks run eagerly."""
+        return calls.launch(self, args, kwargs, options, eager=False)
+
+    def _plan(self, plan: Plan, args: Any, kwargs: Mapping[str, Any] | None, options: dict[str, Any]) -> Any:
+        args, kwargs, options = calls.given(self, args, kwargs, options)
+        self.options.update({key: options.pop(key) for key in _OF_LAST if options.get(key) is not None})
+        errbacks = maybe_list(options.pop("link_error", None))
+        if errbacks:
+            self.options["link_error"] = errbacks
+        wanted = options.pop("task_id", None)
+        if wanted:
+            self.options["task_id"] = wanted
+        result = self.freeze(root_id=options.get("root_id"), parent_id=options.get("parent_id"))
+        if result is None:
+            return None
+        rest = options.pop("chain", None) or []
+        first, *others = self.tasks
+        options = {key: value for key, value in options.items() if key not in _OF_LAST}
+        first._plan(plan, args, kwargs, {**options, "chain": [*rest, *reversed(others)] or None})
+        return result
+
+    def apply(self, args: Any = None, kwargs: Mapping[str, Any] | None = None, **options: Any) -> Any:
+        """Run all steps here, in order.
+
+        Returns:
+            The result of the last step. If one failed the later ones did not run, and have failed like it.
+        """
+        chain = self.clone()
+        args, kwargs, options = calls.given(chain, args, kwargs, options)
+        links = {key: options.pop(key) for key in ("link", "link_error", "task_id") if options.get(key)}
+        chain.options = links
+        options = {key: value for key, value in options.items() if key not in _OF_LAST}
+        if chain.freeze() is None:
+            return None
+        previous = None
+        for at, step in enumerate(chain.tasks):
+            result = step._apply(args, kwargs, options)
+            calls.root_of(result).parent = previous
+            if at + 1 < len(chain.tasks) and (failure := calls.failure_of(result)):
+                return calls.failed_like(chain.tasks[-1], failure, parent=result)
+            previous, args, kwargs, options = result, (calls.value_of(result),), None, {}
+        return previous
+
+    # -- as a part of a workflow
+
+    def _apply(self, args: Any, kwargs: Mapping[str, Any] | None, options: dict[str, Any]) -> Any:
+        return self.apply(args, kwargs, **options)
+
+    def _width(self) -> int:
+        return int(self.tasks[-1]._width()) if self.tasks else 0
+
+    def prepare_steps(
+        self, args: Any, kwargs: Any, tasks: Any, **options: Any
+    ) -> tuple[list[Any], list[Any]]:
+        """Return the steps as they are sent, last first, and their results, last first."""
+        prepared = _chain(*[task.clone() for task in tasks], app=self._app)
+        wanted = {"root_id": options.get("root_id"), "parent_id": options.get("parent_id")}
+        result = prepared.freeze(options.get("last_task_id"), options.get("group_id"), options.get("chord_body"),
+                                 group_index=options.get("group_index"), **wanted)  # fmt: skip
+        if prepared.tasks and (args or kwargs):
+            prepared.tasks[0] = prepared.tasks[0].clone(args, kwargs)
+        results = []
+        while result is not None:
+            results.append(result)
+            result = result.parent
+        return prepared.tasks[::-1], results
+
+    def stamp(self, visitor: Any = None, append_stamps: bool = False, **headers: Any) -> None:
+        """Stamp every step, and what is linked."""
+        given = (
+            headers if visitor is None else stamping.joined(headers, visitor.on_chain_start(self, **headers))
+        )
+        self.stamp_links(visitor, append_stamps, **given)
+        for task in self.tasks:
+            task.stamp(visitor, append_stamps, **given)
+        if visitor is not None:
+            visitor.on_chain_end(self, **given)
+
+    def __repr__(self) -> str:
+        if not self.tasks:
+            return f"<{type(self).__name__}@{id(self):#x}: empty>"
+        return shortened(self.tasks[0].task, " | ".join(repr(task) for task in self.tasks))
+
+
+class chain(_chain):
+    """`chain(a, b, c)`: `b` is called with the value of `a`, `c` with that of `b`.
+
+    Takes signatures, or one list of them. The outcome is that of `a | b | c`: for instance a chord, if the first is a
+    group. Calling it sends it and returns the result of the last step.
+    """
+
+    def __new__(cls, *tasks: Any, **options: Any) -> Any:
+        """Make a chain; without options several steps are joined as `|` does."""
+        if options or not tasks:
+            return super().__new__(cls)
+        if len(tasks) == 1 and not is_list(tasks[0]):
+            return super().__new__(cls)
+        steps = list(tasks[0]) if len(tasks) == 1 else list(tasks)
+        return fold(_chain(), [maybe_signature(step) for step in steps])
+
+    def __reduce__(self) -> Any:
+        return _chain.from_dict, (dict(self),)
+
+
+def _opened(steps: Any) -> Any:
+    for step in steps:
+        if kind_of(step) == "chain" and not step.options.get("immutable"):
+            yield from _opened(_with_own(step))
+        else:
+            yield step
+
+
+def _with_own(chain: Any) -> list[Any]:
+    """The steps of a chain that is about to be opened: its own arguments and options stay with them."""
+    steps = list(chain.tasks)
+    if not steps:
+        return steps
+    own = dict(chain.options)
+    own.pop("task_id", None)
+    if chain.immutable:
+        steps[0].set_immutable(True)
+    if chain.args:
+        steps[0] = steps[0].clone(chain.args)
+    for errback in maybe_list(own.pop("link_error", None)) or ():
+        for step in steps:
+            step.link_error(errback)
+    for callback in maybe_list(own.pop("link", None)) or ():
+        steps[-1].link(callback)
+    steps[0].options.update(own)
+    return steps
+
+
+def _add_step(settled: list[Any], step: Any) -> None:
+    kind = kind_of(step)
+    if kind == "group" and not len(step.tasks):
+        return
+    if settled and _is_fan(settled[-1]):
+        settled[-1] = _gathered(settled[-1], step)
+        step = settled.pop()
+        kind = "chord"
+    if kind == "chord" and kind_of(step.body) == "chain":
+        first, *others = list(_opened([step.body])) or [step.body]
+        step.body = first
+        settled.append(step)
+        for other in others:
+            _add_step(settled, other)
+        return
+    settled.append(step)
+
+
+def _is_fan(step: Any) -> bool:
+    """Whether what follows has to wait for many: a group, or a chord whose body is one."""
+    while kind_of(step) == "chord":
+        step = step.body
+    return kind_of(step) == "group"
+
+
+def _gathered(step: Any, following: Any) -> Any:
+    """`step`, with `following` as what gathers its values."""
+    if kind_of(step) == "chord":
+        step.body = _gathered(step.body, following)
+        return step
+    return Signature.TYPES["chord"](step, body=following, app=step._app)

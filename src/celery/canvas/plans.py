@@ -1,0 +1,57 @@
+"""What one call of a workflow sends at once: first messages, and chords to open before.
+
+A workflow is gone through once (`Signature._plan`); what is found is sent together, in as few round trips as
+the broker allows. The rest of the workflow travels in the messages.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """One message: what `Task.apply_async` takes."""
+
+    signature: Any
+    args: Any
+    kwargs: Mapping[str, Any]
+    options: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """A chord whose header is about to be sent.
+
+    Attributes:
+        size: members that will report.
+        header: the `GroupResult` of the header.
+        body: what to call with their results; frozen.
+        options: of the call, for backends that can only poll.
+    """
+
+    group_id: str
+    size: int
+    header: Any
+    body: Any
+    options: Mapping[str, Any]
+
+
+@dataclass(slots=True)
+class Plan:
+    """Everything that a call sends, in order."""
+
+    sends: list[Send] = field(default_factory=list)
+    openings: list[Opening] = field(default_factory=list)
+
+    def send(self, signature: Any, args: Any, kwargs: Mapping[str, Any], options: dict[str, Any]) -> None:
+        """Add a message."""
+        self.sends.append(Send(signature, args, kwargs, options))
+
+    def open(self, opening: Opening) -> None:
+        """Add a chord."""
+        self.openings.append(opening)

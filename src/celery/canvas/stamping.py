@@ -1,0 +1,123 @@
+"""Stamps: headers that a visitor puts on every signature of a workflow.
+
+The names of stamps are in the option `stamped_headers`, their values are options of those names. A workflow is
+visited from the outside in: its start hook, its links, its members, its end hook.
+"""
+
+from __future__ import annotations
+
+from abc import ABCMeta, abstractmethod
+from typing import TYPE_CHECKING, Any
+
+from celery.utils.functional import maybe_list
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+_NAMES = "stamped_headers"
+
+
+class StampingVisitor(metaclass=ABCMeta):
+    """Base of visitors: each method returns the stamps to add, as a mapping.
+
+    With a key `stamped_headers` only the names listed there are stamps, and the rest are plain headers of
+    the message; without it all are.
+    """
+
+    @abstractmethod
+    def on_signature(self, sig: Any, **headers: Any) -> dict[str, Any]:
+        """Stamps of one signature; `headers` are those of the workflows around it."""
+
+    def on_group_start(self, sig: Any, **headers: Any) -> dict[str, Any]:
+        """Before the members of a group; what is returned goes to all of them."""
+        return self._of_workflow(sig, headers)
+
+    def on_group_end(self, sig: Any, **headers: Any) -> None:
+        """After the members of a group."""
+
+    def on_chain_start(self, sig: Any, **headers: Any) -> dict[str, Any]:
+        """Before the steps of a chain; what is returned goes to all of them."""
+        return self._of_workflow(sig, headers)
+
+    def on_chain_end(self, sig: Any, **headers: Any) -> None:
+        """After the steps of a chain."""
+
+    def on_chord_header_start(self, sig: Any, **header: Any) -> dict[str, Any]:
+        """Before the header of a chord (`sig` is the chord)."""
+        tasks = sig.tasks
+        start = getattr(tasks, "subtask_type", None) == "group"
+        return self.on_group_start(tasks, **header) if start else self._of_workflow(sig, header)
+
+    def on_chord_header_end(self, sig: Any, **header: Any) -> None:
+        """After the header of a chord."""
+        if getattr(sig.tasks, "subtask_type", None) == "group":
+            self.on_group_end(sig.tasks, **header)
+
+    def on_chord_body(self, sig: Any, **header: Any) -> dict[str, Any]:
+        """Before the body of a chord (`sig` is the chord)."""
+        return {}
+
+    def on_callback(self, callback: Any, **header: Any) -> dict[str, Any]:
+        """Before a callback, which is then a signature of its own."""
+        return {}
+
+    def on_errback(self, errback: Any, **header: Any) -> dict[str, Any]:
+        """Before an errback, which is then a signature of its own."""
+        return {}
+
+    def _of_workflow(self, sig: Any, headers: dict[str, Any]) -> dict[str, Any]:
+        return {}
+
+
+def joined(headers: Mapping[str, Any], more: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Headers with more of them; the names of stamps add up."""
+    more = dict(more or {})
+    if not more:
+        return dict(headers)
+    names = set(more.pop(_NAMES, None) or more)
+    before = headers.get(_NAMES)
+    if before is not None or headers:
+        names |= set(before if before is not None else headers)
+    return {**headers, **more, _NAMES: sorted(names)}
+
+
+def put(sig: Any, headers: Mapping[str, Any], visited: bool, *, append: bool) -> None:
+    """Make stamps of `headers` on one signature."""
+    values = dict(headers)
+    names = list(values.pop(_NAMES, None) or values)
+    if not values and not names:
+        return
+    options = sig.options
+    known = list(options.get(_NAMES) or ())
+    for name, value in values.items():
+        if append and name in known and name in options:
+            value = _appended(options[name], value)
+        options[name] = value
+    stamps = [name for name in names if name in values or name in options]
+    options[_NAMES] = list(dict.fromkeys((*known, *stamps)))
+
+
+def _appended(before: Any, value: Any) -> list[Any]:
+    found = list(before) if isinstance(before, (list, tuple, set)) else [before]
+    for one in value if isinstance(value, (list, tuple, set)) else [value]:
+        if one not in found:
+            found.append(one)
+    return found
+
+
+def stamp_links(
+    sig: Any,
+    visitor: StampingVisitor | None,
+    append: bool,
+    headers: dict[str, Any],
+    as_signature: Callable[..., Any],
+) -> None:
+    """Stamp what is linked to a signature."""
+    for option, hook in (("link", "on_callback"), ("link_error", "on_errback")):
+        linked = maybe_list(sig.options.get(option)) or []
+        if not linked:
+            continue
+        sig.options[option] = stamped = [as_signature(one, app=sig._app) for one in linked]
+        for one in stamped:
+            given = headers if visitor is None else joined(headers, getattr(visitor, hook)(one, **headers))
+            one.stamp(visitor, append, **given)
