@@ -107,7 +107,8 @@ class _chord(Signature[Any]):
         if isinstance(tasks, group):
             cloned.tasks = tasks.clone()
         else:
-            cloned.tasks = [maybe_signature(task, app=self._app, clone=True) for task in tasks]
+            copies = [maybe_signature(task, app=self._app, clone=True) for task in tasks]
+            cloned.tasks = tuple(copies) if type(tasks) is tuple else copies
         cloned.body = maybe_signature(self.body, app=self._app, clone=True)
         return cloned
 
@@ -124,9 +125,7 @@ class _chord(Signature[Any]):
         `task_allow_error_cb_on_chord_header`); return it."""
         if self.app.conf.task_allow_error_cb_on_chord_header:
             for task in self._members():
-                quiet = maybe_signature(errback, app=self._app).clone()
-                quiet.set_immutable(True)
-                task.link_error(quiet)
+                task.link_error(maybe_signature(errback, app=self._app).clone())
         if self.body is None:
             return super().link_error(errback)
         return self.body.link_error(errback)
@@ -264,6 +263,7 @@ class _chord(Signature[Any]):
         first = {k: v for k, v in options.items() if k in ("countdown", "eta", "root_id", "parent_id")}
         header_result = header._plan(plan, args, kwargs, {**both, **first, "chord": body})
         plan.open(Opening(header.id or "", header._width(), header_result, body, options))
+        result.parent = header_result  # also if there are steps between, as in Celery
         return result
 
     def _take_body(self, body: Any) -> None:
@@ -328,7 +328,7 @@ class _chord(Signature[Any]):
         return sum(task._width() for task in (tasks.tasks if isinstance(tasks, group) else tasks))
 
     def stamp(self, visitor: Any = None, append_stamps: bool = False, **headers: Any) -> None:
-        """Stamp the members of the header, then the body; with a visitor only, the body."""
+        """Stamp the members of the header, then the body."""
         tasks = self.tasks
         if visitor is not None:
             given = stamping.joined(headers, visitor.on_chord_header_start(self, **headers))

@@ -48,7 +48,7 @@ class group(Signature[Any]):
         if len(tasks) == 1:
             (only,) = tasks
             if isinstance(only, group):
-                members = [task.clone() for task in only.tasks]
+                members = only.clone().tasks
             elif isinstance(only, Mapping) or not isinstance(only, Iterable):
                 members = [only]
             else:
@@ -67,7 +67,7 @@ class group(Signature[Any]):
         if isinstance(tasks, Mapping):  # a single one
             tasks = [tasks]
         if type(tasks).__name__ != "_regen":
-            tasks = [maybe_signature(task, app=app) for task in tasks]
+            tasks = type(tasks)(maybe_signature(task, app=app) for task in tasks)
         kwargs["tasks"] = tasks
         return made
 
@@ -91,7 +91,8 @@ class group(Signature[Any]):
     def clone(self, *args: Any, **kwargs: Any) -> Self:
         """Return a copy, members included, with these partial arguments and options."""
         cloned = super().clone(*args, **kwargs)
-        cloned.tasks = [maybe_signature(task, app=self._app, clone=True) for task in self.tasks]
+        copies = [maybe_signature(task, app=self._app, clone=True) for task in self.tasks]
+        cloned.tasks = tuple(copies) if type(self.tasks) is tuple else copies
         return cloned
 
     def __len__(self) -> int:
@@ -112,7 +113,7 @@ class group(Signature[Any]):
 
         When `stop` is reached the last countdown is repeated.
         """
-        countdown = start
+        countdown = float(start)
         for task in self.tasks:
             task.set(countdown=countdown)
             if stop is None or countdown + step <= stop:

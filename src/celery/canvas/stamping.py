@@ -32,14 +32,14 @@ class StampingVisitor(metaclass=ABCMeta):
         """Before the members of a group; what is returned goes to all of them."""
         return self._of_workflow(sig, headers)
 
-    def on_group_end(self, sig: Any, **headers: Any) -> None:
+    def on_group_end(self, sig: Any, **headers: Any) -> None:  # noqa: B027 - need not be overridden
         """After the members of a group."""
 
     def on_chain_start(self, sig: Any, **headers: Any) -> dict[str, Any]:
         """Before the steps of a chain; what is returned goes to all of them."""
         return self._of_workflow(sig, headers)
 
-    def on_chain_end(self, sig: Any, **headers: Any) -> None:
+    def on_chain_end(self, sig: Any, **headers: Any) -> None:  # noqa: B027 - need not be overridden
         """After the steps of a chain."""
 
     def on_chord_header_start(self, sig: Any, **header: Any) -> dict[str, Any]:
