@@ -105,6 +105,7 @@ def add_chord_task(app: Celery) -> Any:
     @app.task(name="celery.chord", bind=True, ignore_result=False, shared=False, lazy=False)
     def chord(
         self: Any,
+        /,
         header: Any,
         body: Any,
         partial_args: Any = (),
@@ -133,6 +134,7 @@ def add_unlock_chord_task(app: Celery) -> Any:
     )
     def unlock_chord(
         self: Any,
+        /,
         group_id: str,
         callback: Any,
         interval: float | None = None,

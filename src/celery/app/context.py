@@ -71,7 +71,7 @@ class Context:
     #: The hold on the message by which this worker may store what becomes of the task (`celery.backends.claims`).
     _claim = ""
     #: The mark of one sending of a chord's body; see `celery.backends.chords`.
-    celeriac_claim: str | None = None
+    celeriac_mark: str | None = None
     #: Another task has the place of this one in its workflow.
     replaced = False
     #: Set by the tracer: the task's own `__call__` is about to be called, and will call that of its base.
@@ -122,8 +122,8 @@ class Context:
         """Return the options of `apply_async` that call the same task again in the same place."""
         limits = self.timelimit or (None, None)
         headers = {key: value for key, value in (self.headers or {}).items() if key not in X_DEATH_HEADERS}
-        if self.celeriac_claim is not None:
-            headers["celeriac_claim"] = self.celeriac_claim
+        if self.celeriac_mark is not None:
+            headers["celeriac_mark"] = self.celeriac_mark
         return {
             "task_id": self.id,
             "root_id": self.root_id,

@@ -136,7 +136,7 @@ class Run:
         task = plan.task
         if plan.deduplicate and self._done_before():
             return False
-        if self.request.celeriac_claim is not None and self._sent_twice():
+        if self.request.celeriac_mark is not None and self._sent_twice():
             return False
         if signals.task_prerun.receivers:
             signals.task_prerun.send(
@@ -238,7 +238,7 @@ class Run:
     def _sent_twice(self) -> bool:
         """Whether this is the body of a chord that was sent before, and is run by who got it first."""
         request = self.request
-        if self.plan.eager or self.plan.task.backend.chords.claim(self.uuid, request.celeriac_claim):
+        if self.plan.eager or self.plan.task.backend.chords.admit(self.uuid, request.celeriac_mark):
             return False
         request.replaced = True  # the other has its place
         self.raised(

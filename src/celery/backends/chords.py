@@ -10,7 +10,7 @@ depends on the store, so there are several ways; each is a `Chords`.
   between the two is stored again, by whoever takes its message over, and then counted.
 - `PollingChords`: the store cannot even count. A task looks at the members from time to time.
 
-A body may thus be *sent* twice. Each sending has a mark of its own (a header); the first mark that claims the body's
+A body may thus be *sent* twice. Each sending has a mark of its own (a header); the first mark that is shown for the body's
 id runs, and whoever comes with another one does not. A repetition of the same message is told by the same mark.
 
 Members are told apart by index and id, so that one that ends twice (late acknowledgement, a worker
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("celery.backends.base")
 
 #: The header with the mark of one sending of a body.
-CLAIM = "celeriac_claim"
+MARK = "celeriac_mark"
 #: Seconds for which who noted that a body is due has the sending of it to itself.
 RELAY_LEASE = 5.0
 #: Seconds for which a chord that is over is remembered, against members that end again.
@@ -55,13 +55,13 @@ class Part(NamedTuple):
     """A member of a chord that is over.
 
     Attributes:
-        index: its place among the values.
+        place: its index among the values.
         value: `[1, task_id, state, result]`, encoded as the backend encodes.
         body: the signature in dict form.
     """
 
     group_id: str
-    index: int
+    place: int
     task_id: str
     value: Any
     body: Mapping[str, Any]
@@ -99,7 +99,7 @@ class Chords(Protocol):
     def end(self, task_id: str, result: Any, state: str, traceback: Any, request: Any, store: bool) -> None:
         """Store the end of a member (if `store`), and count it."""
 
-    def claim(self, task_id: str, mark: str) -> bool:
+    def admit(self, task_id: str, mark: str) -> bool:
         """Whether a body sent with this mark may run."""
 
     def sweep(self) -> int:
@@ -150,7 +150,7 @@ def send_body(backend: Backend, due: Due, values: list[Any]) -> None:
     body._plan(plan, (values,), None, {"root_id": due.root_id, "parent_id": due.parent_id})
     mark = uuid()
     for send in plan.sends:
-        send.options["headers"] = {**(send.options.get("headers") or {}), CLAIM: mark}
+        send.options["headers"] = {**(send.options.get("headers") or {}), MARK: mark}
         send.options["add_to_parent"] = False
     app._launch(plan)
 
@@ -214,9 +214,9 @@ class TransactionalChords:
         part = part_of(self._backend, request, state, result)
         self._backend.store_end(task_id, result, state, traceback, request, part, store)
 
-    def claim(self, task_id: str, mark: str) -> bool:
+    def admit(self, task_id: str, mark: str) -> bool:
         """See `Chords`."""
-        key = self._backend.get_key_for_chord(task_id, ".claim")
+        key = self._backend.get_key_for_chord(task_id, ".first")
         with self._transaction() as ledger:
             return ledger.insert(key, mark, self._seconds) or _as_text(ledger.get(key)) == mark
 
@@ -241,7 +241,7 @@ class TransactionalChords:
         group_id, seconds = part.group_id, self._seconds
         if ledger.get(self._key(group_id, ".c")) is not None:
             return None
-        member = self._key(group_id, f".j{part.index:010}:{part.task_id}")
+        member = self._key(group_id, f".j{part.place:010}:{part.task_id}")
         if not ledger.insert(member, part.value, seconds):
             return None
         done = ledger.add(self._key(group_id, ".n"), 1, seconds)
@@ -336,7 +336,7 @@ class CountingChords:
         if given is None:
             return
         size = int(given)
-        backend.set(self._key(part.group_id, f".j{part.index}"), part.value)
+        backend.set(self._key(part.group_id, f".j{part.place}"), part.value)
         if backend.incr(self._key(part.group_id, "")) >= size:
             self._check(part, size)
 
@@ -353,11 +353,11 @@ class CountingChords:
         for key in (self._key(part.group_id, ".s"), *keys):
             backend.delete(key)
 
-    def claim(self, task_id: str, mark: str) -> bool:
+    def admit(self, task_id: str, mark: str) -> bool:
         """See `Chords`."""
         backend = self._backend
         key = self._key(task_id, ".mark")
-        if backend.incr(self._key(task_id, ".claim")) == 1:
+        if backend.incr(self._key(task_id, ".first")) == 1:
             backend.set(key, mark)
             return True
         return _as_text(backend.get(key) or mark) == mark
@@ -409,7 +409,7 @@ class PollingChords:
             self._backend.store_result(task_id, result, state, traceback=traceback, request=request)
         self._backend.on_chord_part_return(request, state, result)
 
-    def claim(self, task_id: str, mark: str) -> bool:
+    def admit(self, task_id: str, mark: str) -> bool:
         """See `Chords`. All that can be told is whether the body is over already."""
         try:
             return self._backend.get_state(task_id) not in states.READY_STATES

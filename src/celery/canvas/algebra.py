@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from .signatures import Signature
 
     Sig: TypeAlias = Signature[Any]
-    Rule: TypeAlias = Callable[[Any, Any], Sig]
+    Rule: TypeAlias = Callable[[Any, Any], Any]
 
 _KINDS = frozenset({"chain", "group", "chord"})
 
@@ -25,29 +25,25 @@ def kind_of(sig: Sig) -> str:
     return kind if kind in _KINDS else "task"
 
 
-def compose(left: Sig, right: Sig) -> Sig:
+def compose(left: Sig, right: Sig) -> Any:
     """`left | right`; `left` is copied first."""
     return _join(left.clone(), right)
 
 
-def fold(first: Sig, rest: Iterable[Sig]) -> Sig:
+def fold(first: Sig, rest: Iterable[Sig]) -> Any:
     """`first | a | b ...` in linear time; `first` is changed or becomes part of the outcome."""
     for sig in rest:
         first = _join(first, sig)
     return first
 
 
-def _join(left: Sig, right: Sig) -> Sig:
+def _join(left: Sig, right: Sig) -> Any:
     return _RULES[kind_of(left), kind_of(right)](left, right)
 
 
-def _make(like: Sig, kind: str, *args: Any, **kwargs: Any) -> Any:
-    return like.TYPES[kind](*args, app=like._app or kwargs.pop("app", None), **kwargs)
-
-
-def _chain(left: Sig, *steps: Sig) -> Sig:
-    made: Sig = _make(left, "chain", left, *steps)
-    return made
+def _chain(left: Any, *steps: Any) -> Any:
+    make: Any = left.TYPES["chain"]
+    return make(left, *steps, app=left._app)
 
 
 def _unrolled(group: Any) -> Any:
@@ -59,22 +55,22 @@ def _unrolled(group: Any) -> Any:
 # -- a task on the left
 
 
-def _task_then(left: Sig, right: Sig) -> Sig:
+def _task_then(left: Sig, right: Sig) -> Any:
     return _chain(left, right)
 
 
-def _task_then_chain(left: Sig, right: Any) -> Sig:
+def _task_then_chain(left: Sig, right: Any) -> Any:
     return _chain(left, *right.tasks)
 
 
-def _task_then_group(left: Sig, right: Sig) -> Sig:
+def _task_then_group(left: Sig, right: Sig) -> Any:
     return _chain(left, _unrolled(right))
 
 
 # -- a chain on the left
 
 
-def _chain_then(left: Any, right: Any) -> Sig:
+def _chain_then(left: Any, right: Any) -> Any:
     tasks = left.tasks
     if not tasks:
         tasks.append(right)
@@ -92,11 +88,11 @@ def _chain_then(left: Any, right: Any) -> Sig:
     return left
 
 
-def _chain_then_chain(left: Any, right: Any) -> Sig:
+def _chain_then_chain(left: Any, right: Any) -> Any:
     return fold(left, right.tasks)
 
 
-def _chain_then_group(left: Any, right: Any) -> Sig:
+def _chain_then_group(left: Any, right: Any) -> Any:
     right = _unrolled(right)
     if kind_of(right) != "group":
         return _join(left, right)
@@ -115,32 +111,28 @@ def _chain_then_group(left: Any, right: Any) -> Sig:
 # -- a group on the left
 
 
-def _group_then(left: Any, right: Sig) -> Sig:
-    made: Sig = _make(left, "chord", left.tasks, body=right, **_without_app(left.options))
-    return made
+def _group_then(left: Any, right: Sig) -> Any:
+    make: Any = left.TYPES["chord"]
+    return make(left if left.options else left.tasks, body=right, app=left._app)
 
 
-def _group_then_many(left: Any, right: Any) -> Sig:
+def _group_then_many(left: Any, right: Any) -> Any:
     return _group_then(left, right) if len(right.tasks) else left
-
-
-def _without_app(options: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in options.items() if key != "app"}
 
 
 # -- a chord on the left
 
 
-def _chord_then(left: Any, right: Any) -> Sig:
+def _chord_then(left: Any, right: Any) -> Any:
     left.body = compose(left.body, right)
     return left
 
 
-def _chord_then_chain(left: Any, right: Any) -> Sig:
+def _chord_then_chain(left: Any, right: Any) -> Any:
     return _chain(left, *right.tasks)
 
 
-def _chord_then_group(left: Any, right: Any) -> Sig:
+def _chord_then_group(left: Any, right: Any) -> Any:
     right = _unrolled(right)
     return _chain(left, right) if kind_of(right) == "group" else _chord_then(left, right)
 

@@ -139,7 +139,7 @@ class _chain(Signature[Any]):
         """Send the first step; the rest follows."""
         return self.apply_async(args, kwargs) if self.tasks else None
 
-    def apply_async(self, args: Any = None, kwargs: Mapping[str, Any] | None = None, **options: Any) -> Any:
+    def apply_async(self, args: Any = None, kwargs: Mapping[str, Any] | None = None, **options: Any) -> Any:  # type: ignore[override]  # has no route
         """Send the first step, which takes these arguments; the rest follows.
 
         Args:
@@ -151,7 +151,7 @@ class _chain(Signature[Any]):
         """
         return calls.launch(self, args, kwargs, options)
 
-    async def aapply_async(
+    async def aapply_async(  # type: ignore[override]  # has no route
         self, args: Any = None, kwargs: Mapping[str, Any] | None = None, **options: Any
     ) -> Any:
         """`apply_async` that awaits the broker instead of blocking the event loop."""

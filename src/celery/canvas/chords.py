@@ -9,7 +9,7 @@ from celery.utils.functional import is_list, maybe_list, regen
 
 from . import calls, stamping
 from .algebra import kind_of, shortened
-from .groups import group
+from .groups import group, signatures_of
 from .plans import Opening
 from .signatures import Signature, maybe_signature
 
@@ -175,7 +175,7 @@ class _chord(Signature[Any]):
         """Send the header; `body`, if given, is called when it is over."""
         return self.apply_async((), {"body": body} if body is not None else {}, **options)
 
-    def apply_async(
+    def apply_async(  # type: ignore[override]  # has no route
         self,
         args: Any = None,
         kwargs: Mapping[str, Any] | None = None,
@@ -202,7 +202,7 @@ class _chord(Signature[Any]):
         named |= {"router": router, "result_cls": result_cls}
         return calls.launch(self, args, kwargs, {**options, **named})
 
-    async def aapply_async(
+    async def aapply_async(  # type: ignore[override]  # has no route
         self, args: Any = None, kwargs: Mapping[str, Any] | None = None, **options: Any
     ) -> Any:
         """`apply_async` that awaits the broker instead of blocking the event loop."""
@@ -374,15 +374,9 @@ def _tasks_of(header: Any) -> Any:
     if isinstance(header, group):
         return header.tasks if not header.options else header
     if isinstance(header, Signature):
-        return list(header.tasks) if kind_of(header) == "chain" else [header]
+        return list(header["kwargs"]["tasks"]) if kind_of(header) == "chain" else [header]
     if is_list(header) and isinstance(header, (list, tuple)):
-        if type(header).__name__ == "_regen":
-            return header
-        return (
-            [maybe_signature(task) for task in header]
-            if isinstance(header, list)
-            else tuple(maybe_signature(task) for task in header)
-        )
+        return header if type(header).__name__ == "_regen" else signatures_of(header)
     return regen(header)
 
 

@@ -25,6 +25,12 @@ _OF_GROUP = ("task_id", "group_id", "group_index", "chord", "chain")
 NO_LINKS = "Cannot add link to group: use a chord"
 
 
+def signatures_of(tasks: Any, app: Celery | None = None) -> Any:
+    """A list or tuple with everything in it a signature."""
+    found = [maybe_signature(task, app=app) for task in tasks]
+    return tuple(found) if isinstance(tasks, tuple) else found
+
+
 def maybe_unroll_group(group: Any) -> Any:
     """The member of a group of one; anything else is returned as it is."""
     try:
@@ -54,7 +60,7 @@ class group(Signature[Any]):
             else:
                 members = only if isinstance(only, (list, tuple)) else regen(only)
         if isinstance(members, (list, tuple)) and type(members).__name__ != "_regen":
-            members = type(members)(maybe_signature(task) for task in members)
+            members = signatures_of(members)
         super().__init__("celery.group", (), {"tasks": members}, app=app, subtask_type="group", **options)
 
     @classmethod
@@ -67,7 +73,7 @@ class group(Signature[Any]):
         if isinstance(tasks, Mapping):  # a single one
             tasks = [tasks]
         if type(tasks).__name__ != "_regen":
-            tasks = type(tasks)(maybe_signature(task, app=app) for task in tasks)
+            tasks = signatures_of(tasks, app)
         kwargs["tasks"] = tasks
         return made
 
@@ -186,7 +192,7 @@ class group(Signature[Any]):
         """Send all members."""
         return self.apply_async(partial_args, **options)
 
-    def apply_async(
+    def apply_async(  # type: ignore[override]  # has no route
         self,
         args: Any = None,
         kwargs: Mapping[str, Any] | None = None,
@@ -204,7 +210,7 @@ class group(Signature[Any]):
         options = self._checked_options(add_to_parent, producer, link, link_error, options)
         return calls.launch(self, args, kwargs, options)
 
-    async def aapply_async(
+    async def aapply_async(  # type: ignore[override]  # has no route
         self,
         args: Any = None,
         kwargs: Mapping[str, Any] | None = None,
@@ -240,8 +246,9 @@ class group(Signature[Any]):
     def _as_chord(self, rest: list[Any]) -> Any:
         """The chord whose header this is, if `rest` (last first) is to follow."""
         steps = [maybe_signature(step, app=self._app) for step in reversed(rest)]
-        body = steps[0] if len(steps) == 1 else Signature.TYPES["chain"](*steps, app=self._app)
-        return Signature.TYPES["chord"](self, body=body, app=self._app)
+        make: Any = Signature.TYPES
+        body = steps[0] if len(steps) == 1 else make["chain"](*steps, app=self._app)
+        return make["chord"](self, body=body, app=self._app)
 
     def apply(self, args: Any = None, kwargs: Mapping[str, Any] | None = None, **options: Any) -> Any:
         """Run all members here, one after another, and return a `GroupResult` of what they gave."""

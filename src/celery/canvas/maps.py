@@ -120,11 +120,11 @@ class chunks(Signature[Any]):
         """Send all chunks."""
         return self.apply_async(**options)
 
-    def apply_async(self, args: Any = None, kwargs: Mapping[str, Any] | None = None, **opts: Any) -> Any:
+    def apply_async(self, args: Any = None, kwargs: Mapping[str, Any] | None = None, **opts: Any) -> Any:  # type: ignore[override]  # has no route
         """Send all chunks and return the `GroupResult`."""
         return self.group().apply_async(args, kwargs, **{**self.options, **opts})
 
-    async def aapply_async(
+    async def aapply_async(  # type: ignore[override]  # has no route
         self, args: Any = None, kwargs: Mapping[str, Any] | None = None, **opts: Any
     ) -> Any:
         """`apply_async` that awaits the broker instead of blocking the event loop."""

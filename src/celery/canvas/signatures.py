@@ -388,7 +388,7 @@ class Signature(dict[str, Any], Generic[R]):
             AttributeError: this app has no remote control.
         """
         result = self.freeze()
-        self.app.control.election(
+        cast("Any", self.app).control.election(
             self.options["task_id"], "task", self.clone(task_id=self.options["task_id"]), connection=None
         )
         return result

@@ -169,7 +169,8 @@ class AsyncResult(ResultBase, Generic[T]):
     def _watching_parents(self, on_interval: Callable[[], object] | None) -> Callable[[], object]:
         def watch() -> None:
             for parent in reversed(list(self._parents())):
-                parent.maybe_throw()
+                if getattr(parent, "results", None) is None:  # a header's failure is told by its body
+                    parent.maybe_throw()
             if on_interval is not None:
                 on_interval()
 
