@@ -102,6 +102,12 @@ class Chords(Protocol):
     def admit(self, task_id: str, mark: str) -> bool:
         """Whether a body sent with this mark may run."""
 
+    def again(self, request: Any, state: str, result: Any) -> None:
+        """Count a member whose end is stored already, in case it was not counted."""
+
+    #: Whether there can be anything to `sweep`.
+    sweeps: bool
+
     def sweep(self) -> int:
         """Send the bodies that are due and were not sent by who noted it; return how many those are."""
 
@@ -213,6 +219,12 @@ class TransactionalChords:
         """See `Chords`."""
         part = part_of(self._backend, request, state, result)
         self._backend.store_end(task_id, result, state, traceback, request, part, store)
+
+    def again(self, request: Any, state: str, result: Any) -> None:
+        """See `Chords`."""
+        self.end(request.id, result, state, None, request, False)
+
+    sweeps = True
 
     def admit(self, task_id: str, mark: str) -> bool:
         """See `Chords`."""
@@ -353,6 +365,12 @@ class CountingChords:
         for key in (self._key(part.group_id, ".s"), *keys):
             backend.delete(key)
 
+    def again(self, request: Any, state: str, result: Any) -> None:
+        """See `Chords`."""
+        self.end(request.id, result, state, None, request, False)
+
+    sweeps = False
+
     def admit(self, task_id: str, mark: str) -> bool:
         """See `Chords`."""
         backend = self._backend
@@ -408,6 +426,11 @@ class PollingChords:
         if store:
             self._backend.store_result(task_id, result, state, traceback=traceback, request=request)
         self._backend.on_chord_part_return(request, state, result)
+
+    def again(self, request: Any, state: str, result: Any) -> None:
+        """What is stored will be seen."""
+
+    sweeps = False
 
     def admit(self, task_id: str, mark: str) -> bool:
         """See `Chords`. All that can be told is whether the body is over already."""

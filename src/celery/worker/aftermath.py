@@ -113,7 +113,10 @@ class Recorder:
 
     async def succeeded_before(self, run: Run) -> bool:
         """Say whether the result of this id is SUCCESS already."""
-        return bool(await self._in_thread(self._is_success, run))
+        done = bool(await self._in_thread(self._is_success, run))
+        if done:
+            await self._in_thread(self._count_again, run)
+        return done
 
     async def drain(self, seconds: float) -> bool:
         """Wait until everything is stored; False if that took longer than `seconds`."""
@@ -178,6 +181,24 @@ class Recorder:
             context.ignore_result = bool(run.policy.task.ignore_result)
         return context
 
+    async def sweep_chords(self) -> None:
+        """Send the bodies of chords that are due, and whose last member could not."""
+        if await self._in_thread(self._sweeps) and (count := await self._in_thread(self._sweep)):
+            logger.info("Sent %d chord bodies that were left behind", count)
+
+    def _sweeps(self) -> bool:
+        return bool(self._app.backend.chords.sweeps)
+
+    def _sweep(self) -> int:
+        return int(self._app.backend.chords.sweep())
+
+    def _count_again(self, run: Run) -> None:
+        """The process that stored the success may have died before its chord knew."""
+        context = self._context_of(run)
+        if context.chord:
+            backend = run.policy.task.backend
+            backend.chords.again(context, states.SUCCESS, backend.get_result(run.id))
+
     def _is_success(self, run: Run) -> bool:
         try:
             state = run.policy.task.backend.get_state(run.id)
@@ -188,6 +209,7 @@ class Recorder:
     def _store_failure(self, run: Run, exc: BaseException) -> str:
         task = run.policy.task
         if self._is_success(run):
+            self._count_again(run)
             return "kept"
         context = self._context_of(run)
         wanted = not context.ignore_result or bool(task.store_errors_even_if_ignored)

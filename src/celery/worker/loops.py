@@ -57,6 +57,8 @@ TICK = 0.25
 HAND_BACK = 1.0
 #: Seconds a pool gets to return what waits inside its slots before it is killed.
 TAKE_BACK = 0.1
+#: How often a worker looks for chord bodies that nobody sent.
+SWEEP_EVERY = 3.0
 #: Seconds that outcomes and farewells may take at the end of a shutdown.
 FAREWELL = 10.0
 #: Seconds the extension thread may take at the end.
@@ -159,6 +161,7 @@ class Core:
             policies=policies,
             sender=sender,
         )
+        self._next_sweep, self._sweeping = 0.0, False
         self.reports = PoolReports(self.crew, self._pool_broke)
         self.reception = Reception(self.crew, self._link, self._consumer_broke)
 
@@ -324,9 +327,18 @@ class Core:
             except TimeoutError:
                 self._tick()
 
+    async def _sweep(self) -> None:
+        try:
+            await self.crew.recorder.sweep_chords()
+        finally:
+            self._sweeping = False
+
     def _tick(self) -> None:
         now = asyncio.get_running_loop().time()
         self.crew.dispatcher.give_back_stalled(now)
+        if now >= self._next_sweep and not self._sweeping:
+            self._next_sweep, self._sweeping = now + SWEEP_EVERY, True
+            self.crew.errands.start(self._sweep())
         if worker_state.told_to(worker_state.should_terminate):
             self.stop(Stop.COLD)
         elif worker_state.told_to(worker_state.should_stop):
