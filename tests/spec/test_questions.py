@@ -12,7 +12,17 @@ from tests.support import Project
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-SCRIPTS = ("configuration", "strictness", "tasks", "calling", "results", "helpers", "parts", "transport")
+SCRIPTS = (
+    "configuration",
+    "strictness",
+    "tasks",
+    "calling",
+    "results",
+    "helpers",
+    "parts",
+    "transport",
+    "canvas",
+)
 RIGHT = {name: right_answers(name) for name in SCRIPTS}
 
 

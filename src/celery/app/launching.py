@@ -76,7 +76,7 @@ def _sender(send: Send, of_task: str, of_app: str) -> Any:
 
 def _together(app: Celery, sends: Iterable[Send], name: str, stock: Any) -> bool:
     """Whether nobody wants to see the calls one by one."""
-    if app.amqp.snapshot.always_eager or getattr(Task, name) is not stock:
+    if app.amqp.snapshot.always_eager or getattr(Task, name) is not stock or not _sends_itself(app):
         return False
     known: dict[str, bool] = {}
     for send in sends:
@@ -89,6 +89,12 @@ def _together(app: Celery, sends: Iterable[Send], name: str, stock: Any) -> bool
         if not ordinary or get("producer") is not None or get("connection") is not None:
             return False
     return True
+
+
+def _sends_itself(app: Celery) -> bool:
+    """Whether `send_task` is that of the class as we wrote it: neither overridden nor wrapped."""
+    function = getattr(app.send_task, "__func__", None)
+    return getattr(function, "__module__", None) == "celery.app.base" and not hasattr(function, "__wrapped__")
 
 
 def _composed(app: Celery, sends: Iterable[Send]) -> Iterator[Composed]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
+from celery.exceptions import CPendingDeprecationWarning
 from celery.utils.functional import is_list, maybe_list, regen
 
 from . import calls, stamping
@@ -20,6 +22,10 @@ if TYPE_CHECKING:
 
     from .plans import Plan
 
+W_ERRBACKS = (
+    "task_allow_error_cb_on_chord_header=True will be the default: then an error callback of a chord is also called "
+    "for each member of the header that fails"
+)
 #: Options of a call that concern the body alone, and the header alone.
 _OF_BODY = ("task_id", "link", "link_error", "chain", "chord", "group_id", "group_index")
 _OF_HEADER = ("countdown", "eta", "interval", "max_retries", "add_to_parent")
@@ -123,7 +129,9 @@ class _chord(Signature[Any]):
     def link_error(self, errback: Any) -> Any:
         """Call `errback` when the chord fails (and for each failing member, with the setting
         `task_allow_error_cb_on_chord_header`); return it."""
-        if self.app.conf.task_allow_error_cb_on_chord_header:
+        if not self.app.conf.task_allow_error_cb_on_chord_header:
+            warnings.warn(W_ERRBACKS, CPendingDeprecationWarning, stacklevel=2)
+        else:
             for task in self._members():
                 task.link_error(maybe_signature(errback, app=self._app).clone())
         if self.body is None:
@@ -329,32 +337,19 @@ class _chord(Signature[Any]):
 
     def stamp(self, visitor: Any = None, append_stamps: bool = False, **headers: Any) -> None:
         """Stamp the members of the header, then the body."""
-        tasks = self.tasks
+        given = headers
         if visitor is not None:
+            if not isinstance(self.tasks, group):
+                self.tasks = group(self.tasks, app=self._app)
             given = stamping.joined(headers, visitor.on_chord_header_start(self, **headers))
-        else:
-            given = headers
-        if isinstance(tasks, group):
-            tasks = tasks.tasks
-
-        def stamped(task: Any) -> Any:
-            task.stamp(visitor, append_stamps, **given)
-            return task
-
-        if type(tasks).__name__ == "_regen":
-            self.tasks = regen(map(stamped, tasks))
-        else:
-            for task in tasks:
-                stamped(task)
+        holder = self.tasks if isinstance(self.tasks, group) else self
+        holder.tasks = stamping.each(holder.tasks, visitor, append_stamps, given)
         if visitor is not None:
             visitor.on_chord_header_end(self, **given)
         if self.body is not None:
-            more = (
-                headers
-                if visitor is None
-                else stamping.joined(headers, visitor.on_chord_body(self, **headers))
-            )
-            self.body.stamp(visitor, append_stamps, **more)
+            if visitor is not None:  # the stamps of the header are the body's too, as in Celery
+                given = stamping.joined(given, visitor.on_chord_body(self, **given))
+            self.body.stamp(visitor, append_stamps, **given)
 
     def __repr__(self) -> str:
         body, tasks = self.body, self._members()
@@ -363,10 +358,8 @@ class _chord(Signature[Any]):
         if kind_of(body) == "chain" and body.tasks:
             first, *rest = body.tasks
             text = " | ".join([first.reprcall(tasks), *map(repr, rest)])
-            text = f"%({text})"
-        else:
-            text = f"%{body.reprcall(tasks)}"
-        return shortened(body.task, text)
+            return shortened(first.task, f"%({text})")
+        return shortened(body.task, f"%{body.reprcall(tasks)}")
 
 
 def _tasks_of(header: Any) -> Any:

@@ -278,16 +278,7 @@ class group(Signature[Any]):
             headers if visitor is None else stamping.joined(headers, visitor.on_group_start(self, **headers))
         )
         self.stamp_links(visitor, append_stamps, **given)
-
-        def stamped(task: Any) -> Any:
-            task.stamp(visitor, append_stamps, **given)
-            return task
-
-        if type(self.tasks).__name__ == "_regen":
-            self.tasks = regen(map(stamped, self.tasks))
-        else:
-            for task in self.tasks:
-                stamped(task)
+        self.tasks = stamping.each(self.tasks, visitor, append_stamps, given)
         if visitor is not None:
             visitor.on_group_end(self, **given)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABCMeta, abstractmethod
 from typing import TYPE_CHECKING, Any
 
-from celery.utils.functional import maybe_list
+from celery.utils.functional import maybe_list, regen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -30,28 +30,25 @@ class StampingVisitor(metaclass=ABCMeta):
 
     def on_group_start(self, sig: Any, **headers: Any) -> dict[str, Any]:
         """Before the members of a group; what is returned goes to all of them."""
-        return self._of_workflow(sig, headers)
+        return {}
 
     def on_group_end(self, sig: Any, **headers: Any) -> None:  # noqa: B027 - need not be overridden
         """After the members of a group."""
 
     def on_chain_start(self, sig: Any, **headers: Any) -> dict[str, Any]:
         """Before the steps of a chain; what is returned goes to all of them."""
-        return self._of_workflow(sig, headers)
+        return {}
 
     def on_chain_end(self, sig: Any, **headers: Any) -> None:  # noqa: B027 - need not be overridden
         """After the steps of a chain."""
 
     def on_chord_header_start(self, sig: Any, **header: Any) -> dict[str, Any]:
-        """Before the header of a chord (`sig` is the chord)."""
-        tasks = sig.tasks
-        start = getattr(tasks, "subtask_type", None) == "group"
-        return self.on_group_start(tasks, **header) if start else self._of_workflow(sig, header)
+        """Before the header of a chord (`sig` is the chord, its `tasks` the header, a group)."""
+        return self.on_group_start(sig.tasks, **header)
 
     def on_chord_header_end(self, sig: Any, **header: Any) -> None:
         """After the header of a chord."""
-        if getattr(sig.tasks, "subtask_type", None) == "group":
-            self.on_group_end(sig.tasks, **header)
+        self.on_group_end(sig.tasks, **header)
 
     def on_chord_body(self, sig: Any, **header: Any) -> dict[str, Any]:
         """Before the body of a chord (`sig` is the chord)."""
@@ -63,9 +60,6 @@ class StampingVisitor(metaclass=ABCMeta):
 
     def on_errback(self, errback: Any, **header: Any) -> dict[str, Any]:
         """Before an errback, which is then a signature of its own."""
-        return {}
-
-    def _of_workflow(self, sig: Any, headers: dict[str, Any]) -> dict[str, Any]:
         return {}
 
 
@@ -95,6 +89,20 @@ def put(sig: Any, headers: Mapping[str, Any], visited: bool, *, append: bool) ->
         options[name] = value
     stamps = [name for name in names if name in values or name in options]
     options[_NAMES] = list(dict.fromkeys((*known, *stamps)))
+
+
+def each(tasks: Any, visitor: StampingVisitor | None, append: bool, headers: Mapping[str, Any]) -> Any:
+    """Stamp members, and return them. Those that are not made yet are stamped when they are."""
+
+    def stamped(task: Any) -> Any:
+        task.stamp(visitor, append, **headers)
+        return task
+
+    if type(tasks).__name__ == "_regen":
+        return regen(map(stamped, tasks))
+    for task in tasks:
+        stamped(task)
+    return tasks
 
 
 def _appended(before: Any, value: Any) -> list[Any]:
