@@ -27,7 +27,9 @@ BACKEND_ALIASES: dict[str, str] = {
     "disabled": "celery.backends.base:DisabledBackend",
     "memory": "celery.backends.cache:CacheBackend",
     "redis": "celery.backends.redis:RedisBackend",
+    "redis+cluster": "celery.backends.redis:RedisBackend",
     "rediss": "celery.backends.redis:RedisBackend",
+    "rediss+cluster": "celery.backends.redis:RedisBackend",
     "sentinel": "celery.backends.redis:SentinelBackend",
     "socket": "celery.backends.redis:RedisBackend",
     "sqlite": "celery.backends.sqlite:SqliteBackend",
@@ -121,6 +123,6 @@ def by_url(backend: str | type | None = None, loader: Any = None) -> tuple[Any, 
         url = backend
         scheme = url.partition("://")[0]
         backend = scheme
-        if "+" in scheme:
+        if "+" in scheme and scheme not in BACKEND_ALIASES:
             backend, url = url.split("+", 1)
     return by_name(backend, loader), url

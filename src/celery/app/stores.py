@@ -27,7 +27,9 @@ class ResultStores:
             return self._local.backend
         except AttributeError:
             backend = self._make()
-            if self._app.conf.get("result_backend_thread_safe"):
+            if self._app.conf.get("result_backend_thread_safe") or getattr(
+                backend, "shared_by_threads", False
+            ):
                 self._shared = backend
             else:
                 self._local.backend = backend

@@ -104,6 +104,8 @@ class Backend(SyncBackendMixin, GroupStore):
     supports_failure_expires = False
     #: The store can hold bytes, so `result_compression` is honoured.
     supports_result_compression = False
+    #: One backend may serve all threads of a process, whatever `result_backend_thread_safe` says.
+    shared_by_threads = False
     #: Results are still there after they were read, and for other processes.
     persistent = True
     retry_policy: ClassVar[dict[str, Any]] = {

@@ -321,6 +321,8 @@ class Hub:
             orphans = [task_id for task_id in entry.out if task_id not in self._entries]
         if orphans:
             self._source.disarm(orphans, self._listener)
+        if self._leader is None and self._listener is not None:
+            self._promote(entry)  # it may have been woken to lead, and had its result already
 
     def poke(self, entry: _Entry) -> None:
         """Let the thread that pauses for `entry` go on."""
@@ -377,7 +379,8 @@ class Hub:
     def _promote(self, retiring: _Entry) -> None:
         """Wake one of those who follow: it will find that nobody leads."""
         with self._lock:
-            heir = next((e for e in self._members if e is not retiring and not e.guest), None)
+            followers = (e for e in self._members if e is not retiring and not e.guest and not e.fresh)
+            heir = next(followers, None)
         if heir is not None:
             heir.event.set()
 

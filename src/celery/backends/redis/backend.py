@@ -80,6 +80,7 @@ class RedisBackend(KeyValueStoreBackend):
     supports_result_compression = True
     supports_failure_expires = True
     implements_incr = True
+    shared_by_threads = True
 
     def __init__(
         self,

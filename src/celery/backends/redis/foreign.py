@@ -53,7 +53,10 @@ def _tls(conf: Any, settings: Settings) -> dict[str, Any]:
     if settings.targets[0].place.tls is None:
         return {}
     given = {**(conf.redis_backend_use_ssl or {}), **settings.options}
-    return {name: value for name, value in given.items() if name.startswith("ssl_")}
+    found = {name: value for name, value in given.items() if name.startswith("ssl_")}
+    if isinstance(verify := found.get("ssl_cert_reqs"), str):
+        found["ssl_cert_reqs"] = verify.lower().removeprefix("cert_")
+    return found
 
 
 def client_of(settings: Settings, connparams: dict[str, Any], pool: Any = None) -> Any:

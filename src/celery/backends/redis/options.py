@@ -109,8 +109,10 @@ def read(conf: Any, url: str, given: Mapping[str, Any]) -> Settings:
     except BrokerRefused as error:
         text = str(error).replace(" broker_transport_options", " result_backend_transport_options")
         raise ValueError(text) from error
+    if found.cluster:
+        return replace(found, slot_key=prefix_of(found, str(options.get("global_keyprefix") or "")))
     database = options.get("db")
-    if database is not None and not found.database and not found.cluster:
+    if database is not None and not found.database:
         targets = tuple(replace(target, database=int(database)) for target in found.targets)
         found = replace(found, database=int(database), targets=targets)
     return found
