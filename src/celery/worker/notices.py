@@ -40,12 +40,13 @@ NOT_EFFECTIVE_FAMILIES: dict[str, str] = {
 } | dict.fromkeys(
     (
         "arangodb_", "azureblockblob_", "cassandra_", "cosmosdbsql_", "couchbase_", "database_",
-        "elasticsearch_", "gcs_", "mongodb_", "redis_", "s3_",
+        "elasticsearch_", "gcs_", "mongodb_", "s3_",
     ),
     "this store is not supported yet",
 )  # fmt: skip
 #: Settings that are right without having an effect: what they are for is done in another way.
 NOT_NEEDED: dict[str, str] = {
+    "redis_retry_on_timeout": "an operation that timed out is tried again like any other",
     "result_exchange": "Celery does not use it either",
     "result_exchange_type": "Celery does not use it either",
     "worker_enable_prefetch_count_reduction": "fetch-ahead follows measured run times",

@@ -46,6 +46,8 @@ ROWS_AT_ONCE = 200
 BYTES_AT_ONCE = 4 * 1024 * 1024
 #: Keys read by one command.
 KEYS_AT_ONCE = 500
+#: Seconds without a look after which an outage is not the same any more.
+FORGOTTEN = 5.0
 
 _clients: dict[Hashable, Client] = {}
 
@@ -345,7 +347,7 @@ class _Source:
     def __init__(self, backend: RedisBackend) -> None:
         self._backend = backend
         self._subscription: Subscription | None = None
-        self._failing_since: float | None = None
+        self._outage: tuple[float, float] | None = None
 
     def listen(self) -> Subscription:
         self._subscription = self._backend.subscription(self._read)
@@ -378,7 +380,7 @@ class _Source:
         except BrokerUnavailable as error:
             self._bear(error)
             return {}
-        self._failing_since = None
+        self._outage = None
         metas = {
             key: self._read(key, value) for key, value in zip(keys, values, strict=True) if value is not None
         }
@@ -388,10 +390,12 @@ class _Source:
 
     def _bear(self, error: BrokerUnavailable) -> None:
         now = time.monotonic()
-        if self._failing_since is None:
-            self._failing_since = now
+        began, last = self._outage or (now, 0.0)
+        if now - last > FORGOTTEN:
+            began = now
             logger.warning("The result store does not answer, waiting for it: %s", error)
-        elif now - self._failing_since > self._backend.patience:
+        self._outage = (began, now)
+        if now - began > self._backend.patience:
             raise BackendGetMetaError(f"Could not read results: {error}") from error
 
     def _read(self, key: str, value: bytes) -> Meta:
