@@ -1,20 +1,29 @@
 """Questions put to a fresh Python process, and the answers that are right.
 
 `scripts/NAME.py` asks by `show(label, question)`; `answers/NAME.txt` has what Celery 5.7.0 answered to the same script, or,
-below a line that starts with `#` and says why, what is right here. To hear Celery: run the script by a Python that has it.
+below a line that starts with `#` and says why, what is right here.
+
+`python -m tests.spec.probes NAME` asks the real Celery again and writes `answers/NAME.txt`; what stands there below a
+line with `#` stays.
 """
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import shutil
 import sys
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tests.support import Project
+
 if TYPE_CHECKING:
-    from tests.support import Project
+    from collections.abc import Iterable
 
 HERE = Path(__file__).parent
+SHARED = ("probe",)
 
 
 def right_answers(name: str) -> dict[str, str]:
@@ -23,12 +32,38 @@ def right_answers(name: str) -> dict[str, str]:
     return _by_label(line for line in lines if not line.startswith("#"))
 
 
-def ask(project: Project, name: str) -> dict[str, str]:
+def ask(project: Project, name: str, *args: str, python: Path | str = sys.executable) -> dict[str, str]:
     """Run `scripts/NAME.py` in the project; return label -> answer."""
-    for script in ("probe", name):
+    for script in (*SHARED, name):
         shutil.copy(HERE / "scripts" / f"{script}.py", project.path)
-    return _by_label(project.run(sys.executable, f"{name}.py").stdout.splitlines())
+    return _by_label(project.run(str(python), f"{name}.py", *args).stdout.splitlines())
 
 
-def _by_label(lines) -> dict[str, str]:
+def _by_label(lines: Iterable[str]) -> dict[str, str]:
     return {label: answer for label, _, answer in (line.partition(" => ") for line in lines) if label}
+
+
+def _corrections(name: str) -> dict[str, str]:
+    """Label -> its reason and its line."""
+    with contextlib.suppress(FileNotFoundError):
+        lines = (HERE / "answers" / f"{name}.txt").read_text().splitlines()
+        pairs = itertools.pairwise(lines)
+        return {
+            line.partition(" => ")[0]: f"{reason}\n{line}" for reason, line in pairs if reason.startswith("#")
+        }
+    return {}
+
+
+def record(name: str) -> None:
+    """Write what the real Celery answers to a script that needs nothing but itself."""
+    from tests.servers.stock import prepare
+
+    with tempfile.TemporaryDirectory() as folder:
+        heard = ask(Project(Path(folder)), name, python=prepare())
+    kept = _corrections(name)
+    lines = [kept.get(label, f"{label} => {answer}") for label, answer in heard.items()]
+    (HERE / "answers" / f"{name}.txt").write_text("\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    record(sys.argv[1])

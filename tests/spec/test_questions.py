@@ -22,6 +22,7 @@ SCRIPTS = (
     "parts",
     "transport",
     "canvas",
+    "sets",
 )
 RIGHT = {name: right_answers(name) for name in SCRIPTS}
 

@@ -20,5 +20,6 @@ def show(label, question):
             answer = repr(question())
         except BaseException as exc:
             answer = f"{type(exc).__name__}: {exc}"
-    said = "".join(f" | {name}" for name in sorted({warning.category.__name__ for warning in caught}))
+    names = {warning.category.__name__ for warning in caught} - {"ResourceWarning"}
+    said = "".join(f" | {name}" for name in sorted(names))
     print(f"{label} => {plain(answer)}{said}", flush=True)
