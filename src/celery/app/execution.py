@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from celery import _state, signals, states
 from celery.app import outcome
 from celery.app.context import Context
@@ -67,7 +69,7 @@ class Plan:
     cleanup: Callable[[], Any] | None
 
 
-class Run:
+class Run(msgspec.Struct, eq=False):
     """The state of one run.
 
     Attributes:
@@ -78,42 +80,30 @@ class Run:
         propagating: the exception goes on to the caller: nothing more is done.
     """
 
-    __slots__ = (
-        "args",
-        "info",
-        "kwargs",
-        "plan",
-        "propagating",
-        "request",
-        "result",
-        "retstr",
-        "runtime",
-        "started",
-        "state",
-        "store",
-        "uuid",
-        "value",
-    )
+    plan: Plan
+    uuid: str
+    args: Any
+    kwargs: Any
+    request: Context
+    store: bool
+    started: float
+    state: str = states.SUCCESS
+    value: Any = None
+    result: Any = None
+    info: Any = None
+    runtime: float | None = None
+    retstr: str | None = None
+    propagating: bool = False
 
-    def __init__(self, plan: Plan, uuid: str, args: Any, kwargs: Any, request: Any) -> None:
-        self.plan = plan
-        self.uuid = uuid
-        self.args = args
-        self.kwargs = kwargs
+    @classmethod
+    def of(cls, plan: Plan, uuid: str, args: Any, kwargs: Any, request: Any) -> Run:
+        """A run that has not begun."""
         if type(request) is not Context:
             request = Context(request or {}, args=args, called_directly=False, kwargs=kwargs)
-        self.request: Context = request
         if request.id is None:
             request.id = uuid
-        self.store = (plan.store_eager or not plan.eager) and not outcome.ignores_result(plan.task, request)
-        self.state = states.SUCCESS
-        self.value: Any = None
-        self.result: Any = None
-        self.info: Any = None
-        self.runtime: float | None = None
-        self.retstr: str | None = None
-        self.propagating = False
-        self.started = monotonic()
+        store = (plan.store_eager or not plan.eager) and not outcome.ignores_result(plan.task, request)
+        return cls(plan, uuid, args, kwargs, request, store, monotonic())
 
     # -- steps
 
@@ -316,11 +306,7 @@ class Run:
 
     def _after(self) -> None:
         plan = self.plan
-        exc = self.value if self.state == states.FAILURE else None
-        quiet = self.state in IGNORE_STATES or (
-            isinstance(exc, BaseException) and not isinstance(exc, Exception)
-        )
-        if plan.after_return is not None and not quiet:
+        if plan.after_return is not None and not self._is_quiet():
             outcome.call_handler(
                 "after_return",
                 plan.after_return,
@@ -335,6 +321,13 @@ class Run:
         self._postrun(self.value, self.state)
         if plan.cleanup is not None:
             plan.cleanup()
+
+    def _is_quiet(self) -> bool:
+        """Whether `after_return` is not told: nothing is final, or it ended by no `Exception`."""
+        exc = self.value if self.state == states.FAILURE else None
+        return self.state in IGNORE_STATES or (
+            isinstance(exc, BaseException) and not isinstance(exc, Exception)
+        )
 
     def _postrun(self, retval: Any, state: str | None) -> None:
         task = self.plan.task

@@ -420,7 +420,7 @@ def _tracer(plan: Plan, ended: Any) -> Callable[..., Any]:
     is_coroutine = plan.is_coroutine
 
     def trace_task(uuid: str, args: Any, kwargs: Any, request: Any = None) -> Any:
-        run = Run(plan, uuid, args, kwargs, request)
+        run = Run.of(plan, uuid, args, kwargs, request)
         run.enter()
         try:
             try:
@@ -451,7 +451,7 @@ def _async_tracer(plan: Plan, ended: Any) -> Callable[..., Any]:
     in_thread = coroutines.in_thread
 
     async def atrace_task(uuid: str, args: Any, kwargs: Any, request: Any = None) -> Any:
-        run = Run(plan, uuid, args, kwargs, request)
+        run = Run.of(plan, uuid, args, kwargs, request)
         run.enter()
         try:
             try:

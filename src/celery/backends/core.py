@@ -6,6 +6,7 @@ import contextlib
 import datetime
 import logging
 import sys
+import time
 import traceback as tracebacks
 import warnings
 from collections import OrderedDict
@@ -41,6 +42,9 @@ T = TypeVar("T")
 Meta = dict[str, Any]
 
 logger = logging.getLogger("celery.backends.base")
+
+#: What a driver must leave alone for its successes to be written by a template.
+_MAKE_METAS = ("_get_result_meta", "_encode", "encode", "current_task_children")
 
 #: Seconds for which a process that is not told to give up tries to store a result.
 PATIENCE = 10.0
@@ -150,6 +154,12 @@ class Backend(SyncBackendMixin, GroupStore):
         self.thread_safe = conf.get("result_backend_thread_safe", False)
         self._extended = bool(conf.result_extended)
         self._chords: Chords | None = None
+        self._usual = (
+            self.serializer == "json"
+            and not self.compression
+            and not self._extended
+            and all(getattr(type(self), name) is getattr(Backend, name) for name in _MAKE_METAS)
+        )
         self.url = url
 
     # -- storing
@@ -177,21 +187,40 @@ class Backend(SyncBackendMixin, GroupStore):
             BackendStoreError: the store did not take it; its subclass `ClaimLost`: the task is another worker's by now.
         """
         result = self.encode_result(result, state)
-        self._insist_on_storing(
-            lambda: self._store_result(task_id, result, state, traceback, request=request, **kwargs),
-            f"the result of task {task_id}",
-            state=state,
-            task_id=task_id,
-        )
+        try:
+            self._store_result(task_id, result, state, traceback, request=request, **kwargs)
+        except Exception as failed:  # noqa: BLE001 - raised again, unless another try helps
+            self._insist_on_storing(
+                lambda: self._store_result(task_id, result, state, traceback, request=request, **kwargs),
+                f"the result of task {task_id}",
+                failed=failed,
+                state=state,
+                task_id=task_id,
+            )
         return result
 
     def _insist_on_storing(
-        self, call: Callable[[], T], what: str, *, give_up: GiveUp | None = None, **details: Any
+        self,
+        call: Callable[[], T],
+        what: str,
+        *,
+        give_up: GiveUp | None = None,
+        failed: Exception | None = None,
+        **details: Any,
     ) -> T:
+        """Call until it works, or nobody wants to wait any longer.
+
+        Args:
+            failed: what the first try, made already, raised.
+        """
         give_up = give_up or self.give_up
         seconds = PATIENCE if give_up is None and not self.always_retry else None
         try:
-            return self._insist(call, seconds, give_up) if self._tries_again else call()
+            if self._tries_again:
+                return self._insist(call, seconds, give_up, failed)
+            if failed is not None:
+                raise failed
+            return call()
         except BackendStoreError:
             raise
         except Exception as exc:
@@ -200,7 +229,11 @@ class Backend(SyncBackendMixin, GroupStore):
             raise
 
     def _insist(
-        self, call: Callable[[], T], seconds: float | None = None, give_up: GiveUp | None = None
+        self,
+        call: Callable[[], T],
+        seconds: float | None = None,
+        give_up: GiveUp | None = None,
+        failed: Exception | None = None,
     ) -> T:
         return insist(
             call,
@@ -213,6 +246,7 @@ class Backend(SyncBackendMixin, GroupStore):
             may_retry=self.exception_safe_to_retry,
             on_error=self._tell_retry,
             give_up=give_up or self.give_up,
+            failed=failed,
         )
 
     def _tell_retry(self, exc: Exception) -> None:
@@ -398,9 +432,9 @@ class Backend(SyncBackendMixin, GroupStore):
         format_date: bool = True,
         encode: bool = False,
     ) -> Meta:
-        done: Any = encoding.date_done(state)
-        if done is not None and format_date:
-            done = done.isoformat()
+        done: Any = None
+        if state in states.READY_STATES:
+            done = encoding.done_now(time.time()) if format_date else datetime.datetime.now(datetime.UTC)
         return encoding.result_meta(
             result,
             state,
@@ -411,6 +445,22 @@ class Backend(SyncBackendMixin, GroupStore):
             extended=self._extended,
             encode=self.encode if encode else None,
         )
+
+    def _encoded_meta(self, task_id: str, result: Any, state: str, traceback: Any, request: Any) -> Any:
+        """The meta as it is stored: `encode(_get_result_meta(...))`, a success by a template."""
+        if (
+            self._usual
+            and state == states.SUCCESS
+            and not getattr(request, "_children", True)  # one of ours, and without
+            and serializers.json_is_ours()
+        ):
+            with contextlib.suppress(TypeError, ValueError):  # the long way says what cannot be written
+                return encoding.success_as_json(
+                    task_id, result, request, encoding.done_now(time.time())
+                ).encode()
+        meta = self._get_result_meta(result, state, traceback, request)
+        meta["task_id"] = task_id
+        return self.encode(meta)
 
     def current_task_children(self, request: Any = None) -> list[Any] | None:
         """The results of the tasks that this one called, as tuples; None outside of a task."""

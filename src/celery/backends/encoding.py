@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, cast
 from celery import _foreign, exceptions
 from celery.exceptions import SecurityError
 from celery.message import compression as codecs
-from celery.states import FAILURE, READY_STATES
+from celery.message import json
+from celery.states import FAILURE
 from celery.utils.serialization import (
     create_exception_cls,
     ensure_serializable,
@@ -60,9 +61,35 @@ def decompress_payload(payload: Any) -> Any:
     return payload
 
 
-def date_done(state: str) -> datetime | None:
-    """Now, if `state` is one that ends a task."""
-    return datetime.now(UTC) if state in READY_STATES else None
+_this_second: tuple[int, str] = (-1, "")
+
+
+def done_now(now: float) -> str:
+    """`now` (unix time) as `date_done` is stored: what `datetime.isoformat` writes, at a quarter of its price."""
+    global _this_second
+    micros = int(now * 1e6)
+    second, rest = divmod(micros, 1_000_000)
+    at, text = _this_second
+    if at != second:
+        text = datetime.fromtimestamp(second, UTC).isoformat()[:-6]
+        _this_second = second, text
+    return f"{text}.{rest:06d}+00:00" if rest else f"{text}+00:00"
+
+
+def success_as_json(task_id: str, result: Any, request: Any, done: str) -> str:
+    """The meta of a success without children, as `result_meta` and the JSON serializer would write it.
+
+    Raises:
+        TypeError, ValueError: the result has no JSON form.
+    """
+    quote = json.quote
+    family = f'"group_id":{quote(request.group)},' if request.group else ""
+    if request.parent_id:
+        family += f'"parent_id":{quote(request.parent_id)},'
+    return (
+        f'{{"status":"SUCCESS","result":{json.text(result)},"traceback":null,"children":[],"date_done":"{done}",'
+        f'{family}"task_id":{quote(task_id)}}}'
+    )
 
 
 def store_exception(exc: BaseException, serializer: str, encode: Callable[[Any], Any]) -> Any:
@@ -150,7 +177,7 @@ def result_meta(
     Args:
         result: already in its stored form.
         request: the task's request, or None.
-        done: the value of `date_done`.
+        done: the value of `date_done`, None for a state that is not the last.
         extended: add what the task was called with (`result_extended`).
         encode: applied to `args` and `kwargs` of an extended result.
     """

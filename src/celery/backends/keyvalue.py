@@ -141,13 +141,12 @@ class BaseKeyValueStoreBackend(Backend):
         request: Any = None,
         **kwargs: Any,
     ) -> Any:
-        meta = self._get_result_meta(result, state, traceback, request)
-        meta["task_id"] = str(task_id)
         # A success stays: what a worker that was taken for dead says later does not count.
         if self._get_task_meta_for(task_id)["status"] == states.SUCCESS:
             return result
+        value = self._encoded_meta(str(task_id), result, state, traceback, request)
         try:
-            self._set_with_state(self.get_key_for_task(task_id), self.encode(meta), state)
+            self._set_with_state(self.get_key_for_task(task_id), value, state)
         except BackendStoreError as exc:
             raise BackendStoreError(str(exc), state=state, task_id=task_id) from exc
         return result

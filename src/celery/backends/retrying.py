@@ -61,6 +61,7 @@ def insist(
     may_retry: Callable[[Exception], bool],
     on_error: Callable[[Exception], object],
     give_up: GiveUp | None = None,
+    failed: Exception | None = None,
 ) -> T:
     """Return what `call` returns, trying again as a backoff says.
 
@@ -69,6 +70,7 @@ def insist(
         may_retry: whether this error may go away by itself.
         on_error: called before each repetition (to drop a broken connection, say).
         give_up: once set, no further try is made.
+        failed: what the first try raised, if it was made already.
 
     Raises:
         Exception: that of the last try.
@@ -78,7 +80,9 @@ def insist(
     backoff: Pauses | None = None
     while True:
         try:
-            return call()
+            if attempt or failed is None:
+                return call()
+            raise failed
         except Exception as exc:
             backoff = backoff or how()
             attempt += 1

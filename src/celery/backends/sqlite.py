@@ -251,12 +251,12 @@ class SqliteBackend(KeyValueStoreBackend):
         request: Any = None,
         **kwargs: Any,
     ) -> Any:
-        meta = self._get_result_meta(result, state, traceback, request)
-        meta["task_id"] = task_id = str(task_id)
+        task_id = str(task_id)
+        value = self._encoded_meta(task_id, result, state, traceback, request)
         seconds = self._failure_expires if state in states.PROPAGATE_STATES else self.expires
         row = _Row(
             self.get_key_for_task(task_id),
-            self.encode(meta),
+            value,
             self._expiry(seconds),
             state,
             task_id,

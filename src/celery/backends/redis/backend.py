@@ -254,9 +254,8 @@ class RedisBackend(KeyValueStoreBackend):
         request: Any = None,
         **kwargs: Any,
     ) -> Any:
-        meta = self._get_result_meta(result, state, traceback, request)
-        meta["task_id"] = task_id = str(task_id)
-        value = self.encode(meta)
+        task_id = str(task_id)
+        value = self._encoded_meta(task_id, result, state, traceback, request)
         if isinstance(value, str):
             value = value.encode()
         self._check_length(value, state=state, task_id=task_id)
