@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from celery._public import publish
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+_decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 #: Headers that RabbitMQ adds to a dead-lettered message; they must not follow a task into its retry.
 X_DEATH_HEADERS = frozenset(
@@ -28,46 +32,52 @@ class Context:
 
     Any key given becomes an attribute; the documented ones that are not given have the defaults below.
     Custom headers of the message are attributes too, and are collected in `headers`.
+
+    Most tasks never look at most of it, so a worker makes it of what it knows already, and the message's headers are
+    decoded when somebody asks for anything else.
     """
 
-    _children: list[Any] | None = None
+    args: Any
+    callbacks: list[Any] | None
+    chain: list[Any] | None
+    chord: Any
+    correlation_id: str | None
+    delivery_info: dict[str, Any] | None
+    errbacks: list[Any] | None
+    eta: str | None
+    expires: str | None
+    group: str | None
+    group_index: int | None
+    headers: dict[str, Any] | None
+    hostname: str | None
+    id: str | None
+    ignore_result: bool | None
+    kwargs: Any
+    logfile: str | None
+    loglevel: int | None
+    origin: str | None
+    override_max_retries: int | None
+    parent_id: str | None
+    properties: dict[str, Any] | None
+    replaced_task_nesting: int
+    reply_to: str | None
+    retries: int
+    root_id: str | None
+    shadow: str | None
+    soft_time_limit: float | None
+    stamped_headers: list[str] | None
+    stamps: dict[str, Any] | None
+    task: str | None
+    taskset: str | None
+    time_limit: float | None
+    timelimit: Any
+    utc: bool | None
 
-    args: Any = None
-    callbacks: list[Any] | None = None
     called_directly = True
-    chain: list[Any] | None = None
-    chord: Any = None
-    correlation_id: str | None = None
-    delivery_info: dict[str, Any] | None = None
-    errbacks: list[Any] | None = None
-    eta: str | None = None
-    expires: str | None = None
-    group: str | None = None
-    group_index: int | None = None
-    headers: dict[str, Any] | None = None
-    hostname: str | None = None
-    id: str | None = None
-    ignore_result: bool | None = False
     is_eager = False
-    kwargs: Any = None
-    logfile: str | None = None
-    loglevel: int | None = None
-    origin: str | None = None
-    override_max_retries: int | None = None
-    parent_id: str | None = None
-    properties: dict[str, Any] | None = None
-    replaced_task_nesting = 0
-    reply_to: str | None = None
-    retries = 0
-    root_id: str | None = None
-    shadow: str | None = None
-    soft_time_limit: float | None = None
-    stamped_headers: list[str] | None = None
-    stamps: dict[str, Any] | None = None
-    task: str | None = None
-    taskset: str | None = None
-    time_limit: float | None = None
-    timelimit: Any = None
+    _children: list[Any] | None = None
+    #: Headers and properties of the message, as JSON, if nobody has looked at them yet.
+    _unread: tuple[bytes, bytes] | None = None
     #: The hold on the message by which this worker may store what becomes of the task (`celery.backends.claims`).
     _claim = ""
     #: The mark of one sending of a chord's body; see `celery.backends.chords`.
@@ -78,35 +88,64 @@ class Context:
     entering = False
     #: Set by the tracer: a verdict other than that of the outcome itself, and the exception behind it.
     trouble: tuple[Any, BaseException] | None = None
-    utc: bool | None = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.update(*args, **kwargs)
 
     @classmethod
-    def adopt(cls, headers: dict[str, Any], attrs: dict[str, Any]) -> Context:
-        """Make a context that takes a message's headers as its own dict: the quick way.
+    def of_message(
+        cls, known: dict[str, Any], headers: bytes, properties: bytes, *, at_once: bool = False
+    ) -> Context:
+        """Make the request of a message.
 
         Args:
-            attrs: attributes that are no headers of the message.
+            known: attributes, which take precedence over the headers; it becomes the context's own.
+            headers, properties: JSON objects, of which the rest is read when somebody looks.
+            at_once: read them now.
+
+        Raises:
+            msgspec.DecodeError: one of them is no JSON object; without `at_once` that is raised to who looks.
         """
         context = cls.__new__(cls)
-        if "headers" not in headers and not headers.keys() <= _OWN:
-            headers["headers"] = _custom_headers(headers)
-        limits = headers.get("timelimit")
-        if limits:
-            headers["time_limit"], headers["soft_time_limit"] = limits
-        headers.update(attrs)
-        context.__dict__ = headers
+        known["_unread"] = headers, properties
+        context.__dict__ = known
+        if at_once:
+            context._read()
         return context
+
+    def _read(self) -> bool:
+        """Take in the message's headers; False if there are none to take in."""
+        attrs = self.__dict__
+        unread = attrs.pop("_unread", None)
+        if unread is None:
+            return False
+        headers, properties = map(_decode, unread)
+        if "headers" not in headers:
+            headers["headers"] = _custom_headers(headers)
+        _split_limits(headers)
+        headers["properties"] = properties
+        headers["reply_to"], headers["correlation_id"] = map(properties.get, ("reply_to", "correlation_id"))
+        for key, value in headers.items():
+            attrs.setdefault(key, value)
+        return True
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            if self._read():
+                return getattr(self, name)
+            try:
+                return _DEFAULTS[name]
+            except KeyError:
+                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}") from None
 
     def update(self, *args: Any, **kwargs: Any) -> None:
         """Set attributes from a mapping and keywords, as `dict.update`."""
+        self._read()
         attrs = self.__dict__
         attrs.update(*args, **kwargs)
-        limits = attrs.get("timelimit")
-        if limits and "time_limit" not in attrs:
-            attrs["time_limit"], attrs["soft_time_limit"] = limits
+        if "time_limit" not in attrs:
+            _split_limits(attrs)
         if attrs.get("headers") is None:
             attrs["headers"] = _custom_headers(attrs)
 
@@ -156,19 +195,39 @@ class Context:
     def children(self, value: list[Any]) -> None:
         self._children = value
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What pickles and copies hold: everything."""
+        self._read()
+        return self.__dict__
+
     def __repr__(self) -> str:
+        self._read()
         return f"<Context: {vars(self)!r}>"
 
 
+_DEFAULTS: dict[str, Any] = {
+    **dict.fromkeys(Context.__annotations__),
+    "ignore_result": False,
+    "replaced_task_nesting": 0,
+    "retries": 0,
+}
 #: Attributes that are the context's own; every other key is a custom header.
 _OWN = frozenset(
-    {name for name in vars(Context) if not name.startswith("__")}
+    {*_DEFAULTS, *(name for name in vars(Context) if not name.startswith("__"))}
     | {"lang", "argsrepr", "kwargsrepr", "compression", "content_type", "content_encoding", "redelivered"}
 )
 
 
 def _custom_headers(attrs: Mapping[str, Any]) -> dict[str, Any] | None:
-    return {key: value for key, value in attrs.items() if key not in _OWN} or None
+    if attrs.keys() <= _OWN:
+        return None
+    return {key: value for key, value in attrs.items() if key not in _OWN}
+
+
+def _split_limits(attrs: dict[str, Any]) -> None:
+    limits = attrs.get("timelimit")
+    if limits:
+        attrs["time_limit"], attrs["soft_time_limit"] = limits
 
 
 def publish_at(namespace: dict[str, Any]) -> None:

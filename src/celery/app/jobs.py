@@ -19,6 +19,8 @@ class Job(msgspec.Struct, array_like=True, eq=False, gc=False):
         delivery_info: exchange, routing_key, priority, redelivered; it becomes the request's own.
         time_limit, soft_time_limit: seconds, None for no limit; already merged from call, task and setting.
         announce: the core wants `started` for this job (events, inspection, limits).
+        ignore_result, group, parent_id, compressed: what the headers say, so that most tasks can be run without decoding
+            the rest; `compressed` is about the body.
         claim: of the delivery; the result is stored only while it is good (`celery.backends.claims`).
         brief: the task's mean run time in seconds so far, None if not known: lets a pool decide how
             deep to queue.
@@ -34,6 +36,10 @@ class Job(msgspec.Struct, array_like=True, eq=False, gc=False):
     time_limit: float | None = None
     soft_time_limit: float | None = None
     announce: bool = False
+    ignore_result: bool | None = False
+    group: str | None = None
+    parent_id: str | None = None
+    compressed: bool = False
     claim: str = ""
     brief: float | None = None
 

@@ -17,7 +17,7 @@ from celery.backends.encoding import store_exception
 from celery.exceptions import WorkerTerminate
 from celery.message.errors import MalformedMessage
 from celery.message.serializers import prepare_accept_content
-from celery.message.task import decode_body, plain_arguments
+from celery.message.task import JSON_PROPERTIES, decode_body, plain_arguments
 from celery.utils.log import end_lines
 from celery.utils.saferepr import saferepr
 
@@ -41,7 +41,8 @@ _DETAIL = 1024
 _ERROR = 64 * 1024
 #: Content type of nearly every body.
 JSON = "application/json"
-_EMBEDDED = ("callbacks", "errbacks", "chain", "chord")
+_NO_EMBED = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
+_BACKSLASH = ord("\\")
 #: What `Task.Request` is if nobody sets it.
 _REQUEST = "celery.worker.request:Request"
 
@@ -141,42 +142,45 @@ class JobRunner:
     def _prepare(self, job: Job) -> tuple[Any, Context] | Outcome:
         """Return the task and its request, or why there is none."""
         try:
-            headers = _decode(job.headers)
-            properties = _decode(job.properties)
-            body = self._body(job.body, headers, properties)
+            args, kwargs, embed = self._body(job)
+            task = self._tasks[job.name]
+            known = {
+                "id": job.id,
+                "args": args,
+                "kwargs": kwargs,
+                "called_directly": False,
+                "hostname": self.hostname,
+                "delivery_info": job.delivery_info,
+                "loglevel": self._loglevel,
+                "ignore_result": job.ignore_result,
+                "group": job.group,
+                "parent_id": job.parent_id,
+                **embed,
+                "_claim": job.claim,
+            }
+            request = Context.of_message(known, job.headers, job.properties, at_once=_is_unusual(job.headers))
         except (MalformedMessage, msgspec.DecodeError) as exc:
             return Outcome(Verdict.INVALID, 0.0, _bounded(str(exc)))
-        try:
-            task = self._tasks[job.name]
         except KeyError as exc:
             return Outcome(Verdict.INVALID, 0.0, _bounded(repr(exc)))
-        args, kwargs, embed = body
-        attrs = {
-            "args": args,
-            "kwargs": kwargs,
-            "called_directly": False,
-            "hostname": self.hostname,
-            "delivery_info": job.delivery_info,
-            "properties": properties,
-            "reply_to": properties.get("reply_to"),
-            "correlation_id": properties.get("correlation_id"),
-            "loglevel": self._loglevel,
-            "_claim": job.claim,
-        }
-        if embed:
-            attrs.update((key, embed.get(key)) for key in _EMBEDDED)
-        return task, Context.adopt(headers, attrs)
+        return task, request
 
-    def _body(
-        self, body: bytes, headers: dict[str, Any], properties: dict[str, Any]
-    ) -> tuple[list[Any], dict[str, Any], dict[str, Any] | None]:
-        """The arguments, and what is embedded, None if nothing is."""
-        content_type, compression = properties.get("content_type"), headers.get("compression")
-        if content_type == JSON and self._reads_json and not compression:
-            plain = plain_arguments(body)
+    def _body(self, job: Job) -> tuple[list[Any], dict[str, Any], dict[str, Any]]:
+        """The arguments, and what is embedded."""
+        if self._reads_json and not job.compressed and job.properties.startswith(JSON_PROPERTIES):
+            plain = plain_arguments(job.body)
             if plain is not None:
-                return *plain, None
-        return decode_body(body, content_type, properties.get("content_encoding"), compression, self._accept)
+                return *plain, _NO_EMBED
+        properties = _decode(job.properties)
+        compression = _decode(job.headers).get("compression") if job.compressed else None
+        content_type, encoding = map(properties.get, ("content_type", "content_encoding"))
+        args, kwargs, embed = decode_body(job.body, content_type, encoding, compression, self._accept)
+        return args, kwargs, {key: embed.get(key) for key in _NO_EMBED}
+
+
+def _is_unusual(headers: bytes) -> bool:
+    """Whether headers could be readable for the core, which reads some of them, and not as a whole."""
+    return not headers.isascii() or _BACKSLASH in headers
 
 
 def _bounded(text: str) -> str:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from celery.brokers.base import Delivery
 
 __all__ = (
+    "JSON_PROPERTIES",
     "Body",
     "MalformedMessage",
     "TaskHeaders",
@@ -76,7 +77,7 @@ class TaskHeaders(msgspec.Struct, gc=False):
     argsrepr: str | None = None
     kwargsrepr: str | None = None
     origin: str | None = None
-    ignore_result: bool | None = None
+    ignore_result: bool | None = False
     replaced_task_nesting: int | None = 0
     stamped_headers: list[str] | None = None
     stamps: dict[str, Any] | None = None
@@ -417,6 +418,10 @@ def decode_body(
     if not all(isinstance(key, str) for key in kwargs):
         raise MalformedMessage("body: a keyword argument's name is no text")
     return Body(list(args), kwargs, _checked_embed(embed))
+
+
+#: How the properties of a message with a JSON body begin, if we or a driver of ours have written them.
+JSON_PROPERTIES = b'{"content_type":"application/json","content_encoding":"utf-8"'
 
 
 class _Nothing(msgspec.Struct, gc=False, forbid_unknown_fields=True):

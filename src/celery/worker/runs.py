@@ -93,6 +93,10 @@ def job_for(run: Run, mean: float | None) -> Job:
         hard,
         soft,
         announce=bool(hooks) and "on_accepted" in hooks,
+        ignore_result=headers.ignore_result,
+        group=headers.group,
+        parent_id=headers.parent_id,
+        compressed=bool(headers.compression),
         claim=delivery.claim,
         brief=mean,
     )

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import gc
 import json
 import logging
 import os
+import pickle
 import threading
 import weakref
 
@@ -651,7 +653,8 @@ class TestJobRunner:
     @pytest.mark.parametrize(
         ("part", "value"),
         [
-            ("headers", b"{nonsense"),
+            ("headers", b'{"task": "fun", "not for the core": "\\ud8"}'),
+            ("headers", b'{"not for the core": "\xff"}'),
             ("properties", b"[]"),
             ("body", b"\xff\x00"),
             ("body", b'{"no": "triple"}'),
@@ -674,6 +677,29 @@ class TestJobRunner:
         outcome = JobRunner(app, "h").run(job)
         assert outcome.verdict is Verdict.INVALID
         assert outcome.detail
+
+    def test_the_request_is_read_when_somebody_looks(self, app):
+        @app.task(bind=True)
+        def fun(self):
+            unread = "_unread" in vars(self.request)
+            assert copy.copy(self.request).custom == 7
+            assert (self.request.retries, self.request.headers, self.request.eta) == (0, {"custom": 7}, None)
+            assert self.request.correlation_id == self.request.id
+            assert not hasattr(self.request, "nope")
+            return unread, "_unread" in vars(self.request), pickle.loads(pickle.dumps(self.request)).custom
+
+        job = job_of(fun)
+        job.headers = job.headers[:-1] + b',"custom":7}'
+        assert JobRunner(app, "h").run(job).detail == "(True, False, 7)"
+
+    def test_what_a_task_sets_on_its_request_stays(self, app):
+        @app.task(bind=True)
+        def fun(self):
+            self.request.retries = 3
+            self.request.mine = "x"
+            return self.request.retries, self.request.origin is not None, self.request.headers
+
+        assert JobRunner(app, "h").run(job_of(fun)).detail == "(3, True, None)"
 
     def test_a_store_that_refuses(self, app, monkeypatch):
         @app.task
