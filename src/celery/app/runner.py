@@ -159,7 +159,7 @@ class JobRunner:
                 "_claim": job.claim,
             }
             request = Context.of_message(known, job.headers, job.properties, at_once=_is_unusual(job.headers))
-        except (MalformedMessage, msgspec.DecodeError) as exc:
+        except (MalformedMessage, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
             return Outcome(Verdict.INVALID, 0.0, _bounded(str(exc)))
         except KeyError as exc:
             return Outcome(Verdict.INVALID, 0.0, _bounded(repr(exc)))
