@@ -119,6 +119,9 @@ class Capabilities:
         due: messages may carry a due time when published.
         fanout: mailboxes work.
         shared: other processes can reach it (False for `memory://`).
+        names_queues: a message to the default exchange for a queue that nobody declared is `Unroutable`; False:
+            it waits there for whoever consumes it.
+        keeps_fanout: a queue that is bound to a fanout exchange gets messages also while nobody consumes it.
     """
 
     priorities: bool = True
@@ -126,6 +129,8 @@ class Capabilities:
     due: bool = True
     fanout: bool = True
     shared: bool = True
+    names_queues: bool = True
+    keeps_fanout: bool = True
 
 
 class BrokerError(Exception):

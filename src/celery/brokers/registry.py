@@ -33,6 +33,20 @@ class _Driver(NamedTuple):
 DRIVERS: dict[str, _Driver] = {
     "memory": _Driver("celery.brokers.memory.broker", "open_memory", failover=False),
     "sqlite": _Driver("celery.brokers.sqlite.broker", "SqliteBroker", failover=False),
+    **dict.fromkeys(
+        (
+            "redis",
+            "rediss",
+            "redis+socket",
+            "redis+cluster",
+            "rediss+cluster",
+            "sentinel",
+            "sentinels",
+            "valkey",
+            "valkeys",
+        ),
+        _Driver("celery.brokers.redis.broker", "RedisBroker", extra="redis"),
+    ),
 }
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 _REQUIREMENTS = {
@@ -44,10 +44,16 @@ class BadTLS(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class TLS:
-    """A context, and the name that the server's certificate must have (None: that of the address)."""
+    """How to speak TLS.
+
+    Attributes:
+        server_hostname: the name that the server's certificate must have; None: that of the address.
+        options: what `context` was made of (without `ssl_`), for a process that has to make it again.
+    """
 
     context: ssl.SSLContext
     server_hostname: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
 
 def requirement(value: Any) -> ssl.VerifyMode:
@@ -102,7 +108,7 @@ def make(use_ssl: bool | Mapping[str, Any] | None, query: Mapping[str, str] | No
         raise BadTLS(
             f"the TLS options cannot be used ({files or options.get('ciphers')}): {error}"
         ) from error
-    return TLS(context, options.get("server_hostname") or None)
+    return TLS(context, options.get("server_hostname") or None, options)
 
 
 def _load(context: ssl.SSLContext, options: Mapping[str, Any], mode: ssl.VerifyMode) -> None:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from celery.wire.resp import Argument, Command
 
     from .locate import Locator
-    from .settings import Settings
+    from .settings import Settings, Target
 
     OnReplies = Callable[[list[Any]], None]
 
@@ -57,6 +57,7 @@ class Link(asyncio.Protocol):
     ) -> None:
         self.where = where
         self.hello: dict[bytes, Any] = {}
+        self.target: Target | None = None
         self.heard_at = 0.0
         self._on_push = on_push
         self._on_lost = on_lost
@@ -98,7 +99,7 @@ class Link(asyncio.Protocol):
             ]
             async with asyncio.timeout_at(asyncio.get_running_loop().time() + until - time.monotonic()):
                 replies = await link.send(pack_all(commands), len(commands))
-            link.hello = check_greeting(target, replies)
+            link.hello, link.target = check_greeting(target, replies), target
         except (OSError, ErrorReply, BrokerError) as error:
             if link is not None:
                 link.close()
