@@ -14,8 +14,13 @@ from .tools import DRIVERS, Recorder, Site, Worker, names, options
 
 @pytest.fixture(params=DRIVERS)
 def site(request, tmp_path):
-    url = {"memory": f"memory://{next(names)}", "sqlite": f"sqlite:///{tmp_path}/store.db"}[request.param]
-    found = Site(url, open_broker(url, options()))
+    driver, _, fleet = request.param.partition("-")
+    made = options(fleet=fleet or "mixed")
+    if driver == "redis":
+        url = request.getfixturevalue("redis_url")
+    else:
+        url = {"memory": f"memory://{next(names)}", "sqlite": f"sqlite:///{tmp_path}/store.db"}[driver]
+    found = Site(url, open_broker(url, made), options=made)
     yield found
     for broker in (found.broker, *found.opened):
         broker.close()

@@ -8,6 +8,8 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import pytest
+
 from celery.brokers.base import Broker, BrokerError, BrokerOptions, Delivery, Outgoing
 from celery.brokers.registry import open_broker
 from celery.message.headers import LazyObject
@@ -21,7 +23,7 @@ LEASE = 1.0
 names = itertools.count(1)
 
 #: Driver -> its URL. A driver with a server adds a line here and skips if the server is not there.
-DRIVERS = ("memory", "sqlite")
+DRIVERS = ("memory", "sqlite", "redis", "redis-celeriac")
 
 
 @dataclass
@@ -31,9 +33,10 @@ class Site:
     url: str
     broker: Broker
     opened: list[Broker] = field(default_factory=list)
+    options: BrokerOptions = field(default_factory=lambda: options())
 
     def again(self) -> Broker:
-        broker = open_broker(self.url, options())
+        broker = open_broker(self.url, self.options)
         self.opened.append(broker)
         return broker
 
@@ -54,6 +57,8 @@ def outgoing(body: object, queue: str = "work", **options: object) -> Outgoing:
 
 
 def send(broker: Broker, *bodies: object, **options: object) -> None:
+    if "due" in options and not broker.capabilities.due:
+        pytest.skip("messages of this broker have no due times")
     outcomes = broker.publisher().publish(
         [outgoing(body, **options) for body in bodies], deadline=time.monotonic() + 10
     )

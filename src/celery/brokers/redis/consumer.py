@@ -17,6 +17,7 @@ import contextlib
 import logging
 import os
 import socket
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from celery.brokers.base import LEASE, BrokerError, BrokerRefused
@@ -515,7 +516,7 @@ class RedisConsumer:
             gone = not any(place.ready == armed.ready for place in self.queues.all())
             if (room <= 0 or self._stopping or gone) and not waiter.unblocking:
                 waiter.unblocking = True
-                link.tell("CLIENT", "UNBLOCK", waiter.client_id)
+                self._unblock()
             return
         if room <= 0 or self._stopping or not self._drained or self._adopting or not waiter.is_open:
             return
@@ -528,6 +529,16 @@ class RedisConsumer:
         self._track(link, [one.ready for one in places if one is not place])
         patience = self.broker.options.heartbeat or 30.0
         waiter.arm(place, self.keys.pending(self.incarnation, place.ready), patience)
+
+    def _unblock(self) -> None:
+        """End the waiting; again, if the server had not yet read that we wait."""
+
+        def answered(replies: list[Any]) -> None:
+            if replies[0] == 0 and self._waiter.unblocking and self._waiter.place is not None:
+                self.loop.call_later(0.005, self._unblock)
+
+        if self.link is not None:
+            self.link.write(pack("CLIENT", "UNBLOCK", self._waiter.client_id), 1, answered)
 
     def _track(self, link: Link, others: list[str]) -> None:
         """Be told when one of these lists changes."""
@@ -623,11 +634,13 @@ class RedisConsumer:
                 [keys.unacked, keys.index, keys.due(queue), *keys.lists(queue)],
                 [_PROMOTE, len(messages.suffix(queue))],
             )
-            self.say(call, done=lambda replies, queue=queue: self._promoted(queue, replies[0]))
+            self.say(call, done=partial(self._promoted, queue))
         self._set_due_timer()
 
-    def _promoted(self, queue: str, reply: Any) -> None:
-        count, left = reply
+    def _promoted(self, queue: str, replies: list[Any]) -> None:
+        if type(replies[0]) is ErrorReply:
+            return
+        count, left = replies[0]
         if count:
             self._more()
         if count == _PROMOTE:

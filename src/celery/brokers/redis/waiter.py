@@ -8,13 +8,14 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from celery.brokers.base import BrokerError
 from celery.wire.resp import ErrorReply, pack
 
 from .aio import Link
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from celery.brokers.base import BrokerError
 
     from .desk import Place
     from .locate import Locator
