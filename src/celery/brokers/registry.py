@@ -93,7 +93,7 @@ def _driver_of(url: str) -> _Driver:
     if driver is None:
         raise UnknownTransport(
             f"No such transport: {scheme}. This version knows {', '.join(f'{name}://' for name in sorted(DRIVERS))}; "
-            "brokers with a server of their own (Redis, RabbitMQ, ...) are not supported by it yet."
+            "other brokers are not supported by it yet."
         )
     return driver
 

@@ -11,14 +11,13 @@ from celery.brokers.base import BrokerRefused
 from celery.brokers.registry import open_broker
 
 
-@pytest.mark.parametrize("url", ["redis://localhost", "amqp://", "nonsense://x", "nonsense"])
+@pytest.mark.parametrize("url", ["nonsense://x", "nonsense"])
 def test_unknown_scheme(url):
     with pytest.raises(KeyError) as caught:
         open_broker(url)
     scheme = url.partition(":")[0]
-    assert str(caught.value).startswith(
-        f"No such transport: {scheme}. This version knows memory://, sqlite://"
-    )
+    assert str(caught.value).startswith(f"No such transport: {scheme}. This version knows ")
+    assert "redis://" in str(caught.value)
 
 
 def test_opening_touches_nothing(tmp_path):
