@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-import time
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from celery import states
 from celery.backends.base import KeyValueStoreBackend
+from celery.backends.chords import Due
 from celery.backends.claims import claim_lost, claim_on
-from celery.backends.encoding import unreadable
 from celery.backends.held import Held
 from celery.backends.retrying import insist
 from celery.backends.waiting import Hub, hub_of
@@ -18,20 +18,26 @@ from celery.brokers.redis import claims
 from celery.brokers.redis.client import Client
 from celery.brokers.redis.errors import translate
 from celery.brokers.redis.locate import locator_of
-from celery.exceptions import BackendGetMetaError, BackendStoreError
+from celery.exceptions import BackendStoreError
 from celery.net.address import mask
 from celery.utils.imports import symbol_by_name
 from celery.wire.resp import ErrorReply
 
 from . import foreign, options
-from .scripts import STORE, Answer
+from .chords import RedisChords
+from .rows import Row, arguments_of, chunks_of
+from .scripts import MEMBER, STORE, Answer
+from .source import Source
 from .subscription import QUIET, Subscription
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+    from collections.abc import Hashable, Iterator
 
+    from celery.backends.chords import Part
     from celery.backends.retrying import GiveUp
     from celery.brokers.redis.locate import Locator
+    from celery.brokers.redis.script import Script
+    from celery.wire.resp import Argument, Command
 
     Meta = dict[str, Any]
 
@@ -41,26 +47,13 @@ logger = logging.getLogger(__name__)
 
 #: Redis takes no longer ones.
 LONGEST = 512 * 1024 * 1024
-#: Results stored by one call of the script, and about how many bytes.
-ROWS_AT_ONCE = 200
-BYTES_AT_ONCE = 4 * 1024 * 1024
 #: Keys read by one command.
 KEYS_AT_ONCE = 500
-#: Seconds without a look after which an outage is not the same any more.
-FORGOTTEN = 5.0
 
 _clients: dict[Hashable, Client] = {}
 
 
-class _Row(NamedTuple):
-    """What is to be stored: `value` is encoded, `seconds` of life or None, `claim` without its prefix."""
-
-    key: str
-    value: bytes
-    seconds: int | None
-    state: str
-    task_id: str
-    claim: str
+_Run = Callable[[Sequence[Row], Mapping[str, bytes]], list[Any]]
 
 
 class RedisBackend(KeyValueStoreBackend):
@@ -112,7 +105,7 @@ class RedisBackend(KeyValueStoreBackend):
         self.claims = claims.prefix(self._settings)
         self._provider = conf.get("redis_backend_credential_provider")
         self._quiet = float(conf.get("redis_backend_health_check_interval") or QUIET)
-        self._held: Held[_Row] = Held()
+        self._held: Held[Row] = Held()
         self._pool = connection_pool
         self._redis_py: Any = None
         self._identity = options.identity_of(conf, url, self._settings)
@@ -197,12 +190,8 @@ class RedisBackend(KeyValueStoreBackend):
     def set(self, key: Any, value: Any) -> Any:
         """See the base class. Whoever subscribes to the key hears of it."""
         self._check_length(value)
-        self._patiently(lambda: self._set(key, value))
-
-    def _set(self, key: Any, value: Any) -> None:
         life = ("EX", int(self.expires)) if self.expires else ()
-        for reply in self._client.pipeline([("SET", key, value, *life), ("PUBLISH", key, value)]):
-            self._checked(reply)
+        self.carry_out(("SET", key, value, *life), ("PUBLISH", key, value))
 
     def delete(self, key: Any) -> Any:
         """See the base class."""
@@ -215,6 +204,18 @@ class RedisBackend(KeyValueStoreBackend):
     def expire(self, key: Any, value: Any) -> Any:
         """See the base class."""
         return self._patiently(lambda: self._client.call("EXPIRE", key, int(value)))
+
+    def carry_out(self, *commands: Command) -> list[Any]:
+        """Carry out commands in one write, tried as `retry_policy` says; their replies.
+
+        Raises:
+            BrokerError: one failed.
+        """
+        return self._patiently(lambda: [self._checked(reply) for reply in self._client.pipeline(commands)])
+
+    def run_script(self, script: Script, keys: Sequence[str], arguments: Sequence[Argument]) -> Any:
+        """Run a script, tried as `retry_policy` says."""
+        return self._patiently(lambda: self._client.run(script, keys, arguments))
 
     def _checked(self, reply: Any) -> Any:
         if isinstance(reply, ErrorReply):
@@ -261,49 +262,98 @@ class RedisBackend(KeyValueStoreBackend):
         self._check_length(value, state=state, task_id=task_id)
         seconds = self._failure_expires if state in states.PROPAGATE_STATES else self.expires
         claim = claim_on(task_id, request, self.claims)
-        row = _Row(self.get_key_for_task(task_id), value, seconds, state, task_id, claim)
-        held = self._held
-        if held.deferring and state in states.READY_STATES:  # who reports progress wants it to be seen
-            held.rows.append(row)
-        else:
-            refused = self._write([*held.rows, row])
-            held.rows = []
-            if row in refused:
-                raise claim_lost(task_id, state)
+        self._keep(
+            Row(self.get_key_for_task(task_id), value, seconds, state, task_id, claim, kwargs.get("part"))
+        )
         return result
 
-    def _write(self, rows: Sequence[_Row]) -> list[_Row]:
+    def store_end(
+        self,
+        task_id: str,
+        result: Any,
+        state: str,
+        traceback: Any,
+        request: Any,
+        part: Part | None,
+        store: bool,
+    ) -> None:
+        """Store the end of a member of a chord, and count it, in one step.
+
+        Args:
+            store: False: only count.
+        """
+        if store:
+            self.store_result(task_id, result, state, traceback=traceback, request=request, part=part)
+        elif part is not None:
+            claim = claim_on(task_id, request, self.claims)
+            row = Row(self.get_key_for_task(task_id), None, None, state, task_id, claim, part)
+            self._insist_on_storing(lambda: self._keep(row), f"the end of task {task_id}", task_id=task_id)
+
+    def _keep(self, row: Row) -> None:
+        """Store a row, with the others later if that will do."""
+        held = self._held
+        if held.deferring and row.state in states.READY_STATES:  # who reports progress wants it to be seen
+            held.rows.append(row)
+            return
+        refused = self._write([*held.rows, row])
+        held.rows = []
+        if row in refused:
+            raise claim_lost(row.task_id, row.state)
+
+    def _write(self, rows: Sequence[Row]) -> list[Row]:
         """Store rows; return those that were refused because their message is another worker's."""
-        refused: list[_Row] = []
-        for chunk in _chunks(rows):
-            refused += self._write_chunk(chunk)
+        refused: list[Row] = []
+        for chunk in chunks_of(rows):
+            plain = [row for row in chunk if row.part is None]
+            members = [row for row in chunk if row.part is not None]
+            refused += self._store(plain, self._run_store) + self._store(members, self._run_member)
         for row in refused:
             logger.warning("%s", claim_lost(row.task_id, row.state))
         return refused
 
-    def _write_chunk(self, rows: Sequence[_Row]) -> list[_Row]:
-        refused: list[_Row] = []
+    def _store(self, rows: Sequence[Row], run: _Run) -> list[Row]:
+        """Store rows, also over what the script cannot read; return those that were refused."""
+        refused: list[Row] = []
         known: dict[str, bytes] = {}
         while rows:
-            again: list[_Row] = []
-            for row, answer in zip(rows, self._run_store(rows, known), strict=True):
+            again: list[Row] = []
+            for row, answer in zip(rows, run(rows, known), strict=True):
                 if answer == Answer.FENCED:
                     refused.append(row)
-                elif isinstance(answer, bytes) and not self._is_success(answer):
+                elif isinstance(answer, bytes):
                     known[row.key] = answer
-                    again.append(row)
-                elif answer != Answer.STORED:
+                    if self._is_success(answer):
+                        row = row._replace(value=None)
+                    if row.value is not None or row.part is not None:
+                        again.append(row)
+                elif answer != Answer.STORED and row.value is not None:
                     logger.debug("Result of %s is stored already, %s is not taken", row.task_id, row.state)
             rows = again
         return refused
 
-    def _run_store(self, rows: Sequence[_Row], known: Mapping[str, bytes]) -> list[Any]:
+    def _run_store(self, rows: Sequence[Row], known: Mapping[str, bytes]) -> list[Any]:
         arguments: list[Any] = []
         for row in rows:
-            seconds = "" if not row.seconds else int(row.seconds)
-            arguments += (row.value, seconds, known.get(row.key, b""), *claims.split(row.claim))
+            arguments += arguments_of(row, known)
         answers: list[Any] = self._client.run(STORE, [row.key for row in rows], arguments)
         return answers
+
+    def _run_member(self, rows: Sequence[Row], known: Mapping[str, bytes]) -> list[Any]:
+        chords = self.chords
+        calls = [
+            MEMBER.call(
+                [row.key, *chords.keys_of(row.part)],
+                [*arguments_of(row, known), "" if row.value is None else "1", *chords.arguments_of(row.part)],
+            )
+            for row in rows
+            if row.part is not None
+        ]
+        answers = [self._checked(reply) for reply in self._client.pipeline(calls)]
+        for row, (_, due) in zip(rows, answers, strict=True):
+            if due and row.part is not None:
+                part = row.part
+                chords.relay(Due(part.group_id, part.body, part.root_id, part.task_id))
+        return [answer for answer, _ in answers]
 
     def _is_success(self, value: bytes) -> bool:
         try:
@@ -311,12 +361,24 @@ class RedisBackend(KeyValueStoreBackend):
         except Exception:  # noqa: BLE001 - what cannot be read is no success, and shall be replaced
             return False
 
+    # -- chords
+
+    def make_chords(self) -> RedisChords:
+        """In one step with the result."""
+        transport = self.app.conf.result_backend_transport_options or {}
+        return RedisChords(self, ordered=bool(transport.get("result_chord_ordered", True)))
+
+    if TYPE_CHECKING:
+
+        @property
+        def chords(self) -> RedisChords: ...
+
     # -- telling those that wait
 
     def hub(self) -> Hub:
         """One for all backends of this process that read the same results in the same way."""
         key = ("redis", self._identity, self.serializer, self.accept, self.task_keyprefix)
-        return hub_of(key, _Source(self))
+        return hub_of(key, Source(self))
 
     def subscription(self, read: Callable[[str, bytes], Meta]) -> Subscription:
         """A connection of its own on which results arrive."""
@@ -336,87 +398,6 @@ class SentinelBackend(RedisBackend):
             `master_name`, and perhaps `sentinel_kwargs` (password and TLS of the sentinels) and
             `min_other_sentinels`.
     """
-
-
-class _Source:
-    """Redis as one backend reads it."""
-
-    peek_blocks = True
-
-    def __init__(self, backend: RedisBackend) -> None:
-        self._backend = backend
-        self._subscription: Subscription | None = None
-        self._outage: tuple[float, float] | None = None
-
-    def listen(self) -> Subscription:
-        self._subscription = self._backend.subscription(self._read)
-        return self._subscription
-
-    @property
-    def arm_blocks(self) -> bool:
-        return self._subscription is None or not self._subscription.connected
-
-    def arm(self, task_ids: Sequence[str], listener: Any) -> Mapping[str, Meta]:
-        """What is there already arrives with the rest."""
-        listener.want([self._backend.get_key_for_task(task_id) for task_id in task_ids])
-        return {}
-
-    def disarm(self, task_ids: Sequence[str], listener: Any) -> None:
-        listener.forget([self._backend.get_key_for_task(task_id) for task_id in task_ids])
-
-    def peek(self, task_ids: Sequence[str]) -> Mapping[str, Meta]:
-        """Read them by an ordinary connection.
-
-        Raises:
-            BackendGetMetaError: Redis does not answer for longer than we are patient.
-        """
-        listener = self._subscription
-        if listener is not None:
-            listener.check()
-        keys = [self._backend.get_key_for_task(task_id) for task_id in task_ids]
-        try:
-            values = self._backend.look_up(keys)
-        except BrokerUnavailable as error:
-            self._bear(error)
-            return {}
-        self._outage = None
-        metas = {
-            key: self._read(key, value) for key, value in zip(keys, values, strict=True) if value is not None
-        }
-        if listener is not None:
-            listener.forget(key for key, meta in metas.items() if meta["status"] in states.READY_STATES)
-        return {str(meta["task_id"]): meta for meta in metas.values()}
-
-    def _bear(self, error: BrokerUnavailable) -> None:
-        now = time.monotonic()
-        began, last = self._outage or (now, 0.0)
-        if now - last > FORGOTTEN:
-            began = now
-            logger.warning("The result store does not answer, waiting for it: %s", error)
-        self._outage = (began, now)
-        if now - began > self._backend.patience:
-            raise BackendGetMetaError(f"Could not read results: {error}") from error
-
-    def _read(self, key: str, value: bytes) -> Meta:
-        task_id = key[len(self._backend.task_keyprefix) :]
-        try:
-            meta = self._backend.decode_result(value)
-        except Exception as exc:  # noqa: BLE001 - one bad value must not stop those who wait for others
-            return unreadable(task_id, exc)
-        meta.setdefault("task_id", task_id)
-        return meta
-
-
-def _chunks(rows: Sequence[_Row]) -> Iterator[Sequence[_Row]]:
-    """Rows in portions that one call of a script takes."""
-    start = size = 0
-    for at, row in enumerate(rows):
-        if at > start and (at - start >= ROWS_AT_ONCE or size + len(row.value) > BYTES_AT_ONCE):
-            yield rows[start:at]
-            start, size = at, 0
-        size += len(row.value)
-    if start < len(rows):
-        yield rows[start:]
 
 
 def _classes(given: Any) -> Iterator[type[Exception]]:

@@ -1,0 +1,135 @@
+"""Chords in Redis, by Celery's keys, so that both fleets can work on one chord.
+
+A member's result is stored and counted in one step; who counts the last one claims the body in that step and notes that
+it is due. If that worker dies before it has sent the body, any other of ours finds the note. (One of Celery's
+knows only the claim, which expires: there a member has to be delivered again.)
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import TYPE_CHECKING, Any
+
+from celery.backends import chords
+from celery.backends.chords import REMEMBERED, Due, Part, part_of
+from celery.utils import uuid
+
+from .scripts import FINISH, SWEEP
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from .backend import RedisBackend
+
+logger = logging.getLogger("celery.backends.base")
+
+#: Seconds for which who has claimed a body keeps all others from it, and for which our own leave the sending to it.
+CLAIM = 30
+LEASE = 5
+
+
+class RedisChords:
+    """How a Redis backend does chords: see `celery.backends.chords.Chords`.
+
+    Args:
+        ordered: the body gets the values in the order of the header, else in that of their ends
+            (`result_chord_ordered` of `result_backend_transport_options`).
+    """
+
+    sweeps = True
+
+    def __init__(self, backend: RedisBackend, *, ordered: bool = True) -> None:
+        self._backend = backend
+        self._ordered = ordered
+
+    # -- as `Chords`
+
+    def ensure_allowed(self) -> None:
+        """They are."""
+
+    def open(self, group_id: str, size: int) -> None:
+        """See `Chords`."""
+        seconds = self._seconds
+        life = ("EX", seconds) if seconds else ()
+        key = self._key
+        self._backend.carry_out(("DEL", key(group_id, ".c")), ("SET", key(group_id, ".s"), size, *life))
+
+    def grow(self, group_id: str, members: int) -> None:
+        """See `Chords`."""
+        self._backend.carry_out(("INCRBY", self._key(group_id, ".t"), members))
+
+    def follow(self, header: tuple[str, Sequence[Any]], body: Any, options: Mapping[str, Any]) -> None:
+        """Nothing more is needed."""
+
+    def end(self, task_id: str, result: Any, state: str, traceback: Any, request: Any, store: bool) -> None:
+        """See `Chords`."""
+        part = part_of(self._backend, request, state, result)
+        self._backend.store_end(task_id, result, state, traceback, request, part, store)
+
+    def again(self, request: Any, state: str, result: Any) -> None:
+        """See `Chords`."""
+        self.end(request.id, result, state, None, request, False)
+
+    def admit(self, task_id: str, mark: str) -> bool:
+        """See `Chords`."""
+        key = self._backend.get_key_for_chord(task_id, ".first")
+        life = ("EX", self._seconds) if self._seconds else ()
+        _, first = self._backend.carry_out(("SET", key, mark, "NX", *life), ("GET", key))
+        return bool(first.decode() == mark)
+
+    def sweep(self) -> int:
+        """See `Chords`."""
+        notes = self._backend.run_script(SWEEP, [self._due_key], [LEASE])
+        for note in notes:
+            self.relay(Due(*json.loads(note)))
+        return len(notes)
+
+    # -- for the backend
+
+    def keys_of(self, part: Part) -> list[str]:
+        """The keys that the counting of a member concerns, in the script's order."""
+        books = [self._key(part.group_id, suffix) for suffix in (".j", ".t", ".s", ".d", ".c", "")]
+        return [*books, self._due_key]
+
+    def arguments_of(self, part: Part) -> list[Any]:
+        """What the script needs to know to count a member."""
+        note = json.dumps(Due(part.group_id, part.body, part.root_id, part.task_id))
+        size = part.body.get("chord_size")
+        return [
+            *(f"{part.task_id}:{part.place}", part.place, part.value),
+            *(self._seconds or "", "" if size is None else size, "1" if self._ordered else ""),
+            *(uuid(), CLAIM, part.group_id, note, LEASE),
+        ]
+
+    def relay(self, due: Due) -> None:
+        """Send a body and take the note back. If that does not work now, somebody will find the note."""
+        backend = self._backend
+        try:
+            chords.relay(backend, due, self._members(due.group_id))
+        except Exception:
+            logger.exception(
+                "The body of chord %s could not be sent now; it will be tried again", due.group_id
+            )
+            return
+        books = [self._key(due.group_id, suffix) for suffix in (".c", ".j", ".t", ".s", ".d")]
+        backend.run_script(FINISH, [*books, self._due_key], [due.group_id, int(REMEMBERED)])
+
+    def _members(self, group_id: str) -> list[tuple[str, str, Any]]:
+        read = "ZRANGE" if self._ordered else "LRANGE"
+        (found,) = self._backend.carry_out((read, self._key(group_id, ".j"), 0, -1))
+        return [chords._member(self._backend, *self._backend.decode(value)) for value in found]
+
+    # -- keys
+
+    @property
+    def _seconds(self) -> int | None:
+        expires = self._backend.chord_expires
+        return int(expires) if expires else None
+
+    def _key(self, group_id: str, suffix: str) -> str:
+        return str(self._backend.get_key_for_group(group_id, suffix))
+
+    @property
+    def _due_key(self) -> str:
+        return f"{self._backend.chord_keyprefix}due"
