@@ -71,10 +71,9 @@ def test_results_survive_a_store_that_is_away(project, private_redis, name):
         private_redis.start()
         app = app_on(private_redis.url)
         got = get_all(app, sent)
-        output = worker.output
-    assert [got[task_id] for task_id in sent] == list(range(100))
-    assert output.count("succeeded in") == 100
-    assert "trying again" in output
+        assert [got[task_id] for task_id in sent] == list(range(100))
+    assert worker.output.count("succeeded in") == 100
+    assert "trying again" in worker.output
 
 
 def test_waiting_survives_restarts(private_redis):
