@@ -30,7 +30,7 @@ def dlq(ctx: click.Context) -> None:
 @handle_preload_options
 def list_(ctx: click.Context, queue: str | None, limit: int) -> None:
     """Show dead letters: number, when, queue, task and id, and why."""
-    letters = ctx.obj.app.broker_for_read().dead(queue, limit)
+    letters = _letters(ctx.obj.app, ctx.obj.app.broker_for_read(), queue, limit)
     if not letters:
         ctx.obj.echo("No dead letters.")
         return
@@ -50,15 +50,26 @@ def retry(ctx: click.Context, numbers: tuple[int, ...], everything: bool, queue:
     """Send dead letters back to their queues: by NUMBERS, of a queue, or all."""
     if not (numbers or everything or queue):
         raise click.UsageError("Say which: numbers (see 'celery dlq list'), --queue or --all.")
-    broker = ctx.obj.app.broker_for_write()
-    sent = broker.revive(numbers) if numbers else _revive_all(broker, queue)
+    app, broker = ctx.obj.app, ctx.obj.app.broker_for_write()
+    if numbers:
+        _letters(app, broker, queue, 1)  # names the queues to a broker that cannot list them
+    sent = broker.revive(numbers) if numbers else _revive_all(app, broker, queue)
     ctx.obj.echo(f"Sent {sent} {text.pluralize(sent, 'message')} back.")
 
 
-def _revive_all(broker: Any, queue: str | None) -> int:
+def _letters(app: Any, broker: Any, queue: str | None, limit: int) -> list[DeadLetter]:
+    """Dead letters of one queue, or of all: of the app's, where the broker cannot list others."""
+    if queue is None and not broker.capabilities.lists_all_dead:
+        found = [letter for name in app.amqp.queues for letter in broker.dead(name, limit)]
+        return sorted(found, key=lambda letter: letter.died_at)[:limit]
+    letters: list[DeadLetter] = broker.dead(queue, limit)
+    return letters
+
+
+def _revive_all(app: Any, broker: Any, queue: str | None) -> int:
     total = 0
     # In batches: what is sent back is a dead letter no longer.
-    while letters := broker.dead(queue, 500):
+    while letters := _letters(app, broker, queue, 500):
         sent = broker.revive([letter.id for letter in letters])
         total += sent
         if not sent:

@@ -122,6 +122,8 @@ class Capabilities:
         names_queues: a message to the default exchange for a queue that nobody declared is `Unroutable`; False:
             it waits there for whoever consumes it.
         keeps_fanout: a queue that is bound to a fanout exchange gets messages also while nobody consumes it.
+        counts_parked: `size` and `purge` see parked messages too.
+        lists_all_dead: `dead(None)` sees those of every queue there is, not only of those named to this broker.
     """
 
     priorities: bool = True
@@ -131,6 +133,8 @@ class Capabilities:
     shared: bool = True
     names_queues: bool = True
     keeps_fanout: bool = True
+    counts_parked: bool = True
+    lists_all_dead: bool = True
 
 
 class BrokerError(Exception):
@@ -179,8 +183,12 @@ class Intake(Protocol):
     def orphaned(self, batch: list[Delivery]) -> None:
         """Begun tasks (acknowledged early) of a worker that died; settle each when dealt with."""
 
-    def fenced(self, reason: str) -> None:
-        """The lease was lost while this worker still lived: everything it held is somebody else's."""
+    def fenced(self, reason: str, *, begun: bool = True) -> None:
+        """The lease was lost while this worker still lived: everything it held is somebody else's.
+
+        Args:
+            begun: False: what was begun is still this worker's.
+        """
 
     def disconnected(self, error: BrokerError) -> None:
         """The link is down; the consumer is already trying again."""

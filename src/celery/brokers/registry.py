@@ -47,6 +47,9 @@ DRIVERS: dict[str, _Driver] = {
         ),
         _Driver("celery.brokers.redis.broker", "RedisBroker", extra="redis"),
     ),
+    "amqp": _Driver("celery.brokers.rabbitmq.broker", "RabbitBroker"),
+    "amqps": _Driver("celery.brokers.rabbitmq.broker", "RabbitBroker"),
+    "pyamqp": _Driver("celery.brokers.rabbitmq.broker", "RabbitBroker"),
 }
 
 

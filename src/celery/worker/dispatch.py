@@ -239,14 +239,24 @@ class Dispatcher:
         for run in reversed(waiting):
             self._settle(run, GIVEN_BACK)
 
-    def forget(self) -> None:
-        """Drop everything that has not begun to run: the broker has given it to somebody else."""
+    def forget(self, *, begun: bool = True) -> None:
+        """Drop everything that has not begun to run: the broker has given it to somebody else.
+
+        Args:
+            begun: False: keep what was acknowledged early.
+        """
+        kept = [run for run in self._ready if run.begun and not begun]
         for run in [*self._ready, *self._beginning]:
-            self.state.remove(run)
-        self._ready.clear()
+            if begun or not run.begun:
+                self.state.remove(run)
+        self._ready = deque(kept)
         for job in self.pool.take_back():
             taken = self.state.runs.get(job.tag)
-            if taken is not None:
+            if taken is None:
+                continue
+            if taken.begun and not begun:
+                self.add(taken, front=True)
+            else:
                 self.state.remove(taken)
         for run in self.state.runs.values():
             self.uncount(run)

@@ -133,18 +133,20 @@ class Reception:
         self._crew.state.add(run)
         self._crew.errands.start(self._record_orphan(run, error))
 
-    def fenced(self, reason: str) -> None:
-        """Everything this worker held belongs to others now: forget it, and go on."""
+    def fenced(self, reason: str, *, begun: bool = True) -> None:
+        """What this worker held belongs to others now: forget it, and go on."""
         crew = self._crew
-        logger.error(
-            "This worker was cut off for longer than its lease (%s): %d messages it held now belong to other "
-            "workers. It goes on with a new lease.",
-            reason,
-            len(crew.state.runs),
-        )
-        for run in crew.state.runs.values():
+        lost = [run for run in crew.state.runs.values() if begun or not run.begun]
+        if lost:
+            logger.error(
+                "This worker was cut off (%s): %d messages it held now belong to other workers. It goes on "
+                "with a new lease.",
+                reason,
+                len(lost),
+            )
+        for run in lost:
             run.fenced = True
-        crew.dispatcher.forget()
+        crew.dispatcher.forget(begun=begun)
         crew.dispatcher.window = -1
         crew.dispatcher.pump()
 

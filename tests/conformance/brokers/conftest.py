@@ -14,13 +14,19 @@ from .tools import DRIVERS, Recorder, Site, Worker, names, options
 
 @pytest.fixture(params=DRIVERS)
 def site(request, tmp_path):
-    driver, _, fleet = request.param.partition("-")
-    made = options(fleet=fleet or "mixed")
+    driver, _, kind = request.param.partition("-")
+    made = options(fleet="celeriac" if kind == "celeriac" else "mixed")
+    arguments = {}
     if driver == "redis":
         url = request.getfixturevalue("redis_url")
+    elif driver == "rabbitmq":
+        url = request.getfixturevalue("amqp_url")
+        arguments = {"x-queue-type": "quorum"} if kind == "quorum" else {"x-max-priority": 9}
     else:
         url = {"memory": f"memory://{next(names)}", "sqlite": f"sqlite:///{tmp_path}/store.db"}[driver]
-    found = Site(url, open_broker(url, made), options=made)
+    quorum = kind == "quorum"
+    broker = open_broker(url, made)
+    found = Site(url, broker, arguments, priorities=not quorum, keeps_place=not quorum, options=made)
     yield found
     for broker in (found.broker, *found.opened):
         broker.close()
@@ -32,8 +38,8 @@ def broker(site):
 
 
 @pytest.fixture
-def queue(broker):
-    made = Queue("work", Exchange("work"), "work")
+def queue(site, broker):
+    made = Queue("work", Exchange("work"), "work", arguments=site.arguments)
     broker.declare([made])
     return made
 

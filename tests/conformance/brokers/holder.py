@@ -1,6 +1,6 @@
 """A worker in a process of its own, for tests that kill, stop or stall it.
 
-`python holder.py URL LEASE WINDOW [guarded] [eager]`; says `ready`, then a line for everything it is told. Its
+`python holder.py URL LEASE WINDOW [guarded] [eager] [ARGUMENTS]`, the last being the queue's as a JSON object; says `ready`, then a line for everything it is told. Its
 standard input takes: `begin` (all held), `ack` (all held or begun), `hog SECONDS [TIMES]` (keep every thread of
 this process from running), `stop`. An eager one acknowledges everything at once and in silence.
 """
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import json
 import sys
 from typing import TYPE_CHECKING
 
@@ -45,7 +46,7 @@ class Holder:
             self.held.append(delivery)
             say("orphan", delivery.body.decode())
 
-    def fenced(self, reason: str) -> None:
+    def fenced(self, reason: str, *, begun: bool = True) -> None:
         say("fenced")
 
     def disconnected(self, error: BrokerError) -> None:
@@ -59,7 +60,8 @@ async def main(url: str, lease: float, window: int, *options: str) -> None:
     broker = open_broker(url, BrokerOptions(transport_options={"lease": lease}))
     consumer = broker.consumer(f"holder-{id(broker)}", guarded="guarded" in options)
     holder = Holder(consumer, eager="eager" in options)
-    await consumer.start([Queue("work", Exchange("work"), "work")], holder)
+    arguments = next((json.loads(word) for word in options if word.startswith("{")), {})
+    await consumer.start([Queue("work", Exchange("work"), "work", arguments=arguments)], holder)
     say("ready")
     consumer.allow(window)
     while True:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import subprocess
@@ -63,7 +64,7 @@ def start(site):
     started = []
 
     def begin(window=10, *extra, lease=LEASE):
-        process = Process(site.url, window, *extra, lease=lease)
+        process = Process(site.url, window, *extra, json.dumps(site.arguments), lease=lease)
         started.append(process)
         process.expect("ready")
         return process

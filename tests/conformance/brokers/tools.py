@@ -23,15 +23,24 @@ LEASE = 1.0
 names = itertools.count(1)
 
 #: Driver -> its URL. A driver with a server adds a line here and skips if the server is not there.
-DRIVERS = ("memory", "sqlite", "redis", "redis-celeriac")
+DRIVERS = ("memory", "sqlite", "redis", "redis-celeriac", "rabbitmq", "rabbitmq-quorum")
 
 
 @dataclass
 class Site:
-    """A broker, and how to reach the same one again, as another process would."""
+    """A broker, and how to reach the same one again, as another process would.
+
+    Attributes:
+        arguments: what queues are declared with, so that the broker can do all that is tested.
+        priorities: such queues have priorities.
+        keeps_place: a message that is given back uncounted has its old place in such a queue.
+    """
 
     url: str
     broker: Broker
+    arguments: dict[str, object] = field(default_factory=dict)
+    priorities: bool = True
+    keeps_place: bool = True
     opened: list[Broker] = field(default_factory=list)
     options: BrokerOptions = field(default_factory=lambda: options())
 
@@ -65,6 +74,13 @@ def send(broker: Broker, *bodies: object, **options: object) -> None:
     assert outcomes == [None] * len(bodies)
 
 
+async def sized(broker: Broker, queue: str, expected: int) -> None:
+    """Wait until a queue is of this size: some brokers count a little later."""
+    async with asyncio.timeout(5):
+        while broker.size(queue) != expected:  # noqa: ASYNC110 - a server tells nobody
+            await asyncio.sleep(0.01)
+
+
 class Recorder:
     """An `Intake` that keeps everything and lets a test wait for it."""
 
@@ -84,7 +100,7 @@ class Recorder:
         self.orphans += batch
         self._changed.set()
 
-    def fenced(self, reason):
+    def fenced(self, reason, *, begun=True):
         self.fences.append(reason)
         self._changed.set()
 

@@ -18,6 +18,7 @@ def test_unknown_scheme(url):
     scheme = url.partition(":")[0]
     assert str(caught.value).startswith(f"No such transport: {scheme}. This version knows ")
     assert "redis://" in str(caught.value)
+    assert "sqlite://" in str(caught.value)
 
 
 def test_opening_touches_nothing(tmp_path):

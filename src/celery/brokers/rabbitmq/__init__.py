@@ -1,0 +1,1 @@
+"""The native driver for RabbitMQ: `amqp://`, `amqps://`, `pyamqp://`."""

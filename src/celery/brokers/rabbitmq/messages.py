@@ -1,0 +1,135 @@
+"""Between the port's messages and AMQP's: properties, header tables, and the counts that travel in them.
+
+Headers are a table on the wire and JSON inside. A `Table` is the one or the other when somebody asks.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from celery.message.headers import LazyObject
+from celery.wire.amqp import values
+from celery.wire.amqp.errors import ProtocolError
+
+if TYPE_CHECKING:
+    from celery.brokers.base import Outgoing
+
+#: Our own headers: how often a message was handed out before it was published again; where it came from
+#: (exchange, routing key); why and when it was set aside, and a number to call it by.
+DELIVERIES = "x-celeriac-deliveries"
+ORIGIN = "x-celeriac-origin"
+REASON = "x-celeriac-reason"
+DIED_AT = "x-celeriac-died-at"
+DEAD_ID = "x-celeriac-dead-id"
+OWN = frozenset({DELIVERIES, ORIGIN, REASON, DIED_AT, DEAD_ID})
+#: What the broker writes when it dead-letters.
+DEATHS = frozenset(
+    {
+        "x-death",
+        *(f"x-{when}-death-{what}" for when in ("first", "last") for what in ("exchange", "queue", "reason")),
+    }
+)
+#: What the broker counts for quorum queues.
+BROKERS_COUNT = "x-delivery-count"
+_MARK = b"x-celeriac-"
+
+
+class Table(LazyObject):
+    """Headers as they came: an encoded table, with its length.
+
+    The text and the dict leave our own headers out. What cannot be read as a table raises
+    `msgspec.DecodeError` when it is looked at, as broken JSON does.
+    """
+
+    __slots__ = ("table",)
+
+    def __init__(self, table: bytes) -> None:
+        super().__init__()
+        self.table = table
+
+    @property
+    def raw(self) -> bytes:
+        raw = self._raw
+        if raw is None:
+            raw = self._raw = LazyObject(value=self.value).raw
+        return raw
+
+    @property
+    def value(self) -> dict[str, Any]:
+        found = self._value
+        if found is None:
+            found = read_headers(self.table)
+            if _MARK in self.table:
+                found = {key: value for key, value in found.items() if key not in OWN}
+            self._value = found
+        return found
+
+
+def read_headers(table: bytes) -> dict[str, Any]:
+    """All headers of a table; `{}` of none.
+
+    Raises:
+        msgspec.DecodeError: it is no table.
+    """
+    if not table:
+        return {}
+    try:
+        return values.read_table(table, 0, len(table))[0]
+    except (ProtocolError, RecursionError) as exc:
+        raise msgspec.DecodeError(str(exc)) from exc
+
+
+def header_table(headers: LazyObject) -> bytes:
+    """Headers as a table. Values that have no form in one are written as their `str`.
+
+    Raises:
+        ValueError: they are no object, or a name is too long.
+    """
+    if type(headers) is Table:
+        return headers.table or values.table({})
+    found = headers.value
+    try:
+        return values.table(found)
+    except ValueError:
+        return values.table({key: _plain(value) for key, value in found.items()})
+
+
+def _plain(value: Any) -> Any:
+    try:
+        values.field(value)
+    except ValueError:
+        if isinstance(value, dict):
+            return {str(key): _plain(inner) for key, inner in value.items()}
+        if isinstance(value, (list, tuple)):
+            return [_plain(inner) for inner in value]
+        return str(value)
+    return value
+
+
+def encoded(outgoing: Outgoing) -> bytes:
+    """The properties of a message to send, headers included.
+
+    Raises:
+        ValueError: one of them does not fit.
+    """
+    given = outgoing.properties.value
+    priority = given.get("priority", outgoing.priority or None)
+    mode = given.get("delivery_mode")
+    own = {**given, "priority": priority, "delivery_mode": 2 if mode is None else mode}
+    own.pop("headers", None)
+    return values.properties(own, header_table(outgoing.headers))
+
+
+def with_headers(properties: bytes, *, drop: frozenset[str] = frozenset(), **changes: Any) -> bytes:
+    """The properties of a received message with other headers.
+
+    Args:
+        drop: names to leave out.
+        **changes: `headers` (a dict of names and values to set) and properties to set; None removes one.
+    """
+    known = values.read_properties(properties)
+    headers = {key: value for key, value in read_headers(known.headers).items() if key not in drop}
+    headers.update(changes.pop("headers", {}))
+    return values.properties({**known.values, **changes}, values.table(headers))

@@ -1,0 +1,108 @@
+"""AMQP's values and frames over all inputs: they come back as they went, and garbage is one kind of error."""
+
+from __future__ import annotations
+
+import contextlib
+from datetime import UTC, datetime
+from decimal import Decimal
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from celery.wire.amqp import spec
+from celery.wire.amqp.connection import Connection, Login
+from celery.wire.amqp.errors import ProtocolError
+from celery.wire.amqp.frames import Message, Reader, content, method
+from celery.wire.amqp.values import NAMES, properties, read_properties, read_table, table
+
+words = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
+values = st.recursive(
+    st.one_of(
+        st.none(),
+        st.booleans(),
+        st.integers(-(2**63), 2**63 - 1),
+        st.floats(allow_nan=False),
+        words,
+        st.binary(max_size=40),
+        st.datetimes(datetime(1970, 1, 2), datetime(2200, 1, 1)).map(
+            lambda when: when.replace(microsecond=0, tzinfo=UTC)
+        ),
+        st.decimals(0, 1000, places=3),
+    ),
+    lambda inner: st.one_of(st.lists(inner, max_size=4), st.dictionaries(words, inner, max_size=4)),
+    max_leaves=20,
+)
+tables = st.dictionaries(words, values, max_size=8)
+
+
+@given(tables)
+def test_tables_come_back(given_table):
+    encoded = table(given_table)
+    assert read_table(encoded, 0, len(encoded)) == (given_table, len(encoded))
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(sorted(NAMES - {"headers", "delivery_mode", "priority", "timestamp"})), words
+    ),
+    tables,
+    st.integers(0, 255),
+)
+def test_properties_come_back(given_values, headers, number):
+    given_values["priority"] = given_values["delivery_mode"] = number
+    found = read_properties(properties(given_values, table(headers)))
+    assert found.values == given_values
+    assert read_table(found.headers, 0, len(found.headers))[0] == headers
+
+
+@given(st.lists(st.tuples(st.binary(max_size=9000), st.integers(1, 3)), max_size=6), st.integers(1, 5000))
+def test_messages_come_back_however_they_are_cut(bodies, size):
+    wire = b"".join(
+        method(channel, "basic.deliver", consumer_tag="t", delivery_tag=number)
+        + content(channel, properties({}), body, 4096)
+        for number, (body, channel) in enumerate(bodies)
+    )
+    reader, found = Reader(), []
+    for start in range(0, len(wire), size):
+        found += reader.feed(wire[start : start + size])
+    assert [(message.body, message.channel) for message in found] == bodies
+
+
+@given(st.binary(max_size=200))
+def test_garbage_is_one_kind_of_error(data):
+    for read in (
+        lambda: Reader().feed(data),
+        lambda: spec.unpack(data),
+        lambda: read_properties(data),
+        lambda: read_table(data, 0, len(data)),
+        lambda: Connection(Login()).receive(data),
+    ):
+        with contextlib.suppress(ProtocolError):
+            read()
+
+
+@given(st.data())
+def test_a_flipped_byte_is_an_error_or_a_meaning(data):
+    wire = bytearray(
+        method(1, "basic.deliver", consumer_tag="t", exchange="e", routing_key="k")
+        + content(1, properties({"priority": 1}, table({"a": [1, {"b": None}]})), b"body", 4096)
+        + method(1, "channel.close", code=1, text="x")
+    )
+    for _ in range(data.draw(st.integers(1, 4))):
+        wire[data.draw(st.integers(0, len(wire) - 1))] = data.draw(st.integers(0, 255))
+    with contextlib.suppress(ProtocolError):
+        for event in Reader().feed(bytes(wire)):
+            if isinstance(event, Message):
+                found = read_properties(event.properties)
+                read_table(found.headers, 0, len(found.headers))
+
+
+def test_deep_nesting_is_refused():
+    deep: list[object] = []
+    for _ in range(300):
+        deep = [deep]
+    encoded = table({"deep": deep})
+    with contextlib.suppress(ProtocolError):
+        read_table(encoded, 0, len(encoded))
+        raise AssertionError("it was read")
+    assert table({"decimal": Decimal("-1.5")})
