@@ -11,10 +11,10 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from celery.brokers.base import BrokerError, BrokerRefused, BrokerUnavailable
+from celery.brokers.base import BrokerError, BrokerRefused, BrokerUnavailable, Unroutable
 from celery.wire.amqp.confirms import Confirms
 from celery.wire.amqp.connection import channel_error
-from celery.wire.amqp.errors import Closed
+from celery.wire.amqp.errors import NOT_FOUND, Closed
 from celery.wire.amqp.frames import Command, Message, content, method
 
 from .delays import Ladder
@@ -272,6 +272,12 @@ class RabbitPublisher:
                 message = content(SENDING, encoded(outgoing), outgoing.body, frame_max)
             except BrokerUnavailable:
                 raise
+            except Unroutable as error:
+                # Nobody minds that a message which is not mandatory goes nowhere.
+                if outgoing.mandatory:
+                    item.fail(error)
+                item.confirmed = True
+                continue
             except BrokerError as error:
                 item.fail(error)
                 continue
@@ -313,10 +319,8 @@ class RabbitPublisher:
         try:
             link.ask("exchange.declare", deadline, exchange=outgoing.exchange, passive=True, type="direct")
         except Closed as closed:
-            if closed.code == 404:
-                if outgoing.mandatory:
-                    raise unroutable(outgoing.exchange, outgoing.routing_key) from closed
-                raise refused(link.endpoint, closed, "cannot publish") from closed
+            if closed.code == NOT_FOUND:
+                raise unroutable(outgoing.exchange, outgoing.routing_key) from closed
             raise refused(
                 link.endpoint, closed, f"cannot publish to exchange {outgoing.exchange!r}"
             ) from closed
