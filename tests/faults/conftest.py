@@ -2,7 +2,31 @@
 
 from __future__ import annotations
 
+import json
+from typing import TYPE_CHECKING
+
 import pytest
+
+if TYPE_CHECKING:
+    from tests.support import Project
+
+#: Where the fault tests run that are about every broker.
+BROKERS = ("sqlite", "redis")
+#: Seconds of a worker's lease: short, so that tests need not wait for the ten that users have.
+LEASE = 3
+
+
+@pytest.fixture(params=BROKERS)
+def site(request: pytest.FixtureRequest, project: Project) -> str:
+    """A broker of each driver for the project, results beside it; its name."""
+    if request.param == "redis":
+        url = request.getfixturevalue("redis_url")
+        project.env |= {
+            "CELERY_BROKER_URL": url,
+            "CELERY_RESULT_BACKEND": url,
+            "CELERY_BROKER_TRANSPORT_OPTIONS": json.dumps({"lease": LEASE}),
+        }
+    return str(request.param)
 
 
 @pytest.fixture(autouse=True)

@@ -52,7 +52,7 @@ def chaos(project, ledger, *, seconds, seed):
 
 
 @pytest.fixture
-def ledger(project):
+def ledger(project, site):
     project.write("tasks.py", TASKS)
     return Ledger(project)
 

@@ -14,7 +14,7 @@ SLOW_LEASE = json.dumps({"broker_transport_options": {"lease": 60}})
 
 
 @pytest.fixture
-def ledger(project):
+def ledger(project, site):
     project.write("tasks.py", TASKS)
     return Ledger(project)
 
@@ -33,7 +33,7 @@ def started(project, ledger, worker, code):
 @pytest.mark.parametrize("name", ["early", "late"])
 def test_warm_lets_running_tasks_end_and_gives_the_rest_back(project, ledger, pool, name):
     with project.worker("-P", pool, "-c", "1") as worker:
-        ids = started(project, ledger, worker, f"print(*[{name}.delay(1.5).id for _ in range(4)])")
+        ids = started(project, ledger, worker, f"print(*[{name}.delay(3).id for _ in range(4)])")
         worker.send(signal.SIGTERM)
         worker.wait_for("Warm shutdown")
         wait_until(lambda: sizes(project) == 3)

@@ -16,7 +16,7 @@ REPEATS = 3
 
 
 @pytest.fixture
-def ledger(project):
+def ledger(project, site):
     project.write("tasks.py", TASKS)
     return Ledger(project)
 
