@@ -1,0 +1,248 @@
+"""Redis as the broker, misbehaving: nothing is lost for which `delay()` returned, and every worker goes on by itself."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+
+import pytest
+
+from tests.faults.ledger import TASKS, Ledger, send
+from tests.faults.producing import producing
+from tests.servers.proxy import Proxy
+from tests.servers.redis import RedisSentinels, RedisServer
+from tests.support import wait_until
+
+pytestmark = pytest.mark.timeout(120)
+
+
+def use(project, url, **options):
+    """Have the project use this broker, with a short lease and heartbeat."""
+    project.write("tasks.py", TASKS)
+    project.env |= {
+        "CELERY_BROKER_URL": url,
+        "CELERY_BROKER_TRANSPORT_OPTIONS": json.dumps({"lease": 3, **options}),
+        "CELERY_BROKER_HEARTBEAT": "1",
+        "CELERY_TASK_IGNORE_RESULT": "1",
+    }
+    return Ledger(project)
+
+
+def began_since(ledger, since):
+    return any(float(line[3]) > since for line in ledger.lines() if line[0] == "begin")
+
+
+def drained(server):
+    return server.cli("LLEN", "celery") == "0" and server.cli("HLEN", "unacked") == "0"
+
+
+def test_the_broker_is_killed_three_times_under_load(project, private_redis):
+    """Promise 3."""
+    ledger = use(project, private_redis.url)
+    with project.worker() as worker, producing(project) as producer:
+        for _ in range(3):
+            producer.wait_for_more(30)
+            private_redis.kill()
+            private_redis.start()
+            back = time.time()
+            wait_until(lambda back=back: began_since(ledger, back), 15, lambda: worker.output[-2000:])
+            first = min(float(line[3]) for line in ledger.lines() if float(line[3]) > back)
+            assert first - back < 5, "consuming within 5 s of the broker's return"
+        producer.stop()
+        ledger.wait_for(producer.accepted)
+        assert worker.process.poll() is None
+        wait_until(lambda: drained(private_redis))
+
+
+def test_a_frozen_broker(project, private_redis):
+    """Promise 4: publishing waits or raises within its deadline, and nothing is lost."""
+    ledger = use(project, private_redis.url)
+    project.env["CELERY_TASK_PUBLISH_TIMEOUT"] = "2"
+    with project.worker() as worker, producing(project) as producer:
+        producer.wait_for_more()
+        private_redis.freeze()
+        wait_until(lambda: producer.refused, 20)
+        time.sleep(2)  # longer than the heartbeat allows
+        private_redis.thaw()
+        producer.wait_for_more()
+        producer.stop()
+        assert all(float(line.split()[0]) < 4 for line in producer.refused)
+        assert all("no answer in time" in line for line in producer.refused[:1])
+        ledger.wait_for(producer.accepted)
+        assert worker.process.poll() is None
+
+
+HARM = {
+    "cut": lambda proxy: proxy.cut(),
+    "reset": lambda proxy: proxy.cut(reset=True),
+    "in-mid-frame": lambda proxy: proxy.reset_after(700),
+    "half-open": lambda proxy: proxy.forget(),
+}
+
+
+@pytest.mark.parametrize("harm", HARM)
+def test_a_worker_whose_connections_suffer(project, private_redis, harm):
+    """Promise 5: noticed within two heartbeats, nothing lost, by itself."""
+    ledger = use(project, private_redis.url)
+    with Proxy(private_redis.port) as proxy, producing(project) as producer:
+        through = f"redis://127.0.0.1:{proxy.port}/0"
+        with project.worker(CELERY_BROKER_URL=through) as worker:
+            for _ in range(3):
+                producer.wait_for_more()
+                since = time.time()
+                HARM[harm](proxy)
+                wait_until(
+                    lambda since=since: began_since(ledger, since + 0.5), 20, lambda: worker.output[-2000:]
+                )
+            producer.stop()
+            ledger.wait_for(producer.accepted)
+            assert worker.process.poll() is None
+            assert "Connection to broker lost" in worker.output
+            wait_until(lambda: drained(private_redis))
+
+
+def test_a_slow_link(project, private_redis):
+    ledger = use(project, private_redis.url)
+    with Proxy(private_redis.port) as proxy, producing(project, pause=0.02) as producer:
+        proxy.delay(0.2)
+        with project.worker(CELERY_BROKER_URL=f"redis://127.0.0.1:{proxy.port}/0"):
+            producer.wait_for_more(50)
+            producer.stop()
+            ledger.wait_for(producer.accepted)
+    assert set(ledger.begun.values()) == {1}
+
+
+def test_a_full_redis(project, tmp_path):
+    """At `maxmemory` publishing says so; what was accepted runs, leases go on, and so does publishing afterwards."""
+    with RedisServer(tmp_path / "redis") as server:
+        ledger = use(project, server.url)
+        project.env["CELERY_TASK_PUBLISH_TIMEOUT"] = "1"
+        with project.worker() as worker:
+            ids = send(project, "print(*[late.delay(0.5).id for _ in range(10)])")
+            server.cli("CONFIG", "SET", "maxmemory", "1")
+            said = project.python(
+                """
+                from tasks import *
+                try:
+                    late.delay()
+                except late.OperationalError as error:
+                    print(error)
+                """
+            )
+            assert "maxmemory" in said
+            time.sleep(4)  # longer than a lease
+            ledger.wait_for(ids)
+            server.cli("CONFIG", "SET", "maxmemory", "0")
+            ids += send(project, "print(*[late.delay().id for _ in range(10)])")
+            ledger.wait_for(ids)
+            assert worker.process.poll() is None
+            assert "cut off" not in worker.output
+    assert set(ledger.begun.values()) == {1}
+
+
+@pytest.mark.parametrize("repeat", range(3))
+def test_a_producer_is_killed(project, private_redis, repeat):
+    ledger = use(project, private_redis.url)
+    with project.worker(), producing(project, pause=0) as producer:
+        producer.wait_for_more(50 + 37 * repeat)
+        producer.process.send_signal(signal.SIGKILL)
+        producer.process.wait()
+        ledger.wait_for(producer.accepted)
+    assert set(ledger.begun.values()) == {1}
+
+
+def test_started_before_the_broker(project, private_redis):
+    """Promise 17: consuming within a second of the broker's return; the log says what is wrong meanwhile."""
+    ledger = use(project, private_redis.url)
+    private_redis.kill()
+    with project.worker(ready=False) as worker:
+        worker.wait_for("Cannot connect to redis://.*Connection refused")
+        private_redis.start()
+        (task_id,) = send(project, "print(late.delay().id)")
+        ledger.wait_for([task_id])
+
+
+def test_a_wrong_password(project, tmp_path):
+    with RedisServer(tmp_path / "redis", password="right") as server:
+        use(project, server.url.replace("right", "wrong"))
+        done = project.celery("-A", "tasks", "worker", "-c", "1", check=False)
+        said = done.stdout + done.stderr
+        assert done.returncode != 0
+        assert "check user name and password" in said
+        assert "wrong" not in said.replace("wrong password", "")
+        assert "Traceback" not in said
+
+
+def test_longer_than_the_visibility_timeout(project, private_redis):
+    """Promise 7: a task and an ETA may be as long as they like."""
+    ledger = use(project, private_redis.url, visibility_timeout=2)
+    with project.worker("-n", "a@h", "-c", "4"), project.worker("-n", "b@h", "-c", "4"):
+        ids = send(
+            project,
+            "print(*[late.delay(13).id for _ in range(2)],"
+            " *[late.apply_async((0,), countdown=13).id for _ in range(20)])",
+        )
+        ledger.wait_for(ids)
+    assert set(ledger.begun.values()) == {1}
+
+
+def test_what_a_stock_worker_left_is_offered_again(project, private_redis):
+    """A dead stock worker's messages come back by Celery's visibility timeout."""
+    ledger = use(project, private_redis.url, visibility_timeout=1)
+    (task_id,) = send(project, "print(late.delay().id)")
+    raw = private_redis.cli("RPOP", "celery")
+    private_redis.cli("HSET", "unacked", "11111111-aaaa", f'[{raw}, "", "celery"]')
+    private_redis.cli("ZADD", "unacked_index", int(time.time()), "11111111-aaaa")
+    with project.worker():
+        ledger.wait_for([task_id])
+        wait_until(lambda: drained(private_redis))
+
+
+@pytest.mark.parametrize("repeat", range(3))
+def test_sentinel_fails_over(project, tmp_path, repeat):
+    with RedisSentinels(tmp_path / "sentinels") as sentinels:
+        ledger = use(project, sentinels.url, master_name=sentinels.name)
+        with project.worker() as worker, producing(project) as producer:
+            producer.wait_for_more()
+            old = sentinels.master()
+            if repeat % 2:
+                old.kill()
+            else:
+                old.freeze()
+            wait_until(lambda: sentinels.master() is not old, 30)
+            since = time.time()
+            wait_until(lambda: began_since(ledger, since), 20, lambda: worker.output[-2000:])
+            producer.wait_for_more()
+            producer.stop()
+            # Replication is asynchronous: what the old master had not passed on is lost with it.
+            wait_until(lambda: len(set(producer.accepted) - set(ledger.ended)) <= 3, 30)
+            assert worker.process.poll() is None
+            if not repeat % 2:
+                old.thaw()
+
+
+def test_connections_and_commands_of_an_idle_worker(project, private_redis):
+    use(project, private_redis.url)
+    project.env["CELERY_BROKER_TRANSPORT_OPTIONS"] = "{}"
+    queues = ",".join(f"q{number}" for number in range(10))
+    with project.worker("-Q", queues):
+        time.sleep(1)
+        names = [
+            line for line in private_redis.cli("CLIENT", "LIST").splitlines() if "cmd=client" not in line
+        ]
+        assert len(names) == 2, names
+        before = _commands(private_redis)
+        time.sleep(6)
+        sent = _commands(private_redis) - before
+        assert sent <= 6 * 1.0 + 2, f"{sent} commands in 6 s"
+
+
+def _commands(server):
+    """Calls that clients made, not what scripts made of them."""
+    calls = 0
+    for line in server.cli("INFO", "commandstats").splitlines():
+        name, _, rest = line.partition(":")
+        if name in ("cmdstat_evalsha", "cmdstat_blmove", "cmdstat_client|caching", "cmdstat_client|unblock"):
+            calls += int(rest.partition("calls=")[2].partition(",")[0])
+    return calls
