@@ -32,6 +32,7 @@ def broker_options(conf: Any) -> BrokerOptions:
         fleet=one_of(conf, "fleet", "mixed", "celeriac"),
         detect_quorum_queues=bool(conf.worker_detect_quorum_queues),
         delayed_queue_type=one_of(conf, "broker_native_delayed_delivery_queue_type", "quorum", "classic"),
+        eta_limit=conf.worker_eta_task_limit or None,
         transport_options=dict(conf.broker_transport_options or {}),
         dead_letter_limit=conf.broker_dead_letter_limit,
         dead_letter_ttl=conf.broker_dead_letter_ttl,

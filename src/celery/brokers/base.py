@@ -124,6 +124,12 @@ class Capabilities:
         keeps_fanout: a queue that is bound to a fanout exchange gets messages also while nobody consumes it.
         counts_parked: `size` and `purge` see parked messages too.
         lists_all_dead: `dead(None)` sees those of every queue there is, not only of those named to this broker.
+        ordered: messages of one priority come in the order they were sent, and a requeued one comes first.
+        recovers: what a worker that died had not begun is offered again by itself.
+        leases: and that within a lease, what it had begun becomes an orphan, and a worker that was cut off for
+            longer is fenced.
+        topics: topic keys are matched as AMQP says (`a.#` matches `a`).
+        bindings: who binds a queue binds it for all; False: for itself, so that a sender has to declare, too.
     """
 
     priorities: bool = True
@@ -135,6 +141,11 @@ class Capabilities:
     keeps_fanout: bool = True
     counts_parked: bool = True
     lists_all_dead: bool = True
+    ordered: bool = True
+    recovers: bool = True
+    leases: bool = True
+    topics: bool = True
+    bindings: bool = True
 
 
 class BrokerError(Exception):
@@ -360,6 +371,7 @@ class BrokerOptions:
             `"celeriac"`: all producers and workers are ours.
         detect_quorum_queues: no per-channel prefetch if a consumed queue is a quorum queue.
         delayed_queue_type: `"quorum"` or `"classic"` for the queues of native delayed delivery.
+        eta_limit: not-due messages that a consumer may hold where the broker cannot; None: 10,000.
         transport_options: `broker_transport_options` as given.
         dead_letter_limit, dead_letter_ttl: how many dead letters a queue keeps, and for how many seconds.
         synchronous: how the embedded store writes: `"NORMAL"` survives any kill, `"FULL"` loss of power too.
@@ -379,6 +391,7 @@ class BrokerOptions:
     fleet: str = "mixed"
     detect_quorum_queues: bool = True
     delayed_queue_type: str = "quorum"
+    eta_limit: int | None = None
     transport_options: Mapping[str, Any] = field(default_factory=dict)
     dead_letter_limit: int = 10_000
     dead_letter_ttl: float = 7 * 86400.0

@@ -15,7 +15,6 @@ from .tools import DRIVERS, Recorder, Site, Worker, names, options
 @pytest.fixture(params=DRIVERS)
 def site(request, tmp_path):
     driver, _, kind = request.param.partition("-")
-    made = options(fleet="celeriac" if kind == "celeriac" else "mixed")
     arguments = {}
     if driver == "redis":
         url = request.getfixturevalue("redis_url")
@@ -23,10 +22,23 @@ def site(request, tmp_path):
         url = request.getfixturevalue("amqp_url")
         arguments = {"x-queue-type": "quorum"} if kind == "quorum" else {"x-max-priority": 9}
     else:
-        url = {"memory": f"memory://{next(names)}", "sqlite": f"sqlite:///{tmp_path}/store.db"}[driver]
-    quorum = kind == "quorum"
+        url = {
+            "memory": f"memory://{next(names)}",
+            "sqlite": f"sqlite:///{tmp_path}/store.db",
+            "filesystem": f"filesystem://{tmp_path}",
+            "sqla": f"sqla+sqlite:///{tmp_path}/queue.db",
+        }[driver]
+    made = options(url, fleet="celeriac" if kind == "celeriac" else "mixed")
     broker = open_broker(url, made)
-    found = Site(url, broker, arguments, priorities=not quorum, keeps_place=not quorum, options=made)
+    can = broker.capabilities
+    found = Site(
+        url,
+        broker,
+        arguments,
+        priorities=can.priorities and kind != "quorum",
+        keeps_place=can.ordered and kind != "quorum",
+        options=made,
+    )
     yield found
     for broker in (found.broker, *found.opened):
         broker.close()

@@ -11,11 +11,15 @@ import asyncio
 import ctypes
 import json
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from celery.brokers.base import BrokerError, BrokerOptions, Consumer, Delivery
 from celery.brokers.registry import open_broker
 from celery.brokers.topology import Exchange, Queue
+
+sys.path.insert(0, str(Path(__file__).parents[3]))
+from tests.conformance.brokers.tools import transport_options
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,7 +61,7 @@ class Holder:
 
 
 async def main(url: str, lease: float, window: int, *options: str) -> None:
-    broker = open_broker(url, BrokerOptions(transport_options={"lease": lease}))
+    broker = open_broker(url, BrokerOptions(transport_options=transport_options(url) | {"lease": lease}))
     consumer = broker.consumer(f"holder-{id(broker)}", guarded="guarded" in options)
     holder = Holder(consumer, eager="eager" in options)
     arguments = next((json.loads(word) for word in options if word.startswith("{")), {})

@@ -10,7 +10,7 @@ import pytest
 from celery.brokers.base import Unroutable
 from celery.brokers.topology import Binding, Exchange, Queue
 
-from .tools import outgoing, send, sized
+from .tools import in_order, needs, outgoing, send, sized
 
 
 def test_a_message_comes_as_it_was_sent(site, broker, queue, work):
@@ -44,7 +44,7 @@ def test_first_in_first_out(broker, queue, work):
         send(broker, *range(5, 50))
         worker = await hire(queue)
         await worker.take(50)
-        assert worker.seen.bodies == [str(number) for number in range(50)]
+        assert in_order(broker, worker.seen.bodies) == in_order(broker, map(str, range(50)))
 
     work(test)
 
@@ -74,11 +74,13 @@ def test_nothing_flows_before_allow_and_never_more_than_the_window(broker, queue
         assert worker.seen.deliveries == []
         await worker.take(3)
         await worker.consumer.flush()
-        assert worker.seen.bodies == ["0", "1", "2"]
+        assert len(worker.seen.deliveries) == 3
         worker.consumer.ack(worker.seen.deliveries[0])
         await worker.seen.count(4)
         await worker.consumer.flush()
-        assert worker.seen.bodies == ["0", "1", "2", "3"]
+        assert len(worker.seen.deliveries) == 4
+        if broker.capabilities.ordered:
+            assert worker.seen.bodies == ["0", "1", "2", "3"]
         worker.consumer.allow(0)
         for delivery in list(worker.seen.deliveries[1:]):
             worker.consumer.ack(delivery)
@@ -276,7 +278,7 @@ def test_stop_gives_back_what_was_not_begun(broker, queue, work):
         await one.consumer.stop()
         two = await hire(queue)
         await two.take(2)
-        assert two.seen.bodies == ["a", "b"]
+        assert in_order(broker, two.seen.bodies) == ["a", "b"]
         assert [delivery.deliveries for delivery in two.seen.deliveries] == [2, 2]
 
     work(test)
@@ -372,6 +374,7 @@ def test_a_queue_that_is_deleted_under_a_worker(site, queue, work):
 
 
 def test_outcome_of_each_message(broker, queue):
+    needs(broker, "mandatory")
     batch = [
         outgoing(1),
         outgoing(2, queue="nowhere"),
@@ -392,35 +395,40 @@ def test_publishing_declares(broker):
     assert broker.size("fresh") == 2
 
 
-def test_direct_topic_and_fanout(broker):
+def test_direct_and_topic(broker):
     topic = Exchange("news", "topic")
+    two = (Binding(Exchange("direct"), "x"), Binding(topic, "sport.#"))
     broker.declare(
         [
             Queue("all", topic, "#"),
             Queue("sport", topic, "sport.*"),
-            Queue(
-                "two",
-                topic,
-                "*.local",
-                bindings=(Binding(Exchange("direct"), "x"), Binding(topic, "sport.#")),
-            ),
-            Queue("f1", Exchange("fan", "fanout")),
-            Queue("f2", Exchange("fan", "fanout")),
+            Queue("two", topic, "*.local", bindings=two),
         ]
     )
     send(broker, 1, exchange="news", routing_key="sport.local")
-    send(broker, 2, exchange="news", routing_key="sport")
+    send(broker, 2, exchange="news", routing_key="other")
     send(broker, 3, exchange="news", routing_key="sport.far.away")
     send(broker, 4, exchange="direct", routing_key="x")
+    sizes = {name: broker.size(name) for name in ("all", "sport", "two")}
+    assert (sizes["all"], sizes["two"]) == (3, 3)
+    assert sizes["sport"] == 1 if broker.capabilities.topics else sizes["sport"] >= 1
+
+
+def test_topic_words(broker):
+    needs(broker, "topics")
+    broker.declare([Queue("some", Exchange("news", "topic"), "sport.#")])
+    for number, key in enumerate(("sport", "sport.local", "sports", "a.sport")):
+        send(broker, number, exchange="news", routing_key=key, mandatory=False)
+    assert broker.size("some") == 2
+
+
+def test_fanout(broker):
+    needs(broker, "fanout")
+    fan = Exchange("fan", "fanout")
+    broker.declare([Queue("f1", fan), Queue("f2", fan)])
     send(broker, 5, exchange="fan", routing_key="whatever")
     kept = int(broker.capabilities.keeps_fanout)
-    assert {name: broker.size(name) for name in ("all", "sport", "two", "f1", "f2")} == {
-        "all": 3,
-        "sport": 1,
-        "two": 4,
-        "f1": kept,
-        "f2": kept,
-    }
+    assert (broker.size("f1"), broker.size("f2")) == (kept, kept)
 
 
 def test_outcome_of_messages_to_an_exchange(broker, queue):
@@ -454,6 +462,7 @@ def test_a_queue_on_a_fanout_exchange_gets_what_is_sent_while_it_is_consumed(bro
 
 
 def test_new_binding_is_seen_by_a_publisher_that_has_sent_before(site):
+    needs(site.broker, "bindings")
     exchange = Exchange("news", "topic")
     site.broker.declare([Queue("one", exchange, "a")])
     send(site.broker, 1, exchange="news", routing_key="a")
@@ -463,6 +472,8 @@ def test_new_binding_is_seen_by_a_publisher_that_has_sent_before(site):
 
 
 def test_mailboxes_get_everything_from_their_opening_on(broker):
+    needs(broker, "fanout")
+
     async def test():
         exchange = Exchange("control", "fanout")
         one = await broker.mailbox("one", exchange, "", expires=30)
@@ -473,6 +484,8 @@ def test_mailboxes_get_everything_from_their_opening_on(broker):
         send(broker, "pong", exchange="control", routing_key="", mandatory=False)
         assert [delivery.body for delivery in await one.receive()] == [b"pong"]
         got = await two.receive()
+        while len(got) < 2:
+            got += await two.receive()
         assert [delivery.body for delivery in got] == [b"ping", b"pong"]
         await one.aclose()
         await two.aclose()
@@ -482,6 +495,8 @@ def test_mailboxes_get_everything_from_their_opening_on(broker):
 
 
 def test_mailbox_on_a_topic(broker):
+    needs(broker, "fanout")
+
     async def test():
         box = await broker.mailbox("box", Exchange("events", "topic"), "worker.#", expires=30)
         send(broker, 1, 2, exchange="events", routing_key="task.sent", mandatory=False)

@@ -16,6 +16,12 @@ from .tools import send
 assert objects
 
 
+@pytest.fixture(autouse=True)
+def _direct(broker):
+    if not hasattr(broker, "fetcher"):
+        pytest.skip("kombu has a transport of its own for this broker")
+
+
 @pytest.fixture
 def connection(site):
     if not hasattr(site.broker, "fetcher"):

@@ -15,7 +15,7 @@ from celery.brokers.registry import open_broker
 from celery.message.headers import LazyObject
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
 #: Seconds that a lease lasts in these tests (where the driver has any).
 LEASE = 1.0
@@ -23,7 +23,16 @@ LEASE = 1.0
 names = itertools.count(1)
 
 #: Driver -> its URL. A driver with a server adds a line here and skips if the server is not there.
-DRIVERS = ("memory", "sqlite", "redis", "redis-celeriac", "rabbitmq", "rabbitmq-quorum")
+DRIVERS = (
+    "memory",
+    "sqlite",
+    "redis",
+    "redis-celeriac",
+    "rabbitmq",
+    "rabbitmq-quorum",
+    "filesystem",
+    "sqla",
+)
 
 
 @dataclass
@@ -50,8 +59,27 @@ class Site:
         return broker
 
 
-def options(**changes: object) -> BrokerOptions:
-    return BrokerOptions(transport_options={"lease": LEASE}, **changes)
+def options(url: str = "", **changes: object) -> BrokerOptions:
+    return BrokerOptions(transport_options=transport_options(url), **changes)
+
+
+def transport_options(url: str) -> dict[str, object]:
+    """What the driver of this URL is told; the folder of a `filesystem://` one is its path."""
+    scheme, _, rest = url.partition("://")
+    if scheme == "filesystem":
+        return {"data_folder_in": rest, "data_folder_out": rest, "control_folder": f"{rest}/control"}
+    return {} if scheme.startswith("sqla+") else {"lease": LEASE}
+
+
+def needs(broker: Broker, capability: str) -> None:
+    """Skip what this driver says it cannot do."""
+    if not getattr(broker.capabilities, capability):
+        pytest.skip(f"this driver has no {capability!r}")
+
+
+def in_order(broker: Broker, bodies: Iterable[str]) -> list[str]:
+    """As they came, or sorted where the driver promises no order."""
+    return list(bodies) if broker.capabilities.ordered else sorted(bodies)
 
 
 def outgoing(body: object, queue: str = "work", **options: object) -> Outgoing:

@@ -7,18 +7,55 @@ import sys
 
 import pytest
 
-from celery.brokers.base import BrokerRefused
+from celery.brokers.base import BrokerOptions, BrokerRefused
 from celery.brokers.registry import open_broker
 
 
-@pytest.mark.parametrize("url", ["nonsense://x", "nonsense"])
+@pytest.mark.parametrize("url", ["nonsense://x", "nonsense", "://"])
 def test_unknown_scheme(url):
     with pytest.raises(KeyError) as caught:
         open_broker(url)
-    scheme = url.partition(":")[0]
-    assert str(caught.value).startswith(f"No such transport: {scheme}. This version knows ")
-    assert "redis://" in str(caught.value)
-    assert "sqlite://" in str(caught.value)
+    said = str(caught.value)
+    assert said.startswith(f"No such transport: {url.partition(':')[0]}. Known are ")
+    assert "filesystem://" in said
+
+
+@pytest.mark.parametrize(
+    ("url", "near"), [("filesytem://", "filesystem"), ("SQSS://", "sqs"), ("mongo://x", "mongodb")]
+)
+def test_near_names(url, near):
+    with pytest.raises(KeyError, match=f"Did you mean .*{near}://"):
+        open_broker(url)
+
+
+@pytest.mark.parametrize(
+    ("url", "extra"),
+    [
+        ("azureservicebus://a:b@c", "azureservicebus"),
+        ("confluentkafka://h", "confluentkafka"),
+        ("gcpubsub://projects/p", "gcpubsub"),
+    ],
+)
+def test_a_missing_package_is_named_with_its_extra(url, extra):
+    try:
+        open_broker(url)
+    except ImportError as error:
+        assert f"pip install 'celeriac[{extra}]'" in str(error)  # noqa: PT017
+    else:
+        pytest.skip(f"what {extra} needs is installed")
+
+
+def test_a_transport_that_is_given_as_a_class():
+    broker = open_broker("memory://", BrokerOptions(transport="kombu.transport.memory:Transport"))
+    assert type(broker).__name__ == "KombuBroker"
+    assert not broker.capabilities.shared
+
+
+def test_a_transport_that_a_program_has_registered(monkeypatch):
+    from kombu.transport import TRANSPORT_ALIASES
+
+    monkeypatch.setitem(TRANSPORT_ALIASES, "mine", "kombu.transport.memory:Transport")
+    assert type(open_broker("mine://")).__name__ == "KombuBroker"
 
 
 def test_opening_touches_nothing(tmp_path):

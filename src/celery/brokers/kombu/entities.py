@@ -28,7 +28,11 @@ def kombu_queue(queue: Any) -> Any:
     """The kombu object that says what `queue` says; one of kombu's is returned as it is."""
     if not isinstance(queue, Queue):
         return queue
-    make = _foreign.kombu_object("Queue")
+    make, bind = _foreign.kombu_object("Queue"), _foreign.kombu_object("binding")
+    more = [
+        bind(kombu_exchange(extra.exchange), extra.routing_key, arguments=extra.arguments or None)
+        for extra in queue.bindings
+    ]
     return make(
         queue.name,
         kombu_exchange(queue.exchange),
@@ -38,6 +42,7 @@ def kombu_queue(queue: Any) -> Any:
         auto_delete=queue.auto_delete,
         no_ack=queue.no_ack,
         expires=queue.expires,
+        bindings=more,
         queue_arguments=queue.arguments or None,
         binding_arguments=queue.binding_arguments or None,
         consumer_arguments=queue.consumer_arguments or None,
