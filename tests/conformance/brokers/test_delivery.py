@@ -374,7 +374,6 @@ def test_a_queue_that_is_deleted_under_a_worker(site, queue, work):
 
 
 def test_outcome_of_each_message(broker, queue):
-    needs(broker, "mandatory")
     batch = [
         outgoing(1),
         outgoing(2, queue="nowhere"),
@@ -445,6 +444,8 @@ def test_outcome_of_messages_to_an_exchange(broker, queue):
 
 
 def test_a_queue_on_a_fanout_exchange_gets_what_is_sent_while_it_is_consumed(broker, work):
+    needs(broker, "fanout")
+
     async def test(hire):
         fan = Exchange("fan", "fanout")
         one, two = await hire(Queue("f1", fan)), await hire(Queue("f2", fan))

@@ -23,7 +23,7 @@ from queue import Empty
 from typing import Any
 
 from kombu.exceptions import ChannelError
-from kombu.transport import filesystem
+from kombu.transport import filesystem, virtual
 
 from .conversion import DELIVERIES
 
@@ -247,7 +247,17 @@ def _read(file: Path) -> Any:
             time.sleep(0.005)
 
 
+#: Control folder -> what this process has declared there.
+_states: dict[Path, virtual.BrokerState] = {}
+
+
 class Transport(filesystem.Transport):
     """`filesystem://`."""
 
     Channel = Channel
+
+    def __init__(self, client: Any, **kwargs: Any) -> None:
+        super().__init__(client, **kwargs)
+        # kombu has one for all folders, and would not write a binding down in a second one.
+        folder = Path(client.transport_options.get("control_folder", "control")).absolute()
+        self.state = _states.setdefault(folder, virtual.BrokerState())

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kombu.transport import virtual
 
@@ -54,16 +54,19 @@ class KombuPublisher:
         for queue in outgoing.declare:
             self._pool.known[queue.name] = queue
         link.declare(outgoing.declare)
-        if outgoing.mandatory and outgoing.exchange and not _routed(link, outgoing):
-            if not link.keeps_bindings:
-                link.declare(list(self._pool.known.values()))
-            if link.keeps_bindings or not _routed(link, outgoing):
-                return Unroutable(
-                    f"The message was refused: no queue is bound to exchange {outgoing.exchange!r} for routing key "
-                    f"{outgoing.routing_key!r}. Declare the queue, or start a worker that consumes it."
-                )
+        if outgoing.exchange and not self._routed(link, outgoing):
+            return _unroutable(outgoing) if outgoing.mandatory else None
         link.producer.publish(**publish_arguments(outgoing))
         return None
+
+    def _routed(self, link: Link, outgoing: Outgoing) -> bool:
+        """Whether any queue gets it. kombu's virtual transports make up a queue if none does."""
+        if _has_route(link.channel, outgoing):
+            return True
+        if link.keeps_bindings:
+            return False
+        link.declare(list(self._pool.known.values()))
+        return _has_route(link.channel, outgoing)
 
     async def apublish(self, batch: Sequence[Outgoing], *, deadline: float) -> list[BrokerError | None]:
         """See `Publisher.apublish`; it is done on a thread."""
@@ -73,11 +76,21 @@ class KombuPublisher:
         """See `Publisher.close`. The connections are the broker's."""
 
 
-def _routed(link: Link, outgoing: Outgoing) -> bool:
-    """Whether any queue gets it. kombu's virtual transports put it into a queue of their own if none does."""
-    channel = link.channel
+def _has_route(channel: Any, outgoing: Outgoing) -> bool:
     if not isinstance(channel, virtual.Channel):
         return True
-    kind = channel.typeof(outgoing.exchange)
-    table = channel.get_table(outgoing.exchange)
-    return kind.type == "fanout" or bool(kind.lookup(table, outgoing.exchange, outgoing.routing_key, None))
+    try:
+        table = channel.get_table(outgoing.exchange)
+        kind = channel.typeof(outgoing.exchange)
+    except KeyError:  # nobody has declared it
+        return False
+    if kind.type == "fanout":
+        return bool(table)
+    return bool(kind.lookup(table, outgoing.exchange, outgoing.routing_key, None))
+
+
+def _unroutable(outgoing: Outgoing) -> Unroutable:
+    return Unroutable(
+        f"The message was refused: no queue is bound to exchange {outgoing.exchange!r} for routing key "
+        f"{outgoing.routing_key!r}. Declare the queue, or start a worker that consumes it."
+    )
