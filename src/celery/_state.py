@@ -154,6 +154,8 @@ def get_current_task() -> Task[..., Any] | None:
 
 def get_current_worker_task() -> Task[..., Any] | None:
     """The task that a worker is running here: not one that this task has called itself."""
+    if _task_stack.top is None:
+        return None
     worker_tasks = (task for task in reversed(_task_stack.stack) if not task.request.called_directly)
     return next(worker_tasks, None)
 

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from celery import _state
 from celery.app import sending
+from celery.app.options import call_options
 from celery.exceptions import AlwaysEagerIgnored
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from celery.app.base import Celery
     from celery.app.sending import SendOptions
@@ -37,6 +38,20 @@ def send_task(
     settled = sending.send_options(app, name, args, kwargs, **options)
     sending.send_task_message(app, name, args, kwargs, options=settled)
     return _result(app, settled, result_cls, add_to_parent)
+
+
+def send_call(app: Celery, task: Any, args: Any, kwargs: Any, given: Mapping[str, Any]) -> Any:
+    """Send a call of a task that is no eager one.
+
+    Args:
+        given: options, the task's own among them; not changed.
+    """
+    name, result_cls, add_to_parent = task.name, None, True
+    if "result_cls" in given or "add_to_parent" in given:
+        result_cls, add_to_parent = given.get("result_cls"), given.get("add_to_parent", True)
+    settled = call_options(app, task, args, kwargs, given)
+    sending.send_task_message(app, name, args, kwargs, options=settled)
+    return _result(app, settled, result_cls or task.AsyncResult, add_to_parent)
 
 
 async def asend_task(

@@ -171,6 +171,26 @@ def execution_options(task: Any) -> dict[str, Any]:
     return {name: value for name, value in found.items() if value is not None}
 
 
+def call_options(app: Celery, task: Any, args: Any, kwargs: Any, given: Mapping[str, Any]) -> SendOptions:
+    """`send_options` for a task's own calls.
+
+    Args:
+        given: its options and those of the call. Calls that say nothing all give the task's one mapping: they are
+            settled as the last one was, if that was plain.
+    """
+    if given is not task._defaults_of_calls() or _state.get_current_task():
+        return send_options(app, task.name, args, kwargs, task_type=task, **given)
+    snapshot, version = app.amqp.snapshot, app.amqp.queues.version
+    known = snapshot.calls.get(task.name)
+    if known is not None and known[0] is given and known[1] == version:
+        return _again(app, known[2], uuid())
+    settled = send_options(app, task.name, args, kwargs, task_type=task, **given)
+    key = _plain_key(app, snapshot, task.name, given)
+    if key is not None and key in snapshot.plans:
+        snapshot.calls[task.name] = given, version, snapshot.plans[key]
+    return settled
+
+
 def send_options(
     app: Celery,
     name: str,
@@ -244,7 +264,9 @@ _PLAIN_KEYS = frozenset((*_DECIDING, "task_id"))
 _MUST_BE_ABSENT = frozenset(_ABSENT)
 
 
-def _plain_key(app: Celery, snapshot: Snapshot, name: str, given: dict[str, Any]) -> tuple[Any, ...] | None:
+def _plain_key(
+    app: Celery, snapshot: Snapshot, name: str, given: Mapping[str, Any]
+) -> tuple[Any, ...] | None:
     """What decides where and how a plain call goes; None if the call is not plain."""
     if not snapshot.static_routes:
         return None
@@ -275,7 +297,11 @@ def _plain(
         if like.expires is None:  # a route may say so, and it is a time
             snapshot.plans[key] = like
         return like
-    return _replace(like, task_id=given.get("task_id") or uuid(), reply_to=app.thread_oid, origin=origin())
+    return _again(app, like, given.get("task_id") or uuid())
+
+
+def _again(app: Celery, like: SendOptions, task_id: str) -> SendOptions:
+    return _replace(like, task_id=task_id, reply_to=app.thread_oid, origin=origin())
 
 
 _replace = msgspec.structs.replace

@@ -30,6 +30,7 @@ class Snapshot:
         publish_timeout: seconds for one publish, retries included; None: for ever.
         routes: task name to where `task_routes` (or the default) sends it.
         plans: options of plain calls, by what decides them.
+        calls: of tasks whose calls said nothing, by name: the options, the version of the queues, and the plan.
         destinations, templates: made as they are needed.
     """
 
@@ -48,6 +49,7 @@ class Snapshot:
     repr_levels: int
     routes: dict[str, dict[str, Any]] = field(default_factory=dict)
     plans: dict[tuple[Any, ...], SendOptions] = field(default_factory=dict)
+    calls: dict[str, tuple[Mapping[str, Any], int, SendOptions]] = field(default_factory=dict)
     destinations: dict[tuple[Any, ...], Destination] = field(default_factory=dict)
     templates: dict[tuple[Any, ...], Template] = field(default_factory=dict)
 

@@ -122,6 +122,8 @@ class Task(Generic[P, R]):
     _app: Any = None
     _backend: Any = None
     _exec_options: dict[str, Any] | None = None
+    #: `ignore_result` and `priority` that were in force, and what calls say that say nothing.
+    _call_defaults: tuple[Any, Any, dict[str, Any]] | None = None
     _default_request: Context | None = None
     #: Raises TypeError for arguments that the function does not take.
     __header__: Callable[..., Any] | None = None
@@ -134,7 +136,7 @@ class Task(Generic[P, R]):
         """Make `app` this task's app: read the settings it takes, apply annotations. Returns the app."""
         was_bound, cls.__bound__ = cls.__bound__, True
         cls._app = app
-        cls._exec_options = None
+        cls._exec_options = cls._call_defaults = None
         if cls.typing is None:
             cls.typing = app.strict_typing
         routing_attributes.warn_about(cls)
@@ -308,22 +310,10 @@ class Task(Generic[P, R]):
         if app.amqp.snapshot.always_eager:
             return self._apply_eagerly(args, kwargs, task_id, link, link_error, options)
         shadow = shadow or self.shadow_name(args, kwargs, options)
-        return cast(
-            "Result[R]",
-            app.send_task(
-                self.name,
-                args,
-                kwargs,
-                task_id=task_id,
-                producer=producer,
-                link=link,
-                link_error=link_error,
-                result_cls=self.AsyncResult,
-                shadow=shadow,
-                task_type=self,
-                **self._with_defaults(options),
-            ),
+        given = self._with_defaults(
+            options, task_id=task_id, producer=producer, link=link, link_error=link_error, shadow=shadow
         )
+        return cast("Result[R]", app._send_call(self, args, kwargs, given))
 
     async def aapply_async(
         self,
@@ -347,13 +337,11 @@ class Task(Generic[P, R]):
                 self.name,
                 args,
                 kwargs,
-                task_id=task_id,
-                link=link,
-                link_error=link_error,
                 result_cls=self.AsyncResult,
-                shadow=shadow,
                 task_type=self,
-                **self._with_defaults(options),
+                **self._with_defaults(
+                    options, task_id=task_id, link=link, link_error=link_error, shadow=shadow
+                ),
             ),
         )
 
@@ -382,12 +370,25 @@ class Task(Generic[P, R]):
             raise ValueError("soft_time_limit must be less than or equal to time_limit")
         return args, kwargs
 
-    def _with_defaults(self, options: dict[str, Any]) -> dict[str, Any]:
-        merged = {**self._get_exec_options(), **options} if options else dict(self._get_exec_options())
-        merged.setdefault("ignore_result", self.ignore_result)
+    def _with_defaults(self, options: dict[str, Any], **named: Any) -> Mapping[str, Any]:
+        """The options of a call over those of the task."""
+        defaults = self._defaults_of_calls()
+        said = {key: value for key, value in named.items() if value is not None}
+        return {**defaults, **said, **options} if options or said else defaults
+
+    def _defaults_of_calls(self) -> dict[str, Any]:
+        """The options of calls that say nothing; the same mapping as long as they are the same. Not to be changed."""
+        known = self._call_defaults
+        if known is None or known[0] is not self.ignore_result or known[1] != self.priority:
+            known = self._call_defaults = (self.ignore_result, self.priority, self._make_defaults())
+        return known[2]
+
+    def _make_defaults(self) -> dict[str, Any]:
+        defaults = dict(self._get_exec_options())
+        defaults.setdefault("ignore_result", self.ignore_result)
         if self.priority:
-            merged.setdefault("priority", self.priority)
-        return merged
+            defaults.setdefault("priority", self.priority)
+        return defaults
 
     def _get_exec_options(self) -> dict[str, Any]:
         if self._exec_options is None:

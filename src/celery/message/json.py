@@ -199,6 +199,5 @@ def loads(data: bytes | bytearray | memoryview | str) -> Any:
         raise ValueError(f"wrong extended value: {exc or type(exc).__name__}") from exc
 
 
-def quote(value: str) -> str:
-    """One string as JSON text."""
-    return json.encoder.encode_basestring_ascii(value)
+#: One string as JSON text.
+quote: Callable[[str], str] = json.encoder.encode_basestring_ascii
