@@ -11,7 +11,7 @@ depends on the store, so there are several ways; each is a `Chords`.
 - `PollingChords`: the store cannot even count. A task looks at the members from time to time.
 
 A body may thus be *sent* twice. Each sending has a mark of its own (a header); the first mark that is shown for the body's
-id runs, and whoever comes with another one does not. A repetition of the same message is told by the same mark.
+id and its chord runs, and whoever comes with another one does not. A repetition of the same message is told by the same mark.
 
 Members are told apart by index and id, so that one that ends twice (late acknowledgement, a worker
 taken for dead) counts once.
@@ -154,7 +154,7 @@ def send_body(backend: Backend, due: Due, values: list[Any]) -> None:
     body = maybe_signature(dict(due.body), app=app).clone()
     plan = Plan()
     body._plan(plan, (values,), None, {"root_id": due.root_id, "parent_id": due.parent_id})
-    mark = uuid()
+    mark = f"{due.group_id}/{uuid()}"
     for send in plan.sends:
         send.options["headers"] = {**(send.options.get("headers") or {}), MARK: mark}
         send.options["add_to_parent"] = False
@@ -228,7 +228,7 @@ class TransactionalChords:
 
     def admit(self, task_id: str, mark: str) -> bool:
         """See `Chords`."""
-        key = self._backend.get_key_for_chord(task_id, ".first")
+        key = self._backend.get_key_for_chord(_chord_of(mark), f".first.{task_id}")
         with self._transaction() as ledger:
             return ledger.insert(key, mark, self._seconds) or _as_text(ledger.get(key)) == mark
 
@@ -309,6 +309,11 @@ def _member(backend: Backend, _: Any, task_id: str, state: str, value: Any) -> t
     return task_id, state, value
 
 
+def _chord_of(mark: str) -> str:
+    """The chord that a mark is of: a body may be replaced by another chord, whose body then has the same id."""
+    return mark.partition("/")[0]
+
+
 def _as_text(value: Any) -> str:
     return value.decode() if isinstance(value, bytes) else str(value)
 
@@ -374,8 +379,8 @@ class CountingChords:
     def admit(self, task_id: str, mark: str) -> bool:
         """See `Chords`."""
         backend = self._backend
-        key = self._key(task_id, ".mark")
-        if backend.incr(self._key(task_id, ".first")) == 1:
+        key = self._key(_chord_of(mark), f".mark.{task_id}")
+        if backend.incr(self._key(_chord_of(mark), f".first.{task_id}")) == 1:
             backend.set(key, mark)
             return True
         return _as_text(backend.get(key) or mark) == mark

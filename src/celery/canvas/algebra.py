@@ -38,12 +38,19 @@ def fold(first: Sig, rest: Iterable[Sig]) -> Any:
 
 
 def _join(left: Sig, right: Sig) -> Any:
+    if kind_of(left) == "chain" and left.options:
+        left._hand_down_links()  # what was linked so far is not linked to what follows
     return _RULES[kind_of(left), kind_of(right)](left, right)
 
 
 def _chain(left: Any, *steps: Any) -> Any:
     make: Any = left.TYPES["chain"]
     return make(left, *steps, app=left._app)
+
+
+def _steps_of(chain: Any) -> Any:
+    """The steps of a chain, with what was linked to all of it."""
+    return chain.clone()._own_steps() if chain.options or chain.args or chain.immutable else chain.tasks
 
 
 def _unrolled(group: Any) -> Any:
@@ -60,7 +67,7 @@ def _task_then(left: Sig, right: Sig) -> Any:
 
 
 def _task_then_chain(left: Sig, right: Any) -> Any:
-    return _chain(left, *right.tasks)
+    return _chain(left, *_steps_of(right))
 
 
 def _task_then_group(left: Sig, right: Sig) -> Any:
@@ -89,7 +96,7 @@ def _chain_then(left: Any, right: Any) -> Any:
 
 
 def _chain_then_chain(left: Any, right: Any) -> Any:
-    return fold(left, right.tasks)
+    return fold(left, _steps_of(right))
 
 
 def _chain_then_group(left: Any, right: Any) -> Any:
@@ -129,7 +136,7 @@ def _chord_then(left: Any, right: Any) -> Any:
 
 
 def _chord_then_chain(left: Any, right: Any) -> Any:
-    return _chain(left, *right.tasks)
+    return _chain(left, *_steps_of(right))
 
 
 def _chord_then_group(left: Any, right: Any) -> Any:

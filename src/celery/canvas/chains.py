@@ -125,8 +125,23 @@ class _chain(Signature[Any]):
 
     _freeze = freeze
 
+    def _own_steps(self) -> list[Any]:
+        """The steps, when the chain is opened to be a part of another: its arguments and options stay with them."""
+        steps = self.tasks
+        if not steps:
+            return steps
+        self._hand_down_links()
+        own = {key: value for key, value in self.options.items() if key != "task_id"}
+        if self.immutable:
+            steps[0].set_immutable(True)
+        if own or self.args:
+            steps[0] = steps[0].clone(self.args, None, **own)
+        return steps
+
     def _hand_down_links(self) -> None:
         """What is linked to the chain belongs to its last step, errbacks to every step."""
+        if not self.tasks:
+            return
         for callback in maybe_list(self.options.pop("link", None)) or ():
             self.tasks[-1].link(callback)
         for errback in maybe_list(self.options.pop("link_error", None)) or ():
@@ -264,30 +279,10 @@ class chain(_chain):
 
 def _opened(steps: Any) -> Any:
     for step in steps:
-        if kind_of(step) == "chain" and not step.options.get("immutable"):
-            yield from _opened(_with_own(step))
+        if kind_of(step) == "chain":
+            yield from _opened(step._own_steps())
         else:
             yield step
-
-
-def _with_own(chain: Any) -> list[Any]:
-    """The steps of a chain that is about to be opened: its own arguments and options stay with them."""
-    steps = list(chain.tasks)
-    if not steps:
-        return steps
-    own = dict(chain.options)
-    own.pop("task_id", None)
-    if chain.immutable:
-        steps[0].set_immutable(True)
-    if chain.args:
-        steps[0] = steps[0].clone(chain.args)
-    for errback in maybe_list(own.pop("link_error", None)) or ():
-        for step in steps:
-            step.link_error(errback)
-    for callback in maybe_list(own.pop("link", None)) or ():
-        steps[-1].link(callback)
-    steps[0].options.update(own)
-    return steps
 
 
 def _add_step(settled: list[Any], step: Any) -> None:

@@ -1,0 +1,61 @@
+"""Random workflows: the same values, the same order, the same calls and errbacks as in the reference."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+
+from celery import Celery
+from celery.contrib.testing.worker import start_worker
+from tests.canvas.running import Runner
+from tests.canvas.trees import Tree, trees
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+TARGETS = ("eager", "memory", "sqlite")
+MANY = settings(
+    max_examples=200,
+    derandomize=True,
+    deadline=None,
+    database=None,
+    phases=(Phase.generate, Phase.shrink),
+    suppress_health_check=list(HealthCheck),
+)
+
+
+@pytest.fixture(scope="module", params=TARGETS)
+def runner(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runner]:
+    """An app with the tasks of the trees, and a worker."""
+    app = make_app(request.param, tmp_path_factory.mktemp("canvas"))
+    made = Runner(app)
+    if request.param == "eager":
+        yield made
+    else:
+        with start_worker(
+            app,
+            pool="threads",
+            concurrency=4,
+            perform_ping_check=False,
+            loglevel="CRITICAL",
+            shutdown_timeout=30,
+        ):
+            yield made
+    made.check_again()
+
+
+def make_app(target: str, folder: Path) -> Celery:
+    if target == "eager":
+        return Celery("eager", broker="memory://", backend="cache+memory://", task_always_eager=True)
+    if target == "memory":
+        return Celery("memory", broker="memory://", backend="cache+memory://")
+    return Celery(target, broker=f"sqlite:///{folder}/store.db", backend=f"sqlite:///{folder}/store.db")
+
+
+@given(tree=trees())
+@MANY
+def test_as_the_reference(runner: Runner, tree: Tree) -> None:
+    runner.check(tree)
