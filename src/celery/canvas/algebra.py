@@ -37,7 +37,7 @@ def fold(first: Sig, rest: Iterable[Sig]) -> Any:
     return first
 
 
-def _join(left: Sig, right: Sig) -> Any:
+def _join(left: Any, right: Any) -> Any:
     if kind_of(left) == "chain" and left.options:
         left._hand_down_links()  # what was linked so far is not linked to what follows
     return _RULES[kind_of(left), kind_of(right)](left, right)
