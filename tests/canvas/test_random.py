@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,12 +12,13 @@ from celery import Celery
 from celery.contrib.testing.worker import start_worker
 from tests.canvas.running import Runner
 from tests.canvas.trees import Tree, trees
+from tests.servers.redis import RedisServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-TARGETS = ("eager", "memory", "sqlite")
+TARGETS = ("eager", "memory", "sqlite", "redis")
 MANY = settings(
     max_examples=200,
     derandomize=True,
@@ -30,29 +32,35 @@ MANY = settings(
 @pytest.fixture(scope="module", params=TARGETS)
 def runner(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runner]:
     """An app with the tasks of the trees, and a worker."""
-    app = make_app(request.param, tmp_path_factory.mktemp("canvas"))
-    made = Runner(app)
-    if request.param == "eager":
-        yield made
-    else:
-        with start_worker(
-            app,
-            pool="threads",
-            concurrency=4,
-            perform_ping_check=False,
-            loglevel="CRITICAL",
-            shutdown_timeout=30,
-        ):
+    with place(request.param, tmp_path_factory.mktemp("canvas")) as app:
+        made = Runner(app)
+        if app.conf.task_always_eager:
             yield made
-    made.check_again()
+        else:
+            with start_worker(
+                app,
+                pool="threads",
+                concurrency=4,
+                perform_ping_check=False,
+                loglevel="CRITICAL",
+                shutdown_timeout=30,
+            ):
+                yield made
+        made.check_again()
 
 
-def make_app(target: str, folder: Path) -> Celery:
+@contextlib.contextmanager
+def place(target: str, folder: Path) -> Iterator[Celery]:
+    """An app whose messages and results are somewhere."""
     if target == "eager":
-        return Celery("eager", broker="memory://", backend="cache+memory://", task_always_eager=True)
-    if target == "memory":
-        return Celery("memory", broker="memory://", backend="cache+memory://")
-    return Celery(target, broker=f"sqlite:///{folder}/store.db", backend=f"sqlite:///{folder}/store.db")
+        yield Celery("eager", broker="memory://", backend="cache+memory://", task_always_eager=True)
+    elif target == "memory":
+        yield Celery("memory", broker="memory://", backend="cache+memory://")
+    elif target == "sqlite":
+        yield Celery("sqlite", broker=f"sqlite:///{folder}/store.db", backend=f"sqlite:///{folder}/store.db")
+    else:
+        with RedisServer(folder) as server:
+            yield Celery("redis", broker=server.url, backend=server.url)
 
 
 @given(tree=trees())

@@ -228,7 +228,7 @@ class TransactionalChords:
 
     def admit(self, task_id: str, mark: str) -> bool:
         """See `Chords`."""
-        key = self._backend.get_key_for_chord(_chord_of(mark), f".first.{task_id}")
+        key = self._backend.get_key_for_chord(chord_of(mark), f".first.{task_id}")
         with self._transaction() as ledger:
             return ledger.insert(key, mark, self._seconds) or _as_text(ledger.get(key)) == mark
 
@@ -309,7 +309,7 @@ def _member(backend: Backend, _: Any, task_id: str, state: str, value: Any) -> t
     return task_id, state, value
 
 
-def _chord_of(mark: str) -> str:
+def chord_of(mark: str) -> str:
     """The chord that a mark is of: a body may be replaced by another chord, whose body then has the same id."""
     return mark.partition("/")[0]
 
@@ -379,8 +379,8 @@ class CountingChords:
     def admit(self, task_id: str, mark: str) -> bool:
         """See `Chords`."""
         backend = self._backend
-        key = self._key(_chord_of(mark), f".mark.{task_id}")
-        if backend.incr(self._key(_chord_of(mark), f".first.{task_id}")) == 1:
+        key = self._key(chord_of(mark), f".mark.{task_id}")
+        if backend.incr(self._key(chord_of(mark), f".first.{task_id}")) == 1:
             backend.set(key, mark)
             return True
         return _as_text(backend.get(key) or mark) == mark

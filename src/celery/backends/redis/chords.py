@@ -12,7 +12,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from celery.backends import chords
-from celery.backends.chords import REMEMBERED, Due, Part, part_of
+from celery.backends.chords import REMEMBERED, Due, Part, chord_of, part_of
 from celery.utils import uuid
 
 from .scripts import FINISH, SWEEP
@@ -73,7 +73,7 @@ class RedisChords:
 
     def admit(self, task_id: str, mark: str) -> bool:
         """See `Chords`."""
-        key = self._backend.get_key_for_chord(task_id, ".first")
+        key = self._backend.get_key_for_chord(chord_of(mark), f".first.{task_id}")
         life = ("EX", self._seconds) if self._seconds else ()
         _, first = self._backend.carry_out(("SET", key, mark, "NX", *life), ("GET", key))
         return bool(first.decode() == mark)
