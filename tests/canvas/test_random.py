@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+pytestmark = pytest.mark.filterwarnings("ignore::celery.exceptions.CPendingDeprecationWarning")
+
 TARGETS = ("eager", "memory", "sqlite", "redis")
 MANY = settings(
     max_examples=200,
