@@ -138,6 +138,8 @@ def _run(tree: Tree, args: tuple[Any, ...], account: Account) -> Any:
     outcomes = _flat(tuple(_run(member, args, account) for member in tree.header))
     failed = [one for one in outcomes if isinstance(one, Exception)]
     if failed:
+        if isinstance(tree.body, Group):
+            return _refuse(tree.body, failed[0], account)
         return _refuse(tree.body, ChordError(f"Dependency ID raised {failed[0]!r}"), account)
     return _run(tree.body, (list(outcomes),), account)
 

@@ -135,16 +135,15 @@ def relay(backend: Backend, due: Due, members: Iterable[tuple[str, str, Any]]) -
     Raises:
         OperationalError: the broker did not take it.
     """
-    values = []
-    failed: ChordError | None = None
-    for task_id, state, value in members:
-        if state in states.PROPAGATE_STATES and failed is None:
-            failed = ChordError(f"Dependency {task_id} raised {value!r}")
-        values.append(value)
+    members = list(members)
+    failed = next((member for member in members if member[1] in states.PROPAGATE_STATES), None)
     if failed is None:
-        send_body(backend, due, values)
-    else:
-        backend.fail_signature(due.body, failed)
+        send_body(backend, due, [value for _, _, value in members])
+        return
+    task_id, _, exc = failed
+    if due.body.get("subtask_type") != "group":  # the members of a group fail as what they waited for
+        exc = ChordError(f"Dependency {task_id} raised {exc!r}")
+    backend.fail_signature(due.body, exc)
 
 
 def send_body(backend: Backend, due: Due, values: list[Any]) -> None:

@@ -318,7 +318,7 @@ class _chord(Signature[Any]):
 
     def _failed(self, failure: Any) -> Any:
         """The body's result if a member failed; its errbacks are called."""
-        exc = calls.chord_failure(failure)
+        exc = failure.result if kind_of(self.body) == "group" else calls.chord_failure(failure)
         self.app.backend.fail_signature(self.body, exc, eager=True)
         failure = type(failure)(failure.id, exc, "FAILURE", traceback=failure.traceback)
         return calls.failed_like(self.body, failure)
