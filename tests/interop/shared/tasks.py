@@ -5,6 +5,7 @@ The environment says where it is: `BROKER`, `RESULTS`, and `CONF` (JSON), furthe
 
 import json
 import os
+import time
 
 from celery import Celery
 from celery.exceptions import Ignore, Reject
@@ -53,6 +54,36 @@ def add(x, y):
 @app.task
 def echo(*args, **kwargs):
     return [list(args), kwargs]
+
+
+@app.task
+def total(values):
+    return sum(values)
+
+
+@app.task
+def counted(label):
+    """Say who ran this."""
+    app.backend.client.rpush("runs", f"{SIDE}:{label}")
+    return SIDE
+
+
+@app.task(acks_late=True)
+def held(label):
+    """As `counted`; takes its time where `HOLD` (seconds) says so."""
+    counted(label)
+    time.sleep(float(os.environ.get("HOLD", "0")))
+
+
+@app.task
+def clock():
+    return time.time()
+
+
+@app.task
+def kept(value, key):
+    """`note`, with the value of the task before."""
+    note(key, value)
 
 
 @app.task

@@ -1,0 +1,223 @@
+"""Both Celeries on one queue at the same time: everything once, whoever sends, whoever runs, whoever dies."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tests.interop.conftest import NAMES
+from tests.support import wait_until
+
+SEND = """
+import json, tasks
+from celery import Celery
+ids = []
+for n in range({count}):
+    ids.append(tasks.counted.apply_async(({who!r} + str(n),), queue="shared").id)
+print(json.dumps(ids))
+"""
+
+
+def runs(server) -> dict[str, Counter]:
+    """Label of a call -> by whom it was run, how often."""
+    found: dict[str, Counter] = {}
+    for line in server.cli("LRANGE", "runs", 0, -1).splitlines():
+        side, label = line.split(":", 1)
+        found.setdefault(label, Counter())[side] += 1
+    return found
+
+
+def drained(server, count: int, timeout: float = 45) -> dict[str, Counter]:
+    """Wait until so many calls have run, and nothing waits or is held any more."""
+    wait_until(
+        lambda: int(server.cli("LLEN", "runs")) >= count,
+        timeout,
+        lambda: f"{server.cli('LLEN', 'runs')} of {count}; {server.cli('KEYS', '*')[:2000]}",
+    )
+    return runs(server)
+
+
+def everything_once(found: dict[str, Counter], labels: set[str]) -> None:
+    assert set(found) == labels
+    assert {label: sum(by.values()) for label, by in found.items() if sum(by.values()) != 1} == {}
+
+
+def test_two_producers_and_two_workers_on_one_queue(sides, server):
+    with (
+        sides["ours"].worker("-Q", "shared", "-n", "ours@%h"),
+        sides["stock"].worker("-Q", "shared", "-n", "stock@%h"),
+    ):
+        ids = [task_id for name in NAMES for task_id in sides[name].json(SEND.format(count=300, who=name))]
+        found = drained(server, 600)
+        everything_once(found, {f"{name}{n}" for name in NAMES for n in range(300)})
+        by = sum(found.values(), Counter())
+        assert min(by["ours"], by["stock"]) > 0, by
+        read = "import json, sys, tasks; print(json.dumps([tasks.app.AsyncResult(i).get(timeout=30) for i in {}]))"
+        values = {name: side.json(read.format(ids[:50] + ids[-50:])) for name, side in sides.items()}
+        assert values["ours"] == values["stock"]
+        assert set(values["ours"]) <= set(NAMES)
+
+
+def test_retries_go_back_and_forth(sides, server):
+    """A task that retries is run by whoever comes first, each time; retries count on, and delays hold."""
+    with (
+        sides["ours"].worker("-Q", "shared", "-n", "ours@%h", "-c", "1"),
+        sides["stock"].worker("-Q", "shared", "-n", "stock@%h", "-c", "1"),
+    ):
+        send = """
+        import json, tasks
+        sent = [tasks.retried.apply_async((3,), {"countdown": 0.2}, queue="shared") for _ in range(30)]
+        print(json.dumps([result.get(timeout=45) for result in sent]))
+        """
+        values = sides["stock"].json(send)
+    assert [retries for retries, _ in values] == [3] * 30
+    histories = [
+        server.cli("LRANGE", key, 0, -1).split() for key in server.cli("KEYS", "runs:*").splitlines()
+    ]
+    assert [len(history) for history in histories] == [4] * 30
+    assert {side for history in histories for side in history} == set(NAMES)
+
+
+@pytest.mark.parametrize("count", [3_000, pytest.param(100_000, marks=pytest.mark.soak)])
+def test_a_backlog_of_the_real_celerys(sides, server, count):
+    """What a fleet of Celery has left in the queue is done by ours, once each."""
+    sides["stock"].run(SEND.format(count=count, who="old"), timeout=600)
+    assert int(server.cli("LLEN", "shared")) == count
+    began = time.monotonic()
+    with sides["ours"].worker("-Q", "shared", "-c", "2"):
+        found = drained(server, count, 600)
+    print(f"{count} in {time.monotonic() - began:.1f} s")
+    everything_once(found, {f"old{n}" for n in range(count)})
+    assert server.cli("EXISTS", "shared", "unacked") == "0"
+
+
+def test_a_backlog_of_ours_is_done_by_the_real_celery(sides, server):
+    sides["ours"].run(SEND.format(count=300, who="new"))
+    with sides["stock"].worker("-Q", "shared", "-c", "2"):
+        found = drained(server, 300)
+    everything_once(found, {f"new{n}" for n in range(300)})
+
+
+def restoring(seconds: int) -> str:
+    """Settings with this visibility timeout. Celery by itself looks only every 100 seconds."""
+    options = {"visibility_timeout": seconds, "unacked_restore_interval": 1, "unacked_restore_throttle": 1}
+    return json.dumps({"broker_transport_options": options})
+
+
+HOLD = """
+import tasks
+for n in range(8):
+    tasks.held.apply_async((f"held{n}",), queue="shared")
+"""
+
+
+@pytest.mark.timeout(120)
+def test_what_a_dead_worker_of_celerys_held_comes_back(sides, server):
+    """After Celery's own visibility timeout, one of ours offers it again."""
+    conf = restoring(3)
+    with sides["stock"].worker("-Q", "shared", "-c", "2", CONF=conf, HOLD="60") as worker:
+        sides["ours"].run(HOLD)
+        wait_until(lambda: int(server.cli("HLEN", "unacked")) >= 8)
+        _kill_all(worker)
+    server.cli("DEL", "runs")
+    with sides["ours"].worker("-Q", "shared", "-c", "8", CONF=conf):
+        found = drained(server, 8, 60)
+    assert set(found) == {f"held{n}" for n in range(8)}
+
+
+@pytest.mark.timeout(120)
+def test_what_a_dead_worker_of_ours_held_comes_back(sides, server):
+    """Also if nobody of ours is left: Celery offers it again after its visibility timeout."""
+    conf = restoring(3)
+    with sides["ours"].worker("-Q", "shared", "-c", "2", CONF=conf, HOLD="60") as worker:
+        sides["stock"].run(HOLD)
+        wait_until(lambda: int(server.cli("LLEN", "runs")) >= 2)
+        _kill_all(worker)
+    server.cli("DEL", "runs")
+    with sides["stock"].worker("-Q", "shared", "-c", "8", CONF=conf):
+        found = drained(server, 8, 60)
+    assert set(found) == {f"held{n}" for n in range(8)}
+
+
+def _kill_all(worker) -> None:
+    """`kill -9`, children too."""
+    pids = [worker.pid]
+    for pid in pids:
+        children = Path(f"/proc/{pid}/task/{pid}/children")
+        pids += [int(child) for child in children.read_text().split()] if children.exists() else []
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+LATER = """
+import tasks, time
+for n in range(10):
+    tasks.counted.apply_async((f"later{{n}}",), queue="shared", countdown={seconds})
+print(time.time())
+"""
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("sender", NAMES)
+def test_delayed_tasks_outlive_our_worker(sides, server, sender):
+    """Parked by one of ours, which dies: one of Celery's runs them, after their time."""
+    conf = restoring(2)
+    with sides["ours"].worker("-Q", "shared", CONF=conf) as worker:
+        due = float(sides[sender].run(LATER.format(seconds=6)).strip()) + 6
+        wait_until(lambda: server.cli("LLEN", "shared") == "0" and server.cli("HLEN", "unacked") == "10")
+        _kill_all(worker)
+    assert time.time() < due, "too slow a machine for this test"
+    with sides["stock"].worker("-Q", "shared", CONF=conf):
+        found = drained(server, 10, 60)
+        assert time.time() >= due
+    everything_once(found, {f"later{n}" for n in range(10)})
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("sender", NAMES)
+def test_delayed_tasks_run_once_whatever_the_visibility_timeout(sides, server, sender):
+    """With ours alone, an ETA longer than the visibility timeout is no reason to run twice."""
+    conf = restoring(1)
+    with (
+        sides["ours"].worker("-Q", "shared", "-n", "a@%h", CONF=conf),
+        sides["ours"].worker("-Q", "shared", "-n", "b@%h", CONF=conf),
+    ):
+        sides[sender].run(LATER.format(seconds=5))
+        assert server.cli("LLEN", "runs") == "0"
+        drained(server, 10, 60)
+        time.sleep(2)  # would anybody run them again?
+        everything_once(runs(server), {f"later{n}" for n in range(10)})
+
+
+def test_priorities(sides, server):
+    """The lists of kombu: 0 before 3 before 6 before 9, whoever sent."""
+    send = """
+    import tasks
+    for n in range(10):
+        tasks.counted.apply_async((f"{tasks.SIDE}{9 - n}",), queue="shared", priority=9 - n)
+    """
+    for side in sides.values():
+        side.run(send)
+    conf = json.dumps({"broker_transport_options": {"queue_order_strategy": "priority"}})
+    with sides["ours"].worker("-Q", "shared", "-c", "1", CONF=conf):
+        drained(server, 20)
+    order = [line.split(":")[1] for line in server.cli("LRANGE", "runs", 0, -1).splitlines()]
+    steps = [int(label[-1]) // 3 for label in order]
+    assert steps == sorted(steps)
+
+
+def test_the_real_celerys_tools_see_our_queue(sides, server):
+    """`llen`, as everybody's monitoring does it, and `celery purge`."""
+    sides["ours"].run(SEND.format(count=30, who="new"))
+    assert server.cli("LLEN", "shared") == "30"
+    purge = "import tasks; c = tasks.app.connection(); print(c.default_channel.queue_purge('shared'))"
+    assert sides["stock"].run(purge).strip() == "30"
+    assert server.cli("EXISTS", "shared") == "0"
