@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.servers.databases import MariaServer, MemcachedServer, PostgresServer
 from tests.servers.rabbitmq import RabbitServer
 from tests.servers.redis import RedisServer
 from tests.servers.stock import StockCelery
@@ -66,6 +67,39 @@ def amqp_url(rabbitmq_server: RabbitServer) -> str:
 def private_rabbitmq(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitServer]:
     """A RabbitMQ that the tests of a module may kill, freeze and restart."""
     with RabbitServer(tmp_path_factory.mktemp("private-rabbitmq")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """A PostgreSQL for all tests of this process."""
+    with PostgresServer() as server:
+        yield server
+
+
+@pytest.fixture
+def postgres_url(postgres_server: PostgresServer) -> str:
+    """A database of the test's own."""
+    return postgres_server.database()
+
+
+@pytest.fixture(scope="session")
+def mariadb_server() -> Iterator[MariaServer]:
+    """A MariaDB for all tests of this process."""
+    with MariaServer() as server:
+        yield server
+
+
+@pytest.fixture
+def mariadb_url(mariadb_server: MariaServer) -> str:
+    """A database of the test's own."""
+    return mariadb_server.database()
+
+
+@pytest.fixture(scope="session")
+def memcached_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MemcachedServer]:
+    """A memcached for all tests of this process."""
+    with MemcachedServer(tmp_path_factory.mktemp("memcached")) as server:
         yield server
 
 

@@ -8,6 +8,9 @@ want() { # want PROGRAM PACKAGE
 want redis-server redis-server
 want redis-sentinel redis-sentinel
 want /usr/lib/rabbitmq/bin/rabbitmq-server rabbitmq-server
+ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing="$missing postgresql"
+want /usr/sbin/mariadbd mariadb-server
+want /usr/bin/memcached memcached
 [ -n "$missing" ] || exit 0
 if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
     echo "The tests need servers that are not installed. Debian: sudo apt-get install$missing" >&2

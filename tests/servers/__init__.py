@@ -10,6 +10,8 @@ A server is a context manager, and a fixture of `tests/conftest.py` where many t
 | `rabbitmq_server` | session | one `RabbitServer` for all tests of a process (a node takes seconds to start) |
 | `amqp_url` | function | URL of a fresh vhost of it |
 | `private_rabbitmq` | module | a `RabbitServer` that the tests of a module may kill and restart |
+| `postgres_url`, `mariadb_url` | function | SQLAlchemy URL of an empty database of a session's `PostgresServer`, `MariaServer` |
+| `memcached_server` | session | a `MemcachedServer` |
 | `stock_celery` | session | `StockCelery`: a Python with the real Celery 5.7.0, in a virtual environment of its own |
 
 `Process` (process.py) can `kill()`, `freeze()`, `thaw()`, `stop()` and `start()` again on the same port.

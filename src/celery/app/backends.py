@@ -24,6 +24,8 @@ NAMESPACE = "celery.result_backends"
 
 BACKEND_ALIASES: dict[str, str] = {
     "cache": "celery.backends.cache:CacheBackend",
+    "database": "celery.backends.database:DatabaseBackend",
+    "db": "celery.backends.database:DatabaseBackend",
     "disabled": "celery.backends.base:DisabledBackend",
     "memory": "celery.backends.cache:CacheBackend",
     "redis": "celery.backends.redis:RedisBackend",
@@ -45,8 +47,6 @@ _MISSING = frozenset(
         "cosmosdbsql",
         "couchbase",
         "couchdb",
-        "database",
-        "db",
         "dynamodb",
         "elasticsearch",
         "file",

@@ -65,6 +65,11 @@ def unpickle_backend(cls: type[Backend], args: tuple[Any, ...], kwargs: dict[str
     return cls(*args, **{**kwargs, "app": current._get_current_object()})
 
 
+def _brief(exc: Exception) -> str:
+    """The first line of what an error says; some libraries add pages."""
+    return str(exc).strip().partition("\n")[0]
+
+
 class _Recent(OrderedDict[str, Meta]):
     """The metas last read, at most `limit` of them; None: no limit, -1: none at all."""
 
@@ -120,6 +125,8 @@ class Backend(SyncBackendMixin, GroupStore):
     }
     #: What the claims begin with that this store can check when it stores a result: see `celery.backends.claims`.
     claims = ""
+    #: How often reading is tried again, unless `result_backend_always_retry` says something.
+    read_retries = 0
     #: Assign something like a `threading.Event` to a backend, or to this class for all of a process: storing is
     #: then tried until that is set.
     give_up: GiveUp | None = None
@@ -225,7 +232,7 @@ class Backend(SyncBackendMixin, GroupStore):
             raise
         except Exception as exc:
             if self.exception_safe_to_retry(exc):
-                raise BackendStoreError(f"Could not store {what}: {exc}", **details) from exc
+                raise BackendStoreError(f"Could not store {what}: {_brief(exc)}", **details) from exc
             raise
 
     def _insist(
@@ -234,13 +241,14 @@ class Backend(SyncBackendMixin, GroupStore):
         seconds: float | None = None,
         give_up: GiveUp | None = None,
         failed: Exception | None = None,
+        retries: float | None = None,
     ) -> T:
         return insist(
             call,
             lambda: Backoff(
                 base=self.base_sleep_between_retries_ms / 1000,
                 cap=self.max_sleep_between_retries_ms / 1000,
-                retries=self.max_retries,
+                retries=self.max_retries if retries is None else min(retries, self.max_retries),
                 seconds=seconds,
             ),
             may_retry=self.exception_safe_to_retry,
@@ -250,7 +258,7 @@ class Backend(SyncBackendMixin, GroupStore):
         )
 
     def _tell_retry(self, exc: Exception) -> None:
-        logger.warning("The result store does not answer, trying again: %s", exc)
+        logger.warning("The result store does not answer, trying again: %s", _brief(exc))
         self.on_backend_retryable_error(exc)
 
     def exception_safe_to_retry(self, exc: Exception) -> bool:
@@ -526,11 +534,13 @@ class Backend(SyncBackendMixin, GroupStore):
 
     def _read(self, call: Callable[[], T], task_id: str) -> T:
         try:
-            return self._insist(call) if self.always_retry else call()
+            if self.always_retry:
+                return self._insist(call)
+            return self._insist(call, retries=self.read_retries) if self._tries_again else call()
         except Exception as exc:
             if self.exception_safe_to_retry(exc):
                 raise BackendGetMetaError(
-                    f"Could not read the result of {task_id}: {exc}", task_id=task_id
+                    f"Could not read the result of {task_id}: {_brief(exc)}", task_id=task_id
                 ) from exc
             raise
 

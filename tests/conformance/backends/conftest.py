@@ -71,10 +71,28 @@ class RowStore(BaseBackend):
         self.groups.pop(group_id, None)
 
 
-KINDS = ("memory", "sqlite", "redis", "keyvalue", "rows")
+def _fixture(name: str, prefix: str = "") -> Callable[[pytest.FixtureRequest, Path], str]:
+    return lambda request, _: prefix + request.getfixturevalue(name)
 
 
-@pytest.fixture(params=KINDS)
+#: What is tested -> how it is configured.
+STORES: dict[str, Callable[[pytest.FixtureRequest, Path], Any]] = {
+    "memory": lambda request, folder: "cache+memory://",
+    "sqlite": lambda request, folder: f"sqlite:///{folder}/store.db",
+    "redis": _fixture("redis_url"),
+    "db-sqlite": lambda request, folder: f"db+sqlite:///{folder}/results.db",
+    "db-postgresql": _fixture("postgres_url", "db+"),
+    "db-mariadb": _fixture("mariadb_url", "db+"),
+    "keyvalue": lambda request, folder: DictStore,
+    "rows": lambda request, folder: RowStore,
+}
+#: These tell of changes; the others can only be asked.
+TELLING = frozenset({"memory", "sqlite", "redis"})
+#: Celery's tables have no column for the group and the parent of a task, and no time zone.
+TABLES = frozenset({"db-sqlite", "db-postgresql", "db-mariadb"})
+
+
+@pytest.fixture(params=STORES)
 def kind(request: pytest.FixtureRequest) -> str:
     return request.param
 
@@ -82,19 +100,19 @@ def kind(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def told(kind: str) -> bool:
     """The backend tells of changes."""
-    return kind in ("memory", "sqlite", "redis")
+    return kind in TELLING
+
+
+@pytest.fixture
+def table(kind: str) -> bool:
+    """The backend is one of Celery's tables."""
+    return kind in TABLES
 
 
 @pytest.fixture
 def make_app(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Callable[..., Celery]]:
     """Make an app over the backend under test; all of one test share the store."""
-    where = {
-        "memory": "cache+memory://",
-        "sqlite": f"sqlite:///{tmp_path}/store.db",
-        "redis": request.getfixturevalue("redis_url") if kind == "redis" else None,
-        "keyvalue": DictStore,
-        "rows": RowStore,
-    }[kind]
+    where = STORES[kind](request, tmp_path)
 
     def make(**conf: Any) -> Celery:
         return Celery("t", broker="memory://", backend=where, set_as_current=False, **conf)
