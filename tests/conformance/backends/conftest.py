@@ -83,6 +83,10 @@ STORES: dict[str, Callable[[pytest.FixtureRequest, Path], Any]] = {
     "db-sqlite": lambda request, folder: f"db+sqlite:///{folder}/results.db",
     "db-postgresql": _fixture("postgres_url", "db+"),
     "db-mariadb": _fixture("mariadb_url", "db+"),
+    "memcached": lambda request, _: (
+        f"cache+memcached://{request.getfixturevalue('memcached_server').address}/"
+    ),
+    "file": lambda request, folder: f"file://{folder}",
     "keyvalue": lambda request, folder: DictStore,
     "rows": lambda request, folder: RowStore,
 }
