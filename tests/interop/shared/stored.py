@@ -4,6 +4,7 @@ import base64
 import datetime
 import decimal
 import json
+import os
 import uuid
 import warnings
 
@@ -45,6 +46,8 @@ KINDS = [
     for serializer in ("json", "pickle", "yaml", "msgpack")
     for compression in (None, "gzip", "bzip2", "lzma", "brotli")
 ]
+if os.environ.get("COMPRESSED") == "no":  # not every store holds bytes
+    KINDS = [("json", None), ("pickle", None)]
 GroupResult = getattr(results, "GroupResult", None)
 IDS = uuid.UUID("00000000-0000-0000-0000-00000000c0de")
 
@@ -52,7 +55,10 @@ IDS = uuid.UUID("00000000-0000-0000-0000-00000000c0de")
 def configure(serializer, compression):
     app = tasks.app
     app.conf.update(result_serializer=serializer, result_compression=compression, result_extended=True)
-    return type(app.backend)(app=app, url=app.conf.result_backend)
+    url = app.conf.result_backend
+    for alias in ("db+", "cache+"):
+        url = url.removeprefix(alias)
+    return type(app.backend)(app=app, url=url)
 
 
 def name(*parts):
