@@ -60,7 +60,9 @@ CONF = json.dumps({"broker_transport_options": {"lease": 1.0}})
 
 
 @pytest.fixture
-def ledger(project):
+def ledger(project, site, request):
+    if site != "sqlite" and "prefork" not in request.node.callspec.params.get("pool", "prefork"):
+        pytest.skip("how pools carry claims does not depend on the broker")
     project.write("tasks.py", TASKS)
     return Ledger(project)
 
@@ -158,7 +160,7 @@ def test_a_stopped_worker_that_gets_its_message_again_runs_it_again(project, led
         task_id = begin(project, ledger, "late.delay()")
         with stopped(worker):
             _expire(project)
-        worker.wait_for("cut off for longer than its lease")
+        worker.wait_for("cut off")
         (project.path / "gate").touch()
         worker.wait_for(f"SUCCESS of task {task_id} is not stored")
         assert "the survivor's outcome" in until_decided(project, task_id)

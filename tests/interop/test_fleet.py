@@ -221,3 +221,45 @@ def test_the_real_celerys_tools_see_our_queue(sides, server):
     purge = "import tasks; c = tasks.app.connection(); print(c.default_channel.queue_purge('shared'))"
     assert sides["stock"].run(purge).strip() == "30"
     assert server.cli("EXISTS", "shared") == "0"
+
+
+@pytest.mark.parametrize("sender", NAMES)
+def test_chords_by_members_of_both_fleets(sides, server, sender):
+    """Members are run by both, whose workers count on the same books: every body runs once."""
+    conf = json.dumps({"task_default_queue": "shared"})
+    send = """
+    import json, tasks
+    from celery import chord
+    sent = [chord([tasks.counted.s(f"{c}.{n}") for n in range(8)], tasks.ended.s(c)).apply_async() for c in range(20)]
+    print(json.dumps([[result.get(timeout=40), result.parent.id] for result in sent]))
+    """
+    with (
+        sides["ours"].worker("-Q", "shared", "-n", "ours@%h", CONF=conf),
+        sides["stock"].worker("-Q", "shared", "-n", "stock@%h", CONF=conf),
+    ):
+        answers = sides[sender].json(send, CONF=conf)
+    assert all(len(members) == 8 and set(members) <= set(NAMES) for members, _ in answers)
+    assert {side for members, _ in answers for side in members} == set(NAMES)
+    bodies = Counter(server.cli("LRANGE", "bodies", 0, -1).split())
+    assert bodies == {str(number): 1 for number in range(20)}
+    assert all(server.cli("GET", f"celery-taskset-meta-{group}.c") == "done" for _, group in answers)
+
+
+@pytest.mark.parametrize("sender", NAMES)
+@pytest.mark.parametrize("runner", NAMES)
+def test_chords_with_groups_in_the_header(sides, sender, runner):
+    conf = json.dumps({"task_default_queue": "shared"})
+    send = """
+    import json, tasks
+    from celery import chain, chord, group
+    add, echo = tasks.add, tasks.echo
+    nested = chord([group(add.s(1, 1), add.s(2, 2)), add.s(3, 3)], echo.s()).apply_async().get(timeout=40)
+    behind = chain(group(add.s(1, 1), add.s(2, 2)), group(echo.s(), echo.s()), echo.s()).apply_async().get(timeout=40)
+    inner = chord([chord([add.s(1, 1)], tasks.total.s()), add.s(3, 3)], echo.s()).apply_async().get(timeout=40)
+    print(json.dumps([nested, behind, inner]))
+    """
+    with sides[runner].worker("-Q", "shared", CONF=conf):
+        found = sides[sender].json(send, CONF=conf)
+    (nested,), behind, (inner,) = [values for values, _ in found]
+    assert sorted(nested) == [2, 4, 6]  # the real Celery mixes up their order
+    assert (behind, inner) == ([[[[[2, 4]], {}], [[[2, 4]], {}]]], [2, 6])

@@ -133,7 +133,7 @@ def test_a_body_whose_sender_died_is_sent_by_another(app, redis_server, monkeypa
 
 def test_a_mark_runs_once(app):
     chords = app.backend.chords
-    assert [chords.admit("t1", mark) for mark in ("a", "a", "b")] == [True, True, False]
+    assert [chords.admit("t1", mark) for mark in ("g/a", "g/a", "g/b")] == [True, True, False]
 
 
 def test_a_chord_in_a_group_in_a_chord(app, worker):

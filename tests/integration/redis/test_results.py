@@ -158,14 +158,18 @@ def test_a_lost_hold_fences_the_result(redis_url, redis_server):
     app = app_on(redis_url)
     backend = app.backend
     redis_server.cli("HSET", "unacked", "tag1", "message")
-    for task_id, field in (("t1", "tag1"), ("t2", "gone")):
-        request = Context({"id": task_id, "_claim": claims.claim(backend.claims, "unacked", field)})
-        if field == "gone":
-            with pytest.raises(ClaimLost, match="another one has its message"):
-                backend.mark_as_done(task_id, 1, request)
-        else:
-            backend.mark_as_done(task_id, 1, request)
-    assert redis_server.cli("KEYS", "celery-task-meta-*") == "celery-task-meta-t1"
+    redis_server.cli("SET", "era", "now")
+
+    def store(task_id, field, era="now"):
+        claim = claims.beginning(backend.claims, "unacked", "era", era) + field
+        backend.mark_as_done(task_id, 1, Context({"id": task_id, "_claim": claim}))
+
+    store("t1", "tag1")
+    with pytest.raises(ClaimLost, match="another one has its message"):
+        store("t2", "gone")
+    store("t3", "gone", era="before the server lost everything")
+    keys = redis_server.cli("KEYS", "celery-task-meta-*").split()
+    assert sorted(keys) == ["celery-task-meta-t1", "celery-task-meta-t3"]
 
 
 # -- waiting

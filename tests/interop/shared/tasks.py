@@ -76,6 +76,13 @@ def held(label):
 
 
 @app.task
+def ended(values, label):
+    """The body of a chord."""
+    app.backend.client.rpush("bodies", label)
+    return values
+
+
+@app.task
 def clock():
     return time.time()
 

@@ -32,7 +32,7 @@ class Row(NamedTuple):
 def arguments_of(row: Row, known: Mapping[str, bytes]) -> list[Any]:
     """What the script needs to know to store a row."""
     seconds = int(row.seconds) if row.seconds else ""
-    return [row.value or b"", seconds, known.get(row.key, b""), *claims.split(row.claim)]
+    return [row.value or b"", seconds, known.get(row.key, b""), *claims.parse(row.claim)]
 
 
 def chunks_of(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:

@@ -18,12 +18,12 @@ class Answer(IntEnum):
 #: Store a result and publish it, unless a success is there already: what somebody who was taken for dead says later
 #: does not count.
 #:
-#: value; seconds of life, or ''; the value that may be replaced, or ''; a hash and a field that must exist for the
-#: result to be taken, or ''. Answers an `Answer`, or what is there now if it cannot tell whether that is a success: the
+#: value; seconds of life, or ''; the value that may be replaced, or ''; the four parts of a claim that must hold for the
+#: result to be taken (see `celery.brokers.redis.claims`), or ''. Answers an `Answer`, or what is there now if it cannot tell whether that is a success: the
 #: caller, who can, then says that it may be replaced.
 _STORE = """
-local function fenced(hash, field)
-  return hash ~= '' and redis.call('HEXISTS', hash, field) == 0
+local function fenced(hash, era_key, era, field)
+  return hash ~= '' and redis.call('HEXISTS', hash, field) == 0 and redis.call('GET', era_key) == era
 end
 
 local function put(key, value, seconds, ...)
@@ -33,8 +33,8 @@ local function put(key, value, seconds, ...)
   return redis.call('SET', key, value, 'EX', seconds, ...)
 end
 
-local function store(key, value, seconds, known, hash, field)
-  if fenced(hash, field) then
+local function store(key, value, seconds, known, ...)
+  if fenced(...) then
     return 0
   end
   if not put(key, value, seconds, 'NX') then
@@ -52,14 +52,13 @@ local function store(key, value, seconds, known, hash, field)
 end
 """
 
-#: Store many. KEYS: those of the results. ARGV: five for each, as `store` takes them. Answers one thing for each.
+#: Store many. KEYS: those of the results. ARGV: seven for each, as `store` takes them. Answers one thing for each.
 STORE = Script(
     _STORE
     + """
 local answers = {}
 for i, key in ipairs(KEYS) do
-  local at = 5 * i
-  answers[i] = store(key, ARGV[at - 4], ARGV[at - 3], ARGV[at - 2], ARGV[at - 1], ARGV[at])
+  answers[i] = store(key, unpack(ARGV, 7 * i - 6, 7 * i))
 end
 return answers
 """
@@ -69,7 +68,7 @@ return answers
 #:
 #: KEYS: of the result; of the chord `.j` (the members that are over), `.t` (how many were added), `.s` (how many there
 #: are), `.d` (which are counted), `.c` (whose the body is), and its group; of the hash of bodies that are due.
-#: ARGV: five as `store` takes them; '1' to store, else only to count; the member's id with its index; its index; its
+#: ARGV: seven as `store` takes them; '1' to store, else only to count; the member's id with its index; its index; its
 #: encoded value; seconds of life of the books, or ''; how many members, if the books do not say, or ''; '1' if values are
 #: in order; a token to claim the body with, and the seconds of the claim; the chord's id; the note; seconds for which
 #: who claims has the sending to itself.
@@ -78,9 +77,9 @@ MEMBER = Script(
     _STORE
     + """
 local answer = 2
-if ARGV[6] == '1' then
-  answer = store(KEYS[1], ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5])
-elseif fenced(ARGV[4], ARGV[5]) then
+if ARGV[8] == '1' then
+  answer = store(KEYS[1], unpack(ARGV, 1, 7))
+elseif fenced(unpack(ARGV, 4, 7)) then
   answer = 0
 end
 if answer ~= 1 and answer ~= 2 then
@@ -90,20 +89,20 @@ local members, added, size, counted, claim, group, due = unpack(KEYS, 2)
 if redis.call('GET', claim) == 'done' then
   return {answer, 0}
 end
-local ordered = ARGV[12] == '1'
-if redis.call('SADD', counted, ARGV[7]) == 1 then
+local ordered = ARGV[14] == '1'
+if redis.call('SADD', counted, ARGV[9]) == 1 then
   if ordered then
-    redis.call('ZADD', members, ARGV[8], ARGV[9])
+    redis.call('ZADD', members, ARGV[10], ARGV[11])
   else
-    redis.call('RPUSH', members, ARGV[9])
+    redis.call('RPUSH', members, ARGV[11])
   end
 end
-if ARGV[10] ~= '' then
+if ARGV[12] ~= '' then
   for _, key in ipairs({members, added, size, counted, group}) do
-    redis.call('EXPIRE', key, ARGV[10])
+    redis.call('EXPIRE', key, ARGV[12])
   end
 end
-local total = tonumber(redis.call('GET', size) or ARGV[11])
+local total = tonumber(redis.call('GET', size) or ARGV[13])
 if not total then
   return {answer, 0}
 end
@@ -111,11 +110,11 @@ total = total + tonumber(redis.call('GET', added) or 0)
 if redis.call(ordered and 'ZCARD' or 'LLEN', members) < total then
   return {answer, 0}
 end
-if not redis.call('SET', claim, ARGV[13], 'NX', 'EX', ARGV[14]) then
+if not redis.call('SET', claim, ARGV[15], 'NX', 'EX', ARGV[16]) then
   return {answer, 0}
 end
-local till = redis.call('TIME')[1] + ARGV[17]
-redis.call('HSET', due, ARGV[15], string.format('%d', till) .. ' ' .. ARGV[16])
+local till = redis.call('TIME')[1] + ARGV[19]
+redis.call('HSET', due, ARGV[17], string.format('%d', till) .. ' ' .. ARGV[18])
 return {answer, 1}
 """
 )

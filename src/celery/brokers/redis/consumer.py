@@ -25,7 +25,7 @@ from celery.net.backoff import Backoff
 from celery.utils.uuids import uuid
 from celery.wire.resp import ErrorReply, pack, pack_all
 
-from . import messages, scripts
+from . import claims, messages, scripts
 from .aio import Link
 from .desk import Entry, Held, Place, Queues, Turn
 from .errors import ELSEWHERE, translate
@@ -84,6 +84,7 @@ class RedisConsumer:
         self._keeper: Keeper | None = None
         self._guarded = guarded
         self._era = b""
+        self._claim = ""
         self._window = 0
         self._out = 0
         self._outbox: list[Entry] = []
@@ -232,6 +233,8 @@ class RedisConsumer:
             [self.incarnation, self._lease_ms, uuid(), *fields],
         )
         (self._era,) = await self.ask(call, link=link)
+        place = claims.prefix(self.broker.settings)
+        self._claim = claims.beginning(place, keys.unacked, keys.era, self._era.decode())
         self._guard(link or self.link)
 
     def _guard(self, link: Link | None) -> None:
@@ -498,7 +501,9 @@ class RedisConsumer:
     def _hold(self, number: int, raw: bytes, queue: str, ready: str) -> Delivery:
         held = self.held[number] = Held(number, f"{self.incarnation}:{number}", raw, queue, ready)
         self._out += 1
-        return messages.read(raw, queue, held)
+        delivery = messages.read(raw, queue, held)
+        delivery.claim = self._claim and self._claim + held.tag
+        return delivery
 
     def _deliver(self, batch: list[Delivery]) -> None:
         if batch:
