@@ -53,11 +53,14 @@ def delivery_of(message: Any, queue: str, receipt: Any, due: float | None = None
         properties["content_type"] = message.content_type
     if message.content_encoding is not None:
         properties["content_encoding"] = message.content_encoding
+    headers = dict(message.headers or {})
+    if not isinstance(message, virtual.Message):
+        headers.pop("compression", None)  # it is not, any more
     redelivered = bool(where.get("redelivered"))
     before = seen if isinstance(seen, int) else int(redelivered)
     return Delivery(
         body_of(message),
-        LazyObject(value=dict(message.headers or {})),
+        LazyObject(value=headers),
         LazyObject(value=properties),
         queue,
         receipt,
@@ -136,7 +139,12 @@ def tolerant(message_class: type) -> type:
     class Tolerant(message_class):
         def __init__(self, payload: Any, channel: Any = None, **kwargs: Any) -> None:
             try:
-                super().__init__(payload, channel=channel, **kwargs)
+                # kombu would decompress the body at once.
+                headers = dict(payload.get("headers") or {})
+                packed = headers.pop("compression", None)
+                super().__init__({**payload, "headers": headers}, channel=channel, **kwargs)
+                if packed is not None:
+                    self.headers["compression"] = packed
                 self.properties.get, self.delivery_info.get  # noqa: B018 - both must be mappings
             except Exception:  # noqa: BLE001 - whatever is wrong with it
                 super().__init__(_wrapped(payload), channel=channel, **kwargs)
