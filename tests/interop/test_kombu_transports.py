@@ -119,7 +119,9 @@ def test_messages_are_equal_on_disk(shop, kind, stock_celery):
 def test_a_killed_worker_of_ours_loses_nothing(shop, kind):
     if kind != "filesystem":
         pytest.skip("kombu's database transport removes what it hands out")
-    shop.python("from tasks import slow\nfor number in range(4): slow.delay(number, 600 - 599.9 * bool(number))")
+    shop.python(
+        "from tasks import slow\nfor number in range(4): slow.delay(number, 600 - 599.9 * bool(number))"
+    )
     with shop.worker("-P", "threads", "-c", "4", "--hostname=one@%h") as worker:
         wait_until(lambda: len(ledger(shop)) == 3, 30)
         worker.process.kill()
@@ -135,7 +137,9 @@ def test_a_killed_worker_of_ours_loses_nothing(shop, kind):
 def test_a_refused_folder_is_one_line(shop, kind):
     if kind != "filesystem":
         pytest.skip("about folders")
-    shop.write("broken.py", "from tasks import app\napp.conf.broker_transport_options = {'data_folder_in': '/nope'}")
+    shop.write(
+        "broken.py", "from tasks import app\napp.conf.broker_transport_options = {'data_folder_in': '/nope'}"
+    )
     done = shop.celery("-A", "broken", "worker", check=False)
     assert done.returncode == 1
     assert "filesystem://" in done.stdout + done.stderr

@@ -14,16 +14,17 @@ if TYPE_CHECKING:
 
 #: Where messages go if only a place for results is configured, as in Celery.
 STOCK_DEFAULT = "amqp://guest@localhost//"
+_PARTS = ("transport", "user", "password", "port", "vhost")
 #: Their URLs name a file, or nothing: there are no parts to complete.
 _WITHOUT_HOST = frozenset(("memory", "sqlite", "filesystem"))
 
 
-def broker_urls(conf: Any, url: Any, setting: str = "broker_url") -> tuple[str, ...]:
+def broker_urls(conf: Any, url: Any, **parts: Any) -> tuple[str, ...]:
     """Every URL to try, the preferred one first.
 
     Args:
         url: what the setting says: a URL, a host, several of them in a list or joined by `;`, or None.
-        setting: its name, for the error.
+        parts: `transport`, `user`, `password`, `port`, `vhost` instead of those of the settings.
 
     Raises:
         ImproperlyConfigured: a part of a list is no string.
@@ -31,23 +32,21 @@ def broker_urls(conf: Any, url: Any, setting: str = "broker_url") -> tuple[str, 
     given = [url] if isinstance(url, str) or url is None else list(url)
     for part in given:
         if part is not None and not isinstance(part, str):
-            raise wrong_type(setting, url)
+            raise wrong_type("broker_url", url)
     urls: list[str] = []
     for part in given:
         text = part or ""
         embedded = text.partition("://")[0] in _WITHOUT_HOST
-        urls += (completed(conf, one) for one in ([text] if embedded else split_urls(text)))
-    return tuple(urls) or (completed(conf, ""),)
+        urls += (completed(conf, one, **parts) for one in ([text] if embedded else split_urls(text)))
+    return tuple(urls) or (completed(conf, "", **parts),)
 
 
-def completed(conf: Any, url: str) -> str:
+def completed(conf: Any, url: str, **given: Any) -> str:
     """A URL with what `broker_transport`, `_user`, `_password`, `_host`, `_port` and `_vhost` add to it.
 
     What the URL says itself wins, except for its scheme, which `broker_transport` replaces (as in Celery).
     """
-    parts = {
-        name: getattr(conf, f"broker_{name}") for name in ("transport", "user", "password", "port", "vhost")
-    }
+    parts = {name: given.get(name) or getattr(conf, f"broker_{name}") for name in _PARTS}
     scheme, separator, rest = url.partition("://")
     if not separator:
         scheme, rest = "", url

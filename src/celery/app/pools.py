@@ -5,7 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from celery.app import wiring
+from celery.app.addresses import broker_urls
 from celery.utils.objects import FallbackContext
+
+#: Parts of a URL -> the arguments of a connection that stand for them.
+_PARTS = {
+    "user": "userid",
+    "password": "password",
+    "port": "port",
+    "vhost": "virtual_host",
+    "transport": "transport",
+}
 
 
 class KombuPools:
@@ -36,7 +46,11 @@ class KombuPools:
 
     def connection(self, url: Any, **options: Any) -> Any:
         """Make a connection outside of the pools. See `Celery.connection`."""
-        return _objects().connection(self._app, url, **options)
+        parts = {
+            setting: options.get(argument) for setting, argument in _PARTS.items() if options.get(argument)
+        }
+        urls = broker_urls(self._app.conf, url, **parts)
+        return _objects().connection(self._app, ";".join(urls), **options)
 
     def connection_or_acquire(self, connection: Any, *, pool: bool) -> Any:
         """Context manager. See `Celery.connection_or_acquire`."""

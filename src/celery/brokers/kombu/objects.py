@@ -15,6 +15,7 @@ from kombu.transport import TRANSPORT_ALIASES
 
 from celery._foreign import operational_error
 from celery.brokers.registry import scheme_of
+from celery.exceptions import ImproperlyConfigured
 
 from . import transport
 
@@ -31,21 +32,25 @@ _OURS = {
 # does with stock Celery.
 TRANSPORT_ALIASES.update(_OURS)
 
+#: Schemes that our drivers know and kombu does not.
+_NOT_KOMBUS = frozenset(("redis+cluster", "rediss+cluster", "sentinels", "valkey", "valkeys"))
+
 #: Arguments of `kombu.Connection` and the settings that stand in for them.
 _SETTINGS = {
     "ssl": "broker_use_ssl",
     "connect_timeout": "broker_connection_timeout",
-    "heartbeat": "broker_heartbeat",
     "login_method": "broker_login_method",
     "failover_strategy": "broker_failover_strategy",
 }
 
 
-def connection(app: Any, url: Any, **kwargs: Any) -> Connection:
+def connection(app: Any, url: str, **kwargs: Any) -> Connection:
     """A kombu connection as the app's settings have it; it connects when first used.
 
+    It has no heartbeat unless one is asked for: whoever asks must see to `heartbeat_check`.
+
     Args:
-        url: a URL, several of them, or a host.
+        url: a URL, or several joined by `;`.
         kwargs: of `kombu.Connection`; None means what is configured.
     """
     given = {key: value for key, value in kwargs.items() if value is not None}
@@ -60,11 +65,16 @@ def connection(app: Any, url: Any, **kwargs: Any) -> Connection:
     name = given.get("transport") or getattr(app.conf, "broker_transport", None)
     if name:
         given["transport"] = name
-    scheme = scheme_of(url) if isinstance(url, str) else ""
+    scheme = scheme_of(url)
     if scheme in _OURS:
         given.pop("transport", None)
         if url in (app.conf.broker_write_url, app.conf.broker_read_url):
             transport.opened[url] = cast("DirectBroker", app.broker_for_write())
+    elif scheme in _NOT_KOMBUS:
+        raise ImproperlyConfigured(
+            f"kombu has no transport for {scheme}://: app.connection(), app.pool, producer= and connection= do not "
+            "work with this broker. Tasks and workers do."
+        )
     return Connection(url, **given)
 
 
