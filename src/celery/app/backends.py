@@ -35,6 +35,7 @@ BACKEND_ALIASES: dict[str, str] = {
     "rediss+cluster": "celery.backends.redis:RedisBackend",
     "sentinel": "celery.backends.redis:SentinelBackend",
     "socket": "celery.backends.redis:RedisBackend",
+    "rpc": "celery.backends.rpc:RPCBackend",
     "sqlite": "celery.backends.sqlite:SqliteBackend",
 }
 
@@ -53,7 +54,6 @@ _MISSING = frozenset(
         "gs",
         "mongodb",
         "riak",
-        "rpc",
         "s3",
     ]
 )

@@ -800,6 +800,15 @@ class Celery:
         """The id of this app in this thread: where replies to it go."""
         return self._identity.thread()
 
+    @property
+    def reply_address(self) -> str:
+        """Where replies to what this thread sends go: `thread_oid`, or a queue of the result backend's, which then
+        exists."""
+        if not self.amqp.snapshot.replies:
+            return self.thread_oid
+        address: str = self.backend.reply_address()
+        return address
+
     def now(self) -> datetime:
         """The time, in the app's time zone."""
         return datetime.now(UTC).astimezone(self.timezone)

@@ -301,7 +301,7 @@ def _plain(
 
 
 def _again(app: Celery, like: SendOptions, task_id: str) -> SendOptions:
-    return _replace(like, task_id=task_id, reply_to=app.thread_oid, origin=origin())
+    return _replace(like, task_id=task_id, reply_to=app.reply_address, origin=origin())
 
 
 _replace = msgspec.structs.replace
@@ -476,7 +476,7 @@ def _publishing(app: Celery, snapshot: Snapshot, routed: Mapping[str, Any], fiel
     fields["compression"] = get("compression") or snapshot.compression
     retry = get("retry")
     fields["retry"] = snapshot.retry if retry is None else bool(retry)
-    fields["reply_to"] = get("reply_to") or app.thread_oid
+    fields["reply_to"] = get("reply_to") or app.reply_address
     fields["origin"] = get("origin") or origin()
     fields["producer"] = get("producer") or get("publisher")
     limit = snapshot.publish_timeout

@@ -27,6 +27,7 @@ class Snapshot:
     Attributes:
         conf, version: of the settings it was made from.
         retry_policy: `task_publish_retry_policy`; `policy` is the same, read.
+        replies: results come as messages: calls say where to.
         publish_timeout: seconds for one publish, retries included; None: for ever.
         routes: task name to where `task_routes` (or the default) sends it.
         plans: options of plain calls, by what decides them.
@@ -47,6 +48,7 @@ class Snapshot:
     delivery_mode: int
     inherit_priority: bool
     repr_levels: int
+    replies: bool
     routes: dict[str, dict[str, Any]] = field(default_factory=dict)
     plans: dict[tuple[Any, ...], SendOptions] = field(default_factory=dict)
     calls: dict[str, tuple[Mapping[str, Any], int, SendOptions]] = field(default_factory=dict)
@@ -79,6 +81,7 @@ class Snapshot:
             delivery_mode=delivery_mode_number(conf.task_default_delivery_mode),
             inherit_priority=conf.task_inherit_parent_priority,
             repr_levels=conf.task_repr_maxlevels,
+            replies=str(conf.result_backend or "").partition(":")[0] == "rpc",
         )
 
     # What follows is read when first needed: a program that only runs tasks in place needs no broker or routes.

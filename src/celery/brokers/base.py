@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 import msgspec
 
@@ -336,6 +336,46 @@ class DirectBroker(Broker, Protocol):
         """The (routing key, queue) pairs bound to an exchange."""
 
     def has_queue(self, queue: str) -> bool: ...
+
+
+class Replies(Protocol):
+    """A queue of this process's own for answers, named by whoever sends something to be answered. From any thread."""
+
+    def prepare(self) -> None:
+        """Return when the queue exists: from now on answers are kept.
+
+        Raises:
+            BrokerUnavailable, BrokerRefused: as they say.
+        """
+
+    def check(self) -> None:
+        """Connect again if the connection is lost. May block for a few seconds; what goes wrong is logged."""
+
+    def wait(self, seconds: float) -> bool:
+        """Sleep until there is something to collect, at most so long; False if there is nothing."""
+
+    def fileno(self) -> int:
+        """A descriptor that is readable while there is something to collect; always the same."""
+
+    def collect(self) -> list[Delivery]:
+        """Take what has come; it is acknowledged by being returned."""
+
+    def wake(self) -> None:
+        """End the sleep of whoever sleeps."""
+
+    def close(self) -> None: ...
+
+
+@runtime_checkable
+class ReplyingBroker(Protocol):
+    """A broker with a fast way for answers."""
+
+    def replies(self, name: str, *, expires: float | None) -> Replies:
+        """The queue `name`; nothing happens before it is used.
+
+        Args:
+            expires: seconds of disuse after which the broker may drop it; None: never.
+        """
 
 
 class Settlement(Enum):

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from .consumer import RabbitConsumer
     from .mailbox import RabbitMailbox
+    from .replies import RabbitReplies
 
 
 class RabbitBroker:
@@ -70,6 +71,12 @@ class RabbitBroker:
         box = RabbitMailbox(self._nodes, name, exchange, routing_key, expires=expires)
         await box.open()
         return box
+
+    def replies(self, name: str, *, expires: float | None) -> RabbitReplies:
+        """See `ReplyingBroker.replies`."""
+        from .replies import RabbitReplies  # noqa: PLC0415 - only for those who wait for results
+
+        return RabbitReplies(self._nodes, name, expires=expires)
 
     def declare(self, queues: Sequence[Queue]) -> None:
         """See `Broker.declare`."""

@@ -72,11 +72,30 @@ class Link:
         if self._failed:
             return False
         try:
-            while not self._stream.is_quiet():
-                self.wait(time.monotonic() + 1.0)
+            self.drain()
         except BrokerError:
             return False
-        return not self._failed
+        return True
+
+    def drain(self) -> None:
+        """See to what has come in, without waiting for more.
+
+        Raises:
+            BrokerUnavailable, BrokerRefused: the connection is of no more use.
+        """
+        while True:
+            try:
+                data = self._stream.receive(0.0)
+            except TimeoutError:
+                return
+            except OSError as exc:
+                self.abandon()
+                raise self._trouble(exc) from exc
+            self._take(data, time.monotonic() + 1.0)
+
+    def fileno(self) -> int:
+        """Of the socket."""
+        return self._stream.fileno()
 
     def send(self, data: bytes, deadline: float) -> None:
         """Write all of it.
@@ -98,8 +117,15 @@ class Link:
         """
         try:
             data = self._stream.receive(deadline)
+        except OSError as exc:
+            self.abandon()
+            raise self._trouble(exc) from exc
+        self._take(data, deadline)
+
+    def _take(self, data: bytes, deadline: float) -> None:
+        try:
             events = self.machine.receive(data)
-        except (OSError, ProtocolError) as exc:
+        except ProtocolError as exc:
             self.abandon()
             raise self._trouble(exc) from exc
         except ValueError as exc:
