@@ -146,6 +146,7 @@ class Reception:
             )
         for run in lost:
             run.fenced = True
+            run.adrift = not begun
         crew.dispatcher.forget(begun=begun)
         crew.dispatcher.window = -1
         crew.dispatcher.pump()
@@ -244,6 +245,11 @@ class Reception:
                 running.duplicates = []
             running.duplicates.append(run)
             crew.dispatcher.count_waiting(run)
+            return
+        ended = crew.settler.ended_before(run)
+        if ended is not None:
+            logger.info("Task %s[%s] came back after it had ended here: not run again", run.name, run.id)
+            crew.settler.settle_delivery(run.delivery, ended)
             return
         crew.state.add(run)
         crew.dispatcher.times.came_in(run.headers.task)

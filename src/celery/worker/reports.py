@@ -119,7 +119,7 @@ class PoolReports:
         if run.fenced and not began:
             crew.state.remove(run)
         elif run.fenced:
-            crew.settler.settle(run, DONE)
+            crew.settler.settle(run, AGAIN if run.adrift else DONE)
         elif not began:
             self._not_begun(run)
         elif crew.abandoning:

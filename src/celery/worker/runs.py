@@ -28,6 +28,7 @@ class Run(msgspec.Struct, eq=False):
         active: the pool has it.
         counted: it fills the broker's window although it is not in the ready queue any more.
         fenced: somebody else has the message now; settling it would be refused.
+        adrift: with `fenced`: the broker offers the message again, but what becomes of the run still counts.
         taken_at: monotonic time of receipt.
         started_at, pid: of the body, if the pool announced it (unix time; process id).
         duplicates: redeliveries of the same message that wait for this run to end.
@@ -46,6 +47,7 @@ class Run(msgspec.Struct, eq=False):
     active: bool = False
     counted: bool = False
     fenced: bool = False
+    adrift: bool = False
     started_at: float | None = None
     pid: int | None = None
     duplicates: list[Run] | None = None

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("celery.worker.settle")
 
+#: Runs that ended without their message, which may yet come back: this many are remembered.
+REMEMBERED = 10_000
+
 
 class Settler:
     """Carries out endings. The driver coalesces them: one write a loop tick.
@@ -34,29 +37,46 @@ class Settler:
         self.uncount: Callable[[Run], None] = lambda run: None
         self._state = state
         self._rested = rested
+        self._adrift: dict[tuple[str, int], Ending] = {}
 
     def settle(self, run: Run, ending: Ending) -> None:
         """End a run, and the redeliveries of the same message that waited for it.
 
-        What a fenced run did may have been refused, so they do not end with it: they are offered again.
+        What a fenced run did may have been refused, so they do not end with it: they are offered again. What a run did
+        that is only adrift counts: redeliveries end with it, also one that comes when it has ended.
         """
         self._state.remove(run)
         if run.counted:
             self.uncount(run)
-        if run.fenced:
+        if not run.fenced:
+            self.settle_delivery(run.delivery, ending)
+        elif run.adrift and run.duplicates:
+            logger.info("Task %s[%s] ended after its message had come back", run.name, run.id)
+        else:
             logger.warning(
                 "Task %s[%s] ended after this worker's lease: another worker has its message, "
                 "so what it did may be done twice",
                 run.name,
                 run.id,
             )
-        else:
-            self.settle_delivery(run.delivery, ending)
+            if run.adrift and ending.settlement is not Settlement.REQUEUE:
+                self._remember(run, ending)
         if run.duplicates:
             for duplicate in run.duplicates:
-                self.settle(duplicate, GIVEN_BACK if run.fenced else ending)
+                self.settle(duplicate, GIVEN_BACK if run.fenced and not run.adrift else ending)
         if not self._state.runs:
             self._rested()
+
+    def _remember(self, run: Run, ending: Ending) -> None:
+        if len(self._adrift) >= REMEMBERED:
+            del self._adrift[next(iter(self._adrift))]
+        self._adrift[run.id, run.headers.retries] = ending
+
+    def ended_before(self, run: Run) -> Ending | None:
+        """How a run of the same message ended here, whose redelivery this is; None if there was none."""
+        if not self._adrift or not run.delivery.redelivered:
+            return None
+        return self._adrift.pop((run.id, run.headers.retries), None)
 
     def leave(self, run: Run) -> None:
         """Forget a begun run without a word to the broker: it becomes an orphan when this worker ends, and
