@@ -139,8 +139,9 @@ class Reception:
         lost = [run for run in crew.state.runs.values() if begun or not run.begun]
         if lost:
             logger.error(
-                "This worker was cut off (%s): %d messages it held now belong to other workers. It goes on "
+                "This worker was cut off%s (%s): %d messages it held now belong to other workers. It goes on "
                 "with a new lease.",
+                " for longer than its lease" if begun else "",
                 reason,
                 len(lost),
             )
