@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import secrets
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
@@ -123,6 +124,13 @@ class RabbitServer(Process):
         )
         assert done.returncode == 0, f"rabbitmqctl {words}: {done.stdout}{done.stderr}"
         return done.stdout
+
+    def write_ctl(self, path: Path) -> Path:
+        """A script that is this node's rabbitmqctl, for programs of another Python."""
+        variables = " ".join(f"{name}={shlex.quote(value)}" for name, value in self._variables.items())
+        path.write_text(f'#!/bin/sh\nexec env -i {variables} {_script("rabbitmqctl")} -q "$@"\n')
+        path.chmod(0o700)
+        return path
 
     def vhost(self) -> str:
         """The URL of a new, empty vhost."""

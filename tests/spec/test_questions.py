@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.spec.probes import ask, right_answers
+from tests.spec.probes import ask, right_answers, unsettled
 from tests.support import Project
 
 if TYPE_CHECKING:
@@ -23,6 +23,10 @@ SCRIPTS = (
     "transport",
     "canvas",
     "sets",
+    "workflows",
+    "sent",
+    "eager",
+    "stamping",
 )
 RIGHT = {name: right_answers(name) for name in SCRIPTS}
 
@@ -41,7 +45,8 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], dict[st
 
 
 @pytest.mark.parametrize(
-    ("script", "label"), [(name, label) for name, right in RIGHT.items() for label in right]
+    ("script", "label"),
+    [(name, label) for name, right in RIGHT.items() for label in right if label not in unsettled(name)],
 )
 def test_answer(script: str, label: str, answers: Callable[[str], dict[str, str]]) -> None:
     assert answers(script)[label] == RIGHT[script][label]
