@@ -79,7 +79,8 @@ class RedisConsumer:
         self.link: Link | None = None
         self._locator = locator_of(broker.settings)
         self._waiter = Waiter(broker.settings, self._locator, self._woken, self._waiter_lost)
-        self._waiter_ids: set[int] = set()
+        self.server_run = b""  # names this run of the server: ids of clients begin anew with each
+        self._waiters: set[tuple[bytes, int]] = set()
         self._reaper = Reaper(self)
         self._keeper: Keeper | None = None
         self._guarded = guarded
@@ -176,11 +177,10 @@ class RedisConsumer:
         keys = self.keys
         declaring = [command for queue in self.queues.by_name.values() for command in self._declaring(queue)]
         channels = [keys.nudges]
-        await self.ask(
-            *declaring,
-            ("CLIENT", "TRACKING", "ON", "OPTIN") if link.hello.get(b"server") else ("PING",),
-            link=link,
+        *_, info = await self.ask(
+            *declaring, ("CLIENT", "TRACKING", "ON", "OPTIN"), ("INFO", "server"), link=link
         )
+        self.server_run = run_of(info)
         link.write(pack("SUBSCRIBE", *channels) + self._broadcasts() + pack("PING"), 1, _ignore)
         fresh = not self.incarnation
         if not fresh:
@@ -196,6 +196,10 @@ class RedisConsumer:
         await self._recover(link)
         self._drained = False
         self._tracked.clear()
+
+    @property
+    def _waiting_as(self) -> tuple[bytes, int]:
+        return self.server_run, self._waiter.client_id
 
     def _declaring(self, queue: Queue) -> list[Any]:
         return list(self.broker.exchanges.declaring(queue))
@@ -221,6 +225,7 @@ class RedisConsumer:
             "name": self.worker_id,
             "host": socket.gethostname(),
             "pid": os.getpid(),
+            "run": self.server_run,
             "waiter": self._waiter.client_id,
             "lists": messages.text({place.ready: place.queue for place in self.queues.all()}),
             "held": ",".join(map(str, self.held)),
@@ -274,12 +279,14 @@ class RedisConsumer:
         unsaid = [entry for turn in (*self._astray, *self._turns) for entry in turn.entries]
         lost = [turn for turn in (*self._astray, *self._turns) if turn.room]
         self._outbox[:0] = unsaid
+        for turn in lost:
+            turn.entries = []
         self._turns, self._astray = [], lost
-        for old in self._waiter_ids - {self._waiter.client_id}:
+        for run, old in self._waiters - {self._waiting_as}:
             # It may still wait on the server, and take messages that nobody would see.
-            with contextlib.suppress(BrokerError):
-                await self.ask(("CLIENT", "KILL", "ID", old), link=link)
-        self._waiter_ids = {self._waiter.client_id}
+            if run == self.server_run:
+                link.tell("CLIENT", "KILL", "ID", old)
+        self._waiters = {self._waiting_as}
         for turn in list(self._astray):
             tags = [self.tag(number) for number in range(turn.first, turn.first + turn.room)]
             (values,) = await self.ask(("HMGET", self.keys.unacked, *tags), link=link)
@@ -306,12 +313,12 @@ class RedisConsumer:
         keys = self.keys
         return keys.ready(queue, keys.steps[keys.step_of(messages.priority_of(raw))])
 
-    def spawn(self, work: Coroutine[Any, Any, Any]) -> None:
+    def spawn(self, work: Callable[..., Coroutine[Any, Any, Any]], *arguments: Any) -> None:
         """Run something beside; what it raises of the broker's errors is no more than a lost connection."""
 
         async def quietly() -> None:
             try:
-                await work
+                await work(*arguments)
             except BrokerError as error:
                 logger.debug("%s", error)
             except Exception as error:  # noqa: BLE001 - a consumer that goes on half dead would be deaf
@@ -334,7 +341,7 @@ class RedisConsumer:
         if self._stopped:
             return
         self.intake.disconnected(error)
-        self.spawn(self._reconnect())
+        self.spawn(self._reconnect)
 
     def _waiter_lost(self, error: BrokerError) -> None:
         """Only the second connection has ended: begin anew with both, that is the simplest."""
@@ -970,6 +977,12 @@ class RedisConsumer:
         link, self.link = self.link, None
         if link is not None:
             link.close()
+
+
+def run_of(info: Any) -> bytes:
+    """Which run of the server `INFO` is of."""
+    text = info if isinstance(info, bytes) else str(info).encode()
+    return text.partition(b"run_id:")[2].split(b"\r\n")[0]
 
 
 def entry_of(target: Target) -> dict[str, Any]:

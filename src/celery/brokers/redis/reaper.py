@@ -42,7 +42,7 @@ class Reaper:
         for incarnation in incarnations:
             if incarnation not in self._reaping:
                 self._reaping.add(incarnation)
-                self._consumer.spawn(self._reap(incarnation))
+                self._consumer.spawn(self._reap, incarnation)
 
     async def _reap(self, incarnation: str) -> None:
         consumer = self._consumer
@@ -65,7 +65,8 @@ class Reaper:
     async def _take_over(self, incarnation: str, fields: dict[bytes, bytes]) -> None:
         consumer = self._consumer
         name = fields.get(b"name", b"").decode(errors="replace")
-        await self._hang_up(fields.get(b"waiter", b""))
+        if fields.get(b"run") == consumer.server_run:  # ids of clients begin anew when the server does
+            await self._hang_up(fields.get(b"waiter", b""))
         lists = messages.mapping(fields.get(b"lists", b"{}"))
         for ready in lists:
             await self._unpend(consumer.keys.pending(incarnation, ready), ready)
@@ -89,7 +90,6 @@ class Reaper:
             return
         link = self._consumer.link
         (clients,) = await link.send(pack("CLIENT", "LIST", "ID", client_id), 1)
-        # Ids begin anew when the server does: another's connection must not suffer.
         if not isinstance(clients, ErrorReply) and b"cmd=blmove" in clients:
             await link.send(pack("CLIENT", "KILL", "ID", client_id), 1)
 
@@ -140,7 +140,7 @@ class Reaper:
         """Take what waits for a worker of this queue."""
         if queue not in self._taking:
             self._taking.add(queue)
-            self._consumer.spawn(self._take_orphans(queue))
+            self._consumer.spawn(self._take_orphans, queue)
 
     async def _take_orphans(self, queue: str) -> None:
         consumer = self._consumer
@@ -174,7 +174,7 @@ class Reaper:
         """Offer again what stock workers have held for longer than the visibility timeout, as they do themselves."""
         if not self._restoring:
             self._restoring = True
-            self._consumer.spawn(self._restore())
+            self._consumer.spawn(self._restore)
 
     async def _restore(self) -> None:
         consumer = self._consumer

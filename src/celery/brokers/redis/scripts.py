@@ -160,6 +160,12 @@ for i = 4, #ARGV, 3 do
   if redis.call('HDEL', KEYS[1], ARGV[i]) == 1 then
     redis.call('ZREM', KEYS[2], ARGV[i])
     local id = redis.call('INCR', KEYS[5])
+    local last = redis.call('XREVRANGE', KEYS[3], '+', '-', 'COUNT', 1)[1]
+    last = last and tonumber(string.match(last[1], '^%d+')) or 0
+    if last >= id then  -- the counter was lost
+      id = last + 1
+      redis.call('SET', KEYS[5], id)
+    end
     redis.call('XADD', KEYS[3], 'MAXLEN', ARGV[1], id .. '-0', 'reason', ARGV[i + 1], 'died_at', now, 'message', ARGV[i + 2])
     count = count + 1
   end
