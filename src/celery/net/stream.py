@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+import os
 import select
 import socket
 import ssl
+import struct
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -74,7 +76,7 @@ def connect(place: Place, deadline: float) -> socket.socket:
             sock.settimeout(max(deadline - time.monotonic(), 0.001))
             name = place.tls.server_hostname or place.host or None
             sock = place.tls.context.wrap_socket(sock, server_hostname=name)
-        # From here on `poll` waits: a timeout of the socket would start anew with each byte.
+        # `Stream` waits: a timeout of the socket would start anew with each byte.
         sock.setblocking(False)
     except BaseException:
         sock.close()
@@ -82,15 +84,31 @@ def connect(place: Place, deadline: float) -> socket.socket:
     return sock
 
 
+#: Seconds that one system call waits at most, where the system itself can do that.
+_SLICE = 1.0
+
+
 class Stream:
     """A connected socket; every call has a deadline (`time.monotonic()`), and raises `OSError` when it fails.
 
-    A stream that raised is of no more use. One user at a time.
+    A stream that raised is of no more use. One user at a time. On a plain socket the system waits, in one call; with TLS,
+    and where sockets are not what they seem (gevent), `poll` does.
     """
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
         self._poll: Any = select.poll() if hasattr(select, "poll") else None
+        self._slice = 0.0
+        if type(sock) is socket.socket and type(sock).__module__ == "socket" and os.name == "posix":
+            sock.setblocking(True)
+            self._wait_at_most(_SLICE)
+
+    def _wait_at_most(self, seconds: float) -> None:
+        self._slice = seconds
+        whole = int(seconds)
+        value = struct.pack("ll", whole, max(int((seconds - whole) * 1e6), 1))
+        self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, value)
+        self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, value)
 
     def send(self, data: bytes, deadline: float) -> None:
         """Send all of it."""
@@ -110,6 +128,8 @@ class Stream:
 
     def receive(self, deadline: float) -> bytes:
         """Wait for bytes and return what is there; `ConnectionResetError` at the end of the stream."""
+        if self._slice:
+            self._fit(deadline)
         while True:
             try:
                 data = self._sock.recv(_CHUNK)
@@ -122,6 +142,14 @@ class Stream:
             if not data:
                 raise ConnectionResetError(errno.ECONNRESET, "Connection closed by server")
             return data
+
+    def _fit(self, deadline: float) -> None:
+        """Have the system wait no longer than until the deadline."""
+        left = deadline - time.monotonic()
+        if left < self._slice:
+            self._wait_at_most(max(left, 0.001))
+        elif self._slice < _SLICE <= left:
+            self._wait_at_most(_SLICE)
 
     def is_quiet(self) -> bool:
         """Whether the other side has neither said anything unasked nor hung up."""
@@ -139,6 +167,9 @@ class Stream:
 
     def _wait(self, deadline: float, *, writing: bool) -> None:
         left = deadline - time.monotonic()
+        if self._slice and left > 0:
+            self._fit(deadline)  # the system has waited, and will again
+            return
         if left <= 0 or not self._ready(left, writing=writing):
             raise TimeoutError(errno.ETIMEDOUT, "timed out")
 

@@ -53,17 +53,19 @@ def pack_all(commands: Iterable[Command]) -> bytes:
     return b"".join([pack_command(tuple(command)) for command in commands])
 
 
-_INCOMPLETE: Any = object()
+#: What `Parser.get` gives when no reply is complete.
+INCOMPLETE: Any = object()
 
 
 class Parser:
     """Turns a stream of bytes into replies."""
 
-    __slots__ = ("_gets", "feed")
+    __slots__ = ("feed", "get")
 
     def __init__(self) -> None:
-        reader = hiredis.Reader(protocolError=ProtocolError, replyError=ErrorReply, notEnoughData=_INCOMPLETE)
-        self._gets = reader.gets
+        reader = hiredis.Reader(protocolError=ProtocolError, replyError=ErrorReply, notEnoughData=INCOMPLETE)
+        #: The next reply, or `INCOMPLETE`.
+        self.get = reader.gets
         #: Takes the bytes that arrived.
         self.feed = reader.feed
 
@@ -73,6 +75,6 @@ class Parser:
         Raises:
             ProtocolError: the stream makes no sense.
         """
-        gets = self._gets
-        while (reply := gets()) is not _INCOMPLETE:
+        get = self.get
+        while (reply := get()) is not INCOMPLETE:
             yield reply

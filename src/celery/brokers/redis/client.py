@@ -159,6 +159,11 @@ class Client:
                 time.sleep(pause)
 
     def _send(self, data: bytes, count: int, deadline: float) -> list[Any]:
+        if not self._waiting and self._lock.acquire(blocking=False):
+            try:
+                return self._send_alone(data, count, deadline)
+            finally:
+                self._lock.release()
         ticket = _Ticket(data, count, deadline)
         self._waiting.append(ticket)
         if not self._lock.acquire(timeout=max(0.0, deadline - time.monotonic())):
@@ -196,6 +201,23 @@ class Client:
                     ticket.error = trouble
                 if not isinstance(error, (OSError, ErrorReply, BrokerError)):
                     raise
+
+    def _send_alone(self, data: bytes, count: int, deadline: float) -> list[Any]:
+        """`_serve` for one caller while nobody else waits."""
+        try:
+            replies = self._connected(deadline).send(data, count, deadline)
+        except (OSError, ErrorReply, BrokerError) as error:
+            self._disconnect()
+            raise translate(error, self._where()) from error
+        except BaseException:
+            self._disconnect()
+            raise
+        self._used_at = time.monotonic()
+        for reply in replies:
+            if type(reply) is ErrorReply and reply.code in ELSEWHERE:
+                self._disconnect()  # the next call finds the right server
+                break
+        return replies
 
     def _carry_out(self, batch: list[_Ticket]) -> None:
         deadline = max(ticket.deadline for ticket in batch)

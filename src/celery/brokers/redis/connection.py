@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from celery.brokers.base import BrokerRefused, BrokerUnavailable
 from celery.net.stream import Stream
 from celery.net.stream import connect as connect_stream
-from celery.wire.resp import ErrorReply, Parser, ProtocolError, Push, pack_all
+from celery.wire.resp import INCOMPLETE, ErrorReply, Parser, ProtocolError, Push, pack_all
 
 if TYPE_CHECKING:
     import socket
@@ -121,16 +121,17 @@ class Connection:
 
     def _read(self, count: int, deadline: float) -> list[Any]:
         replies: list[Any] = []
-        parser = self._parser
+        get = self._parser.get
         try:
             while len(replies) < count:
-                parser.feed(self._stream.receive(deadline))
-                for reply in parser.replies():
-                    if type(reply) is Push:
-                        if self._on_push is not None:
-                            self._on_push(reply)
-                    else:
-                        replies.append(reply)
+                reply = get()
+                if reply is INCOMPLETE:
+                    self._parser.feed(self._stream.receive(deadline))
+                elif type(reply) is Push:
+                    if self._on_push is not None:
+                        self._on_push(reply)
+                else:
+                    replies.append(reply)
         except ProtocolError as error:
             raise ConnectionResetError(f"this is not Redis' protocol: {error}") from error
         return replies
