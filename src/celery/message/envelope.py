@@ -70,7 +70,19 @@ class _Wire(
     properties: msgspec.Raw = msgspec.Raw(b"{}")
 
 
+class _Usual(
+    msgspec.Struct, gc=False, rename={"content_type": "content-type", "content_encoding": "content-encoding"}
+):
+    body: bytes  # base64
+    content_type: str
+    content_encoding: str
+    headers: msgspec.Raw = msgspec.Raw(b"{}")
+    properties: msgspec.Raw = msgspec.Raw(b"{}")
+
+
+_NOWHERE = _DeliveryInfo()
 _wire = msgspec.json.Decoder(_Wire)
+_usual = msgspec.json.Decoder(_Usual)
 _properties = msgspec.json.Decoder(_Properties)
 
 
@@ -145,23 +157,45 @@ def decode(data: bytes) -> Envelope:
         MalformedMessage: it is none.
     """
     try:
+        try:
+            usual = _usual.decode(data)
+            props = _properties.decode(usual.properties)
+            if props.body_encoding == "base64":
+                return _opened(usual.body, usual, props)
+        except msgspec.ValidationError:
+            pass
         wire = _wire.decode(data)
         props = _properties.decode(wire.properties)
-        where = props.delivery_info or _DeliveryInfo()
-        return Envelope(
-            body=_body(wire.body, props.body_encoding),
-            headers=LazyObject(raw=_object_or_empty(wire.headers)),
-            properties=_merged(wire),
-            exchange=where.exchange or "",
-            routing_key=where.routing_key or "",
-            priority=props.priority or 0,
-            redelivered=where.redelivered,
-            delivery_tag=str(props.delivery_tag or ""),
-            deliveries=max(props.delivery_count or 0, 0),
-            due=props.due,
-        )
+        return _opened(_body(wire.body, props.body_encoding), wire, props)
     except Exception as exc:
         raise MalformedMessage(f"no message envelope: {str(exc)[:300] or type(exc).__name__}") from exc
+
+
+def _opened(body: bytes, wire: _Wire | _Usual, props: _Properties) -> Envelope:
+    where = props.delivery_info or _NOWHERE
+    raw = bytes(wire.properties)
+    if wire.content_type is None or wire.content_encoding is None or raw[1:2] != b'"':
+        properties = _merged(wire)
+    else:
+        properties = LazyObject(raw=_outside(wire.content_type, wire.content_encoding) + raw[1:])
+    return Envelope(
+        body,
+        LazyObject(raw=_object_or_empty(wire.headers)),
+        properties,
+        where.exchange or "",
+        where.routing_key or "",
+        props.priority or 0,
+        where.redelivered,
+        str(props.delivery_tag or ""),
+        max(props.delivery_count or 0, 0),
+        props.due,
+    )
+
+
+@lru_cache(maxsize=256)
+def _outside(content_type: str, content_encoding: str) -> bytes:
+    """How the properties begin that came as parts of the envelope itself."""
+    return f'{{"content_type":{json.text(content_type)},"content_encoding":{json.text(content_encoding)},'.encode()
 
 
 def _object_or_empty(raw: msgspec.Raw) -> bytes:
@@ -175,7 +209,7 @@ def _body(body: Any, encoding: str | None) -> bytes:
     return json.dumps(body)  # some producers leave the payload as it is
 
 
-def _merged(wire: _Wire) -> LazyObject:
+def _merged(wire: _Wire | _Usual) -> LazyObject:
     rest = bytes(wire.properties).strip()
     said = ",".join(
         f'"{name}":{json.text(value)}'
