@@ -18,6 +18,7 @@ from celery.brokers.base import LEASE, LEASE_RENEW_EVERY, BrokerError, BrokerUna
 
 from . import clock, leases, store, strokes
 from .books import Books
+from .checkpoints import Checkpointer
 from .desk import Errand, Report, State, Word
 from .forks import ForkLock
 from .keeper import Keeper
@@ -73,6 +74,7 @@ class Clerk:
         self._tick = min(LOOK_OUT, self._renew_every / 3)
         self._keeper = Keeper(database.path, self._lease) if guarded else None
         self.listener = Listener()
+        self._checkpoints = Checkpointer(database)
         self._lock = ForkLock()
         patience = max(self._renew_every, 0.5)
         self._books = Books(database, worker, options, self.listener.address, self._lease, patience)
@@ -195,8 +197,8 @@ class Clerk:
 
     def _turn(self, connection: sqlite3.Connection, errand: Errand, report: Report, now: float) -> None:
         """Make a turn; what it changes in memory counts only once the store has it."""
-        before = self._state.generation
-        self._state, addresses = self._books.make(connection, self._state, self._unsaid, errand, report)
+        before, words = self._state.generation, self._unsaid
+        self._state, addresses = self._books.make(connection, self._state, words, errand, report)
         self._unsaid, self._errand = [], Errand(look=False)
         renewed = errand.renew or self._state.generation != before
         if renewed:
@@ -205,6 +207,7 @@ class Clerk:
             self._sweep_at = now + SWEEP
         if addresses:
             nudge(addresses)
+        self._checkpoints.wrote(len(report.delivered) + len(words))
         if renewed and self._keeper is not None and not self._state.ended:
             try:
                 self._keeper.keep(self._state.generation)
@@ -271,6 +274,7 @@ class Clerk:
 
     def _close(self) -> None:
         self._disconnect()
+        self._checkpoints.close()
         self.listener.close()
         if self._keeper is not None:
             self._keeper.close()

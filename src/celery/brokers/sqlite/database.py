@@ -27,6 +27,10 @@ PATIENCE = 10.0
 #: Bytes of write-ahead log that stay on disk after a burst.
 _JOURNAL_LIMIT = 32 << 20
 
+#: Pages of log after which whoever commits writes it back into the file. Workers do that sooner, on a thread of
+#: their own (`checkpoints`).
+LOG_PAGES = 8000
+
 _SYNCHRONOUS = ("OFF", "NORMAL", "FULL", "EXTRA")
 _BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
@@ -92,6 +96,7 @@ class Database:
             try:
                 connection.execute(f"PRAGMA synchronous = {self.synchronous}")
                 connection.execute(f"PRAGMA journal_size_limit = {_JOURNAL_LIMIT}")
+                connection.execute(f"PRAGMA wal_autocheckpoint = {LOG_PAGES}")
                 schema.prepare(connection, self.path, time.monotonic() + self.patience)
                 # From here on `begin` waits: SQLite's own pauses are longer than our transactions.
                 connection.execute("PRAGMA busy_timeout = 0")
