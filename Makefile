@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-ROUNDS ?= 34
+MINUTES ?= 55
 STAMP  := $(VENV)/.ready
 SERVERS := $(VENV)/.servers
 
@@ -35,9 +35,8 @@ fmt: $(STAMP)
 bench: $(STAMP) $(SERVERS)  ## speed, side by side with other task queues
 	@$(BIN)/python -m benchmarks
 
-soak: $(STAMP) $(SERVERS)  ## the long fault and load runs; ROUNDS is how often every fault test runs
-	@$(BIN)/python -m pytest -q -m soak --timeout=3600
-	@$(BIN)/python -m pytest -q -n 4 -m "not soak" --rounds $(ROUNDS) tests/faults
+soak: $(STAMP) $(SERVERS)  ## the long fault and load runs, for MINUTES
+	@$(BIN)/python -m tests.soak --minutes $(MINUTES)
 
 clean:
 	rm -rf $(VENV) .venvs .cache .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,147 @@
+"""`make soak`: every fault test again and again, as often as it matters and as the time allows.
+
+    python -m tests.soak [--minutes N] [--only NAME ...]
+
+What kills processes is repeated a hundred times, since what happens once in a hundred kills counts; the minute of chaos
+runs from each of its seeds; the rest is repeated some times. Parts take turns, so that a short run has a little
+of everything. It ends with a table of what ran, and with exit code 1 if anything failed; what failed
+is kept in `.cache/soak/`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+KEPT = ROOT / ".cache" / "soak"
+
+#: How often each test of a file is wanted. `test_worker_kills` has its kills three times in itself: 102 of each.
+ROUNDS = {
+    "test_worker_kills": 34,
+    "test_fencing": 20,
+    "test_forks": 34,
+    "test_recycling": 34,
+    "test_shutdown": 20,
+    "test_store_thread": 20,
+    "test_rare_ends": 20,
+    "test_redis_broker": 20,
+    "test_redis_results": 20,
+    "test_limits": 10,
+    "test_store_file": 3,
+    "test_malformed": 3,
+}
+#: Of a file that is not named.
+USUAL = 10
+#: Seconds that one turn of a part should take.
+TURN = 60.0
+#: What a first turn is taken to cost, in seconds.
+UNKNOWN = 90.0
+
+
+@dataclass(slots=True)
+class Part:
+    """One file of tests, or those of it that are for here only.
+
+    Attributes:
+        wanted: rounds.
+        counts: of passed, failed and skipped runs.
+    """
+
+    path: Path
+    marker: str
+    wanted: int
+    done: int = 0
+    seconds: float = 0.0
+    counts: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        return f"{self.path.stem}{' (long)' if self.marker == 'soak' else ''}"
+
+    def next_rounds(self) -> int:
+        """How many rounds the next turn is to be."""
+        if not self.done:
+            return 1
+        each = self.seconds / self.done
+        return max(1, min(self.wanted - self.done, int(TURN / max(each, 0.1))))
+
+    def cost(self, rounds: int) -> float:
+        """What that will take, by what was measured."""
+        return self.seconds / self.done * rounds if self.done else UNKNOWN
+
+    def run(self, rounds: int) -> None:
+        """Run some rounds, and count."""
+        command = [sys.executable, "-m", "pytest", "-q", "-n", str(os.cpu_count() or 2), "--timeout=900"]
+        command += ["-m", self.marker, "--rounds", str(rounds), str(self.path)]
+        began = time.monotonic()
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        self.seconds += time.monotonic() - began
+        self.done += rounds
+        *_, last = ["", *done.stdout.strip().splitlines()]
+        for number, word in re.findall(r"(\d+) (passed|failed|skipped|error)", last):
+            self.counts[word] = self.counts.get(word, 0) + int(number)
+        if done.returncode not in (0, 5):  # 5: nothing of this kind in the file
+            self.counts.setdefault("failed", 1)
+            KEPT.mkdir(parents=True, exist_ok=True)
+            (KEPT / f"{self.path.stem}-{self.done}.txt").write_text(done.stdout + done.stderr)
+            for line in re.findall(r"^(?:FAILED|ERROR) .*$", done.stdout, re.MULTILINE):
+                print(f"  {line[:150]}", flush=True)
+
+
+def parts(only: list[str]) -> list[Part]:
+    """All parts, those that are for here only first."""
+    files = sorted(
+        path for path in (ROOT / "tests").rglob("test_*.py") if "pytest.mark.soak" in path.read_text()
+    )
+    found = [Part(path, "soak", 1) for path in files]
+    faults = sorted((ROOT / "tests" / "faults").glob("test_*.py"))
+    found += [Part(path, "not soak", ROUNDS.get(path.stem, USUAL)) for path in faults]
+    return [part for part in found if not only or any(name in part.name for name in only)]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="soak", description=__doc__)
+    parser.add_argument("--minutes", type=float, default=55.0)
+    parser.add_argument("--only", nargs="*", default=[], help="files by a part of their name")
+    options = parser.parse_args()
+    end = time.monotonic() + options.minutes * 60
+    todo = parts(options.only)
+    waiting = list(todo)
+    while waiting:
+        part = waiting.pop(0)
+        rounds = part.next_rounds()
+        if part.done and time.monotonic() + part.cost(rounds) > end:
+            continue  # no time for more of it
+        if time.monotonic() > end:
+            continue
+        part.run(rounds)
+        left = (end - time.monotonic()) / 60
+        print(f"{part.name}: {part.done} of {part.wanted} rounds, {left:.0f} minutes left", flush=True)
+        if part.done < part.wanted:
+            waiting.append(part)
+    return summary(todo)
+
+
+def summary(todo: list[Part]) -> int:
+    """Print what ran; the exit code."""
+    print(f"\n{'':28}{'rounds':>12}{'passed':>9}{'failed':>9}{'seconds':>9}")
+    for part in todo:
+        failed = part.counts.get("failed", 0) + part.counts.get("error", 0)
+        rounds = f"{part.done} of {part.wanted}"
+        print(f"{part.name:28}{rounds:>12}{part.counts.get('passed', 0):>9}{failed:>9}{part.seconds:>9.0f}")
+    bad = sum(part.counts.get("failed", 0) + part.counts.get("error", 0) for part in todo)
+    print(f"\n{sum(part.counts.get('passed', 0) for part in todo)} runs passed, {bad} failed")
+    if bad:
+        print(f"What failed is in {KEPT.relative_to(ROOT)}/.")
+    return 1 if bad else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
