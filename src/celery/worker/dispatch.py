@@ -46,6 +46,7 @@ class Dispatcher:
         slots: how many tasks the pool runs at once.
         bound: upper bound of the window that the user set; None for none.
         ahead: False: fetch only what the pool has room for.
+        held_up: whether nothing more is to be taken for now.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class Dispatcher:
         slots: int,
         bound: int | None,
         ahead: bool = True,
+        held_up: Callable[[], bool] = lambda: False,
     ) -> None:
         self.pool = pool
         self.state = state
@@ -67,6 +69,7 @@ class Dispatcher:
         self.consumer: Consumer | None = None
         self.window = -1
         self._ahead = ahead
+        self._held_up = held_up
         self._settle = settle
         self._submit_by_request = submit_by_request
         self._ready: deque[Run] = deque()
@@ -204,7 +207,7 @@ class Dispatcher:
         if self.consumer is None:
             return
         wanted = 0
-        if not self._closed:
+        if not self._closed and not self._held_up():
             ahead = fetch_ahead(self.times.mix, self.slots) if self._ahead and not self._stalled else 0
             room = self.pool.room() - len(self._beginning)
             wanted = window(held=self._counted, room=room, ahead=ahead, bound=self.bound)

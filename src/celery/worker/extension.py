@@ -1,7 +1,8 @@
 """The one thread on which user code of the parent process runs: signal receivers, `Request` hooks.
 
 Never on the core's loop, so that a slow receiver cannot stop heartbeats; on one thread, so that
-things are told in the order in which they happened. The thread is started by the first call.
+things are told in the order in which they happened. The thread is started by the first call. If what waits for
+it becomes too much, the worker takes no more tasks until it has caught up.
 """
 
 from __future__ import annotations
@@ -20,15 +21,23 @@ logger = logging.getLogger("celery.worker.extension")
 
 #: A call that takes longer than this many seconds is mentioned in the log.
 SLOW = 1.0
+#: So many calls may wait before the worker takes no more tasks; half as many, and it goes on.
+MOST = 1000
 
 _END = object()
 
 
 class ExtensionThread:
-    """Runs callables one after the other, each logged if it raises or dawdles."""
+    """Runs callables one after the other, each logged if it raises or dawdles.
 
-    def __init__(self, name: str = "celery-extensions") -> None:
+    Args:
+        relieved: called in the thread when it has caught up after `behind` was true.
+    """
+
+    def __init__(self, relieved: Callable[[], None] = lambda: None, name: str = "celery-extensions") -> None:
         self._name = name
+        self._relieved = relieved
+        self._behind = False
         self._queue: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
@@ -44,6 +53,20 @@ class ExtensionThread:
         future: asyncio.Future[Any] = loop.create_future()
         self._put((fun, args, kwargs, (loop, future)))
         return future
+
+    @property
+    def behind(self) -> bool:
+        """Whether more waits than should."""
+        if self._queue.qsize() < MOST:
+            return False
+        if not self._behind:
+            self._behind = True
+            logger.warning(
+                "%d calls of signal receivers and request hooks wait for one that is slow: no more tasks are taken "
+                "until they have caught up",
+                MOST,
+            )
+        return True
 
     def stop(self, timeout: float) -> bool:
         """Run what is waiting, then end. False if that took longer than `timeout` seconds."""
@@ -77,6 +100,9 @@ class ExtensionThread:
                 _answer(reply, result, error)
             elif error is not None:
                 logger.error("%s raised: %r", _name(fun), error, exc_info=error)
+            if self._behind and self._queue.qsize() < MOST // 2:
+                self._behind = False
+                self._relieved()
             took = time.monotonic() - begin
             if took > SLOW:
                 logger.warning(

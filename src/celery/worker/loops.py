@@ -133,7 +133,7 @@ class Core:
         self._link_task: asyncio.Task[None] | None = None
         self._news: asyncio.Event | None = None
         self.restart_count = 0
-        extension = ExtensionThread()
+        extension = ExtensionThread(lambda: self.call_soon(self.crew.dispatcher.pump))
         settler = Settler(state, self._rested)
         requests = Requests(app, options.hostname, pool, extension, settler.settle)
         state.request_of = requests.of
@@ -145,6 +145,7 @@ class Core:
             slots=options.concurrency,
             bound=options.prefetch_bound,
             ahead=options.fetch_ahead,
+            held_up=lambda: extension.behind,
         )
         settler.uncount = dispatcher.uncount
         self.crew = Crew(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
+import threading
 
 import pytest
 from tests.support import wait_until
@@ -12,7 +13,7 @@ from tests.unit.worker.bench import Bench
 from celery import signals
 from celery.app.jobs import Verdict
 from celery.exceptions import TaskRevokedError
-from celery.worker import intake
+from celery.worker import extension, intake
 from celery.worker.loops import Stop
 from celery.worker.request import Request
 
@@ -451,3 +452,28 @@ def test_a_clock_that_is_set_back_stops_no_rate_limited_task(bench, monkeypatch)
     step[0] = 0.0
     bench.end(bench.send("slow"))
     bench.settled()
+
+
+def test_slow_receivers_hold_up_new_tasks_and_not_the_worker(bench, caplog, monkeypatch):
+    monkeypatch.setattr(extension, "MOST", 4)
+    go_on, told = threading.Event(), []
+
+    def dawdle(request, **_kwargs):
+        go_on.wait(20)
+        told.append(request.id)
+
+    signals.task_received.connect(dawdle)
+    try:
+        ids = [bench.send("late") for _ in range(40)]
+        for task_id in ids[:5]:
+            bench.end(task_id, runtime=0.0001)
+        wait_until(lambda: "no more tasks are taken" in caplog.text)
+        wait_until(lambda: bench.core.crew.dispatcher.window == 0)
+        go_on.set()
+        for task_id in ids[5:]:
+            bench.end(task_id, runtime=0.0001)
+        bench.settled()
+        wait_until(lambda: told == ids)
+    finally:
+        go_on.set()
+        signals.task_received.disconnect(dawdle)

@@ -149,7 +149,10 @@ class MemoryConsumer:
             self._timer = self._loop.call_later(max(due - time.time(), 0.0), self._look)
         if items:
             assert self._intake is not None
-            self._intake.delivered([self._delivery(item) for item in items])
+            try:
+                self._intake.delivered([self._delivery(item) for item in items])
+            except Exception as error:  # noqa: BLE001 - what it was told is lost: better a dead worker than a deaf one
+                self._intake.broken(error)
 
     def _delivery(self, item: Item) -> Delivery:
         receipt = next(self._receipts)
