@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
@@ -77,58 +77,78 @@ class RetryPolicy:
 NEVER = RetryPolicy(max_retries=0)
 
 
-@dataclass(slots=True)
 class _Attempts:
-    """What is left to send, and what became of the rest."""
+    """What is left to send, and what became of the rest; made when the first attempt has failed.
 
-    batch: Sequence[Outgoing]
-    policy: RetryPolicy
-    deadline: float
-    url: str
-    outcomes: list[BrokerError | None] = field(default_factory=list)
-    indices: list[int] = field(default_factory=list)
-    tried: int = 0
+    Args:
+        batch: all messages.
+        deadline: `time.monotonic()` value.
+    """
 
-    def __post_init__(self) -> None:
-        self.outcomes = [None] * len(self.batch)
-        self.indices = list(range(len(self.batch)))
+    def __init__(self, batch: Sequence[Outgoing], policy: RetryPolicy, deadline: float, url: str) -> None:
+        self._batch = batch
+        self._policy = policy
+        self._deadline = deadline
+        self._url = url
+        self._pauses = policy.pauses()
+        self._tried = 0
+        self._left = list(range(len(batch)))
+        self.outcomes: list[BrokerError | None] = [None] * len(batch)
 
     def rest(self) -> Sequence[Outgoing]:
-        return self.batch if len(self.indices) == len(self.batch) else [self.batch[i] for i in self.indices]
+        """What is to be sent next."""
+        return [self._batch[index] for index in self._left]
 
-    def note(self, outcomes: Sequence[BrokerError | None]) -> BrokerError | None:
-        """Note the outcomes of an attempt; the error for which another one is worth it, if any."""
-        self.tried += 1
-        again: list[int] = []
-        for index, outcome in zip(self.indices, outcomes, strict=True):
-            self.outcomes[index] = outcome
-            if isinstance(outcome, BrokerUnavailable):
-                again.append(index)
-        self.indices = again
-        return self.outcomes[again[0]] if again else None
+    def over(self, outcomes: Sequence[BrokerError | None], failure: Exception | None) -> float | None:
+        """Note how an attempt went.
 
-    def pause(self, error: BaseException, pauses: Iterator[float]) -> float:
-        """How long to wait before the next attempt.
+        Args:
+            failure: what it raised; then there are no outcomes.
+
+        Returns:
+            None if there is nothing more to send, else how long to wait before the next attempt.
 
         Raises:
             OperationalError: there is none.
+            Exception: the failure itself, if it has nothing to do with brokers and the policy does not name it.
         """
-        seconds = next(pauses, None)
+        self._tried += 1
+        error = failure if failure is not None else self._sort(outcomes)
+        if error is None:
+            return None
+        if not isinstance(error, (BrokerUnavailable, *self._policy.retry_errors)):
+            if isinstance(error, BrokerError):
+                raise publish_error(self._url, error) from error
+            raise error
+        return self._pause(error)
+
+    def _sort(self, outcomes: Sequence[BrokerError | None]) -> BrokerError | None:
+        """Keep outcomes; the error for which another attempt is worth it, if any."""
+        again: list[int] = []
+        for index, outcome in zip(self._left, outcomes, strict=True):
+            self.outcomes[index] = outcome
+            if isinstance(outcome, BrokerUnavailable):
+                again.append(index)
+        self._left = again
+        return self.outcomes[again[0]] if again else None
+
+    def _pause(self, error: Exception) -> float:
+        seconds = next(self._pauses, None)
         if seconds is None:
             limit = "task_publish_retry_policy allows no more attempts"
-        elif time.monotonic() + seconds >= self.deadline:
+        elif time.monotonic() + seconds >= self._deadline:
             limit = "task_publish_timeout is over"
         else:
-            if self.policy.errback is not None:
-                self.policy.errback(error, seconds)
+            if self._policy.errback is not None:
+                self._policy.errback(error, seconds)
             return seconds
-        raise publish_error(self.url, error, f"after {self.tried} attempts; {limit}") from error
+        raise publish_error(self._url, error, f"after {self._tried} attempts; {limit}") from error
 
 
 def publish(
     publisher: Publisher,
     batch: Sequence[Outgoing],
-    policy: RetryPolicy | None = None,
+    policy: RetryPolicy = NEVER,
     deadline: float | None = None,
     *,
     url: str = "",
@@ -136,7 +156,6 @@ def publish(
     """Send a batch, trying again as the policy says, inside one deadline.
 
     Args:
-        policy: None for one attempt.
         deadline: `time.monotonic()` value; None for `DEFAULT_TIMEOUT` from now.
         url: of the broker, for error messages (its password is masked).
 
@@ -146,35 +165,28 @@ def publish(
     Raises:
         OperationalError: kombu's as well as ours; some or all of the messages were not accepted.
     """
-    policy = policy or NEVER
-    retriable: tuple[type[Exception], ...] = (BrokerUnavailable, *policy.retry_errors)
-    if deadline is None:
-        deadline = time.monotonic() + DEFAULT_TIMEOUT
+    deadline = time.monotonic() + DEFAULT_TIMEOUT if deadline is None else deadline
     attempts: _Attempts | None = None
-    pauses: Iterator[float] = iter(())
     while True:
-        error: Exception | None
+        outcomes: list[BrokerError | None] = []
+        failure: Exception | None = None
         try:
             outcomes = publisher.publish(attempts.rest() if attempts else batch, deadline=deadline)
             if attempts is None and not any(outcomes):
                 return outcomes
-            attempts, pauses = _first(attempts, pauses, batch, policy, deadline, url)
-            error = attempts.note(outcomes)
-            if error is None:
-                return attempts.outcomes
-        except retriable as failure:
-            attempts, pauses = _first(attempts, pauses, batch, policy, deadline, url)
-            attempts.tried += 1
-            error = failure
-        except BrokerError as refusal:
-            raise publish_error(url, refusal) from refusal
-        time.sleep(attempts.pause(error, pauses))
+        except Exception as error:  # noqa: BLE001 - `over` raises what it does not know
+            failure = error
+        attempts = attempts or _Attempts(batch, policy, deadline, url)
+        pause = attempts.over(outcomes, failure)
+        if pause is None:
+            return attempts.outcomes
+        time.sleep(pause)
 
 
 async def apublish(
     publisher: Publisher,
     batch: Sequence[Outgoing],
-    policy: RetryPolicy | None = None,
+    policy: RetryPolicy = NEVER,
     deadline: float | None = None,
     *,
     url: str = "",
@@ -182,43 +194,22 @@ async def apublish(
     """`publish`, awaited."""
     import asyncio  # noqa: PLC0415 - a program that only calls `delay` need not load it
 
-    policy = policy or NEVER
-    retriable: tuple[type[Exception], ...] = (BrokerUnavailable, *policy.retry_errors)
-    if deadline is None:
-        deadline = time.monotonic() + DEFAULT_TIMEOUT
+    deadline = time.monotonic() + DEFAULT_TIMEOUT if deadline is None else deadline
     attempts: _Attempts | None = None
-    pauses: Iterator[float] = iter(())
     while True:
-        error: Exception | None
+        outcomes: list[BrokerError | None] = []
+        failure: Exception | None = None
         try:
             outcomes = await publisher.apublish(attempts.rest() if attempts else batch, deadline=deadline)
             if attempts is None and not any(outcomes):
                 return outcomes
-            attempts, pauses = _first(attempts, pauses, batch, policy, deadline, url)
-            error = attempts.note(outcomes)
-            if error is None:
-                return attempts.outcomes
-        except retriable as failure:
-            attempts, pauses = _first(attempts, pauses, batch, policy, deadline, url)
-            attempts.tried += 1
-            error = failure
-        except BrokerError as refusal:
-            raise publish_error(url, refusal) from refusal
-        await asyncio.sleep(attempts.pause(error, pauses))
-
-
-def _first(
-    attempts: _Attempts | None,
-    pauses: Iterator[float],
-    batch: Sequence[Outgoing],
-    policy: RetryPolicy,
-    deadline: float,
-    url: str,
-) -> tuple[_Attempts, Iterator[float]]:
-    """Start counting on the first failure; nothing is counted for a publish that just works."""
-    if attempts is not None:
-        return attempts, pauses
-    return _Attempts(batch, policy, deadline, url), policy.pauses()
+        except Exception as error:  # noqa: BLE001 - `over` raises what it does not know
+            failure = error
+        attempts = attempts or _Attempts(batch, policy, deadline, url)
+        pause = attempts.over(outcomes, failure)
+        if pause is None:
+            return attempts.outcomes
+        await asyncio.sleep(pause)
 
 
 def publish_error(url: str, cause: BaseException, how: str = "") -> OperationalError:
