@@ -80,6 +80,7 @@ class Subscription:
         self._again = 0
         self._heard = self._pinged = 0.0
         self._told = ""
+        self._woken = False
         self._selector = selectors.DefaultSelector()
         self._wakeup, self._waker = socket.socketpair()
         for end in (self._wakeup, self._waker):
@@ -145,6 +146,7 @@ class Subscription:
 
     def wake(self) -> None:
         """See `Wakeable.wake`."""
+        self._woken = True
         with contextlib.suppress(OSError):
             self._waker.send(b".")
 
@@ -152,8 +154,10 @@ class Subscription:
         """See `Wakeable.collect`."""
         found: dict[str, bytes] = {}
         with self._lock:
-            with contextlib.suppress(BlockingIOError):
-                self._wakeup.recv(4096)
+            if self._woken:
+                self._woken = False
+                with contextlib.suppress(BlockingIOError):
+                    self._wakeup.recv(4096)
             look = self._take(found)
         if not found:
             return None if look else {}
