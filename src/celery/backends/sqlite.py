@@ -13,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import select
-import threading
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -25,12 +24,12 @@ from celery.brokers.sqlite import claims
 from celery.brokers.sqlite.database import Database
 from celery.brokers.sqlite.location import path_from_url, synchronous_from_url
 from celery.brokers.sqlite.wakeup import Listener, nudge
-from celery.exceptions import BackendStoreError
 
 from .base import KeyValueStoreBackend
 from .chords import Ledger, TransactionalChords
 from .claims import claim_lost, claim_on
 from .encoding import PENDING_META, unreadable
+from .held import Held
 from .waiting import Hub, hub_of
 
 if TYPE_CHECKING:
@@ -47,8 +46,6 @@ logger = logging.getLogger(__name__)
 #: Seconds between two removals of expired rows by one process, and how many rows one removal takes.
 CLEAN_EVERY = 60.0
 CLEAN_AT_ONCE = 1000
-#: Results that a thread holds for a store that is away; more than that, and the oldest are lost.
-HELD_AT_MOST = 10_000
 #: Seconds after which the store forgets that somebody wanted to be told of a result.
 INTEREST_LASTS = 86400.0
 
@@ -87,15 +84,6 @@ class _Listening(Listener):
         nudge((self.address,))
 
 
-class _Held(threading.local):
-    """What a thread holds back until it flushes."""
-
-    deferring = False
-
-    def __init__(self) -> None:
-        self.rows: list[_Row] = []
-
-
 def _text(key: Any) -> str:
     return key.decode() if isinstance(key, bytes) else str(key)
 
@@ -125,7 +113,7 @@ class SqliteBackend(KeyValueStoreBackend):
         failures = conf.result_failure_expires
         self._failure_expires = self.expires if failures is None else self.prepare_expires(failures)
         self.claims = claims.prefix(self._database.path)
-        self._held = _Held()
+        self._held: Held[_Row] = Held()
         self._next_clean = time.monotonic() + CLEAN_EVERY
 
     @staticmethod
@@ -208,39 +196,11 @@ class SqliteBackend(KeyValueStoreBackend):
 
     def flush(self, give_up: GiveUp | None = None) -> None:
         """See the base class."""
-        held = self._held
-        held.deferring = False
-        if not held.rows:
-            return
-        try:
-            self._insist_on_storing(
-                lambda: self._write(held.rows), f"{len(held.rows)} results", give_up=give_up
-            )
-        except BrokerError:
-            self._write_each(held)
-        except BackendStoreError:
-            self._forget_oldest(held)
-            raise
-        held.rows = []
-
-    def _write_each(self, held: _Held) -> None:
-        """The store refused them together: one of them may be the reason, and must not stop the others."""
-        refusal: BrokerError | None = None
-        rows, held.rows = held.rows, []
-        for row in rows:
-            try:
-                self._write([row])
-            except BrokerError as exc:
-                logger.error("The result of task %s was not taken: %s", row.task_id, exc)
-                refusal = exc
-        if refusal is not None:
-            raise BackendStoreError(f"Not all of {len(rows)} results could be stored: {refusal}") from refusal
-
-    @staticmethod
-    def _forget_oldest(held: _Held) -> None:
-        for row in held.rows[:-HELD_AT_MOST]:
-            logger.error("The result of task %s is lost: the store was away for too long", row.task_id)
-        del held.rows[:-HELD_AT_MOST]
+        self._held.flush(
+            self._write,
+            lambda call, what: self._insist_on_storing(call, what, give_up=give_up),
+            BrokerError,
+        )
 
     def _store_result(
         self,

@@ -238,13 +238,11 @@ class RedisBackend(KeyValueStoreBackend):
 
     def flush(self, give_up: GiveUp | None = None) -> None:
         """See the base class."""
-        if self._held.rows:
-            self._held.flush(
-                self._write,
-                lambda call, what: self._insist_on_storing(call, what, give_up=give_up),
-                BrokerError,
-            )
-        self._held.deferring = False
+        self._held.flush(
+            self._write,
+            lambda call, what: self._insist_on_storing(call, what, give_up=give_up),
+            BrokerError,
+        )
 
     def _store_result(
         self,
