@@ -61,7 +61,7 @@ def test_a_name_that_cannot_be_parsed(app):
             by_name(name, app.loader)
 
 
-@pytest.mark.parametrize("url", ["rpc://", "riak"])
+@pytest.mark.parametrize("url", ["riak"])
 def test_what_is_not_built_yet_says_so(app, url):
     with pytest.raises(ImproperlyConfigured, match="is not part of this version"):
         by_url(url, app.loader)
