@@ -58,9 +58,8 @@ class RabbitBroker:
         """See `Broker.consumer`."""
         from .consumer import RabbitConsumer  # noqa: PLC0415 - asyncio is not for those who only send
 
-        del guarded
         lease = float(self._options.transport_options.get("lease") or LEASE)
-        return RabbitConsumer(self._nodes, worker_id, lease=lease)
+        return RabbitConsumer(self._nodes, worker_id, lease=lease, guarded=guarded)
 
     async def mailbox(
         self, name: str, exchange: Exchange, routing_key: str, *, expires: float

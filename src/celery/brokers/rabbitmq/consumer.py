@@ -51,10 +51,13 @@ class RabbitConsumer:
 
     Args:
         lease: seconds after which a worker that was cut off counts as dead (for what it had begun).
+        guarded: tasks run in this process, so that a keeper must send heartbeats while one of them keeps all
+            threads from running.
     """
 
-    def __init__(self, nodes: Nodes, worker_id: str, *, lease: float) -> None:
+    def __init__(self, nodes: Nodes, worker_id: str, *, lease: float, guarded: bool = False) -> None:
         self._nodes = nodes
+        self._guarded = guarded
         self._worker_id = worker_id
         self._lease = lease
         self._queues: dict[str, Queue] = {}
@@ -248,6 +251,8 @@ class RabbitConsumer:
             self._taps[name] = Tap(name)
         self._incoming.epoch = self._epoch
         self._session = session
+        if self._guarded:
+            session.guard()
         self._records.connected()
         self._look_soon()
 

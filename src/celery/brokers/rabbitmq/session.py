@@ -17,6 +17,7 @@ from celery.wire.amqp.errors import PRECONDITION_FAILED, Closed, ProtocolError
 from celery.wire.amqp.frames import HEARTBEAT, Command, Message, method
 
 from .errors import refused, refused_connection, unavailable
+from .keeper import Keeper
 from .link import ASKING, SENDING, refused_login
 from .requests import Request, replies_to
 
@@ -67,6 +68,7 @@ class Session(asyncio.Protocol):
         self._turn = asyncio.Lock()
         self._answer: tuple[tuple[str, ...], asyncio.Future[Command | Message]] | None = None
         self._drained: asyncio.Future[None] | None = None
+        self._keeper: Keeper | None = None
 
     # -- the life of a connection
 
@@ -126,6 +128,9 @@ class Session(asyncio.Protocol):
         """See `asyncio.Protocol`."""
         if self._timer is not None:
             self._timer.cancel()
+        keeper, self._keeper = self._keeper, None
+        if keeper is not None:
+            keeper.close()
         error = self._error or unavailable(self.endpoint, exc or "the broker closed the connection")
         if not self._opened.done():
             self._opened.set_exception(error)
@@ -170,6 +175,15 @@ class Session(asyncio.Protocol):
             rate = max(self.endpoint.options.heartbeat_rate, 2.0)
             self._timer = self._loop.call_later(beat / rate, self._beat, beat / rate)
 
+    def guard(self) -> None:
+        """Have heartbeats sent from outside while a task holds the interpreter's lock.
+
+        Nobody but this process can write into a TLS connection: there it does nothing.
+        """
+        sock = self._transport.get_extra_info("socket") if self._transport is not None else None
+        if self.machine.heartbeat and self.endpoint.place.tls is None and sock is not None and self.open:
+            self._keeper = Keeper(sock.fileno(), self.machine.heartbeat)
+
     def _beat(self, every: float) -> None:
         now = time.monotonic()
         stood_still = now - self.ticked > 2 * every + 1.0
@@ -183,6 +197,8 @@ class Session(asyncio.Protocol):
             return
         if now - self._spoke >= beat / 2 - every:
             self.write(HEARTBEAT)
+        if self._keeper is not None and self._transport is not None:
+            self._keeper.wrote(self._spoke, midway=self._transport.get_write_buffer_size() > len(HEARTBEAT))
         self._timer = self._loop.call_later(every, self._beat, every)
 
     # -- writing
