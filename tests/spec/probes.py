@@ -29,6 +29,7 @@ SHARED = ("probe", "canon", "raw", "rabbit", "workload")
 NEEDS = {
     "redis_sent": ("redis",),
     "redis_results": ("redis",),
+    "worker_sent": ("redis",),
     "ran": ("redis", "redis"),
     "rabbitmq_sent": ("amqp", "ctl"),
     "worker_log": ("redis", "redis"),

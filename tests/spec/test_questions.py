@@ -27,6 +27,7 @@ SCRIPTS = (
     "sent",
     "eager",
     "stamping",
+    "signatures",
 )
 RIGHT = {name: right_answers(name) for name in SCRIPTS}
 

@@ -37,6 +37,10 @@ def test_results_in_redis(project: Project, redis_server: RedisServer) -> None:
     assert wrong(project, "redis_results", redis_server.database(4)) == {}
 
 
+def test_messages_of_a_worker(project: Project, redis_server: RedisServer) -> None:
+    assert wrong(project, "worker_sent", redis_server.database(6)) == {}
+
+
 def test_messages_in_rabbitmq(
     project: Project, rabbitmq_server: RabbitServer, amqp_url: str, tmp_path: Path
 ) -> None:

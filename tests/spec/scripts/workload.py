@@ -166,6 +166,34 @@ def gives_up(self):
     raise self.retry(exc=ValueError("never"), countdown=0)
 
 
+@app.task(bind=True, max_retries=2)
+def retries_elsewhere(self, x, k=0):
+    other = {"args": ("more",), "kwargs": {"k": 9}} if x == "other" else {}
+    raise self.retry(countdown=50, queue="elsewhere", exc=KeyError("again"), **other)
+
+
+@app.task(bind=True)
+def replaces_elsewhere(self, kind):
+    sigs = [add.s(n, n).set(queue="elsewhere") for n in range(2)]
+    raise self.replace(
+        {
+            "task": lambda: sigs[1],
+            "chain": lambda: sigs[1] | mul.s(10),
+            "group": lambda: group(sigs),
+            "chord": lambda: chord(sigs, xsum.s()),
+        }[kind]()
+    )
+
+
+@app.task
+def calls_elsewhere():
+    add.apply_async((3,), queue="elsewhere")
+    app.send_task("workload.add", (4,), queue="elsewhere")
+    (add.s(5, 5).set(queue="elsewhere") | add.s(6)).delay()
+    group(add.s(7).set(queue="elsewhere")).delay()
+    chord([add.s(8).set(queue="elsewhere")], xsum.s()).delay()
+
+
 @app.task
 def ignores():
     raise Ignore
