@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 MINUTES ?= 55
+BROKER ?= embedded
 STAMP  := $(VENV)/.ready
 SERVERS := $(VENV)/.servers
 
@@ -16,8 +17,8 @@ $(SERVERS): tools/servers.sh $(STAMP)
 	@sh tools/servers.sh
 	@touch $@
 
-demo: $(STAMP)  ## run the order-fulfilment shop on the embedded broker
-	@$(BIN)/python -m examples.fulfilment.demo
+demo: $(STAMP)  ## run the order-fulfilment shop; BROKER=redis or BROKER=rabbitmq instead of the embedded broker
+	@$(BIN)/python -m examples.fulfilment.demo --broker $(BROKER)
 
 test: check $(SERVERS)  ## everything that must hold before a change lands
 	@$(BIN)/python -m pytest -q -n 4 -m "not soak"

@@ -1,6 +1,6 @@
-"""Run the whole shop: web API and worker on the embedded broker, a few hundred orders, one process killed.
+"""Run the whole shop: web API, broker and worker, a few hundred orders, one process killed.
 
-    python -m examples.fulfilment.demo [--orders N] [--home DIR]
+    python -m examples.fulfilment.demo [--orders N] [--home DIR] [--broker embedded|redis|rabbitmq]
 
 Ends with exit code 0 only if the books agree: every order done exactly once, none lost, none paid twice.
 """
@@ -31,6 +31,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from . import ledger, provider
+from .brokers import KNOWN, broker
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,21 +61,24 @@ def main() -> int:
     parser.add_argument(
         "--home", type=Path, default=ROOT / ".cache" / "demo", help="folder for the shop's files"
     )
+    parser.add_argument(
+        "--broker", choices=KNOWN, default="embedded", help="what carries the messages (default: embedded)"
+    )
     options = parser.parse_args()
 
     orders = read_orders(options.orders)
     shutil.rmtree(options.home, ignore_errors=True)
     options.home.mkdir(parents=True)
     os.environ["SHOP_HOME"] = str(options.home)
-    os.environ["CELERY_EMBEDDED_STORE"] = str(options.home / "store.db")
     ledger.create({line["sku"]: 10_000 for order in orders for line in order["lines"]})
 
     console.rule("[bold]Harbor Commerce: order fulfilment on Celeriac")
     console.print(
-        f"{len(orders)} orders · web API + one worker with {CHILDREN} processes · embedded broker, no server\n"
+        f"{len(orders)} orders · web API + one worker with {CHILDREN} processes · {KNOWN[options.broker][0]}\n"
     )
-    started = time.monotonic()
     with contextlib.ExitStack() as stack:
+        stack.enter_context(broker(options.broker, options.home))
+        started = time.monotonic()
         port = free_port()
         stack.enter_context(server("api", ["uvicorn", "examples.fulfilment.api:app", "--port", str(port)]))
         stack.enter_context(
