@@ -9,6 +9,8 @@ from decimal import Decimal
 from hypothesis import given
 from hypothesis import strategies as st
 
+from celery.brokers.rabbitmq import shapes
+from celery.message.headers import LazyObject
 from celery.wire.amqp import spec
 from celery.wire.amqp.connection import Connection, Login
 from celery.wire.amqp.errors import ProtocolError
@@ -106,3 +108,93 @@ def test_deep_nesting_is_refused():
         read_table(encoded, 0, len(encoded))
         raise AssertionError("it was read")
     assert table({"decimal": Decimal("-1.5")})
+
+
+maybe = st.one_of(st.none(), words)
+small = st.integers(0, 10**6)
+
+
+@given(
+    st.fixed_dictionaries(
+        {
+            "lang": st.just("py"),
+            "task": words,
+            "id": words,
+            "shadow": maybe,
+            "eta": maybe,
+            "expires": maybe,
+            "group": maybe,
+            "group_index": st.one_of(st.none(), small),
+            "retries": small,
+            "timelimit": st.sampled_from([[None, None], [None, 5], [1.5, None]]),
+            "root_id": words,
+            "parent_id": maybe,
+            "argsrepr": st.one_of(words, st.just("\x02idS\x00\x00\x00\x01x")),
+            "kwargsrepr": words,
+            "origin": words,
+            "ignore_result": st.sampled_from([None, True, False]),
+            "replaced_task_nesting": small,
+            "stamped_headers": st.none(),
+            "stamps": st.sampled_from([{}, {"a": "b"}]),
+        }
+    )
+)
+def test_the_short_ways_say_what_the_long_ones_say(headers):
+    """Headers of the usual shape are turned from JSON to table and back by regular expressions."""
+    raw = LazyObject(value=headers).raw
+    encoded = table(headers)
+    short = shapes.table_of_json(raw)
+    assert short is None or short == encoded
+    text = shapes.json_of_table(encoded)
+    assert text is None or LazyObject(raw=text).value == headers
+    if headers["timelimit"] == [None, None] and not headers["stamps"] and raw.isascii() and b"\\" not in raw:
+        assert short is not None
+        assert text is not None
+
+
+@given(
+    st.fixed_dictionaries(
+        {
+            "content_type": words,
+            "content_encoding": words,
+            "correlation_id": words,
+            "reply_to": words,
+            "delivery_mode": st.sampled_from([1, 2]),
+        },
+        optional={"priority": st.integers(0, 255), "expiration": st.integers(0, 10**9).map(str)},
+    ),
+    st.integers(0, 9),
+)
+def test_the_short_way_of_properties(given_values, priority):
+    short = shapes.properties_of_json(LazyObject(value=given_values).raw, table({"a": 1}), priority)
+    expected = {"priority": priority or None, **given_values}
+    assert short is None or short == properties(expected, table({"a": 1}))
+
+
+@given(st.binary(max_size=100))
+def test_strange_tables_have_no_shape(data):
+    usual = table(
+        {
+            "lang": "py",
+            "task": "t",
+            "id": "i",
+            "shadow": None,
+            "eta": None,
+            "expires": None,
+            "group": None,
+            "group_index": None,
+            "retries": 0,
+            "timelimit": [None, None],
+            "root_id": "i",
+            "parent_id": None,
+            "argsrepr": data,
+            "kwargsrepr": "{}",
+            "origin": "o",
+            "ignore_result": None,
+            "replaced_task_nesting": 0,
+            "stamped_headers": None,
+            "stamps": {},
+        }
+    )
+    assert shapes.json_of_table(usual) is None  # bytes are no text
+    assert shapes.json_of_table(data) is None

@@ -72,6 +72,11 @@ class LazyObject:
         return raw
 
     @property
+    def is_text(self) -> bool:
+        """Whether the JSON text is there already."""
+        return self._raw is not None
+
+    @property
     def value(self) -> dict[str, Any]:
         """The object as a dict. Raises `msgspec.DecodeError` if the text is no JSON object."""
         value = self._value

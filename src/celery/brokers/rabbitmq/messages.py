@@ -13,6 +13,8 @@ from celery.message.headers import LazyObject
 from celery.wire.amqp import values
 from celery.wire.amqp.errors import ProtocolError
 
+from .shapes import json_of_table, properties_of_json, table_of_json
+
 if TYPE_CHECKING:
     from celery.brokers.base import Outgoing
 
@@ -53,7 +55,10 @@ class Table(LazyObject):
     def raw(self) -> bytes:
         raw = self._raw
         if raw is None:
-            raw = self._raw = LazyObject(value=self.value).raw
+            raw = json_of_table(self.table)
+            if raw is None:
+                raw = LazyObject(value=self.value).raw
+            self._raw = raw
         return raw
 
     @property
@@ -89,6 +94,9 @@ def header_table(headers: LazyObject) -> bytes:
     """
     if type(headers) is Table:
         return headers.table or values.table({})
+    known = table_of_json(headers.raw) if headers.is_text else None
+    if known is not None:
+        return known
     found = headers.value
     try:
         return values.table(found)
@@ -114,12 +122,17 @@ def encoded(outgoing: Outgoing) -> bytes:
     Raises:
         ValueError: one of them does not fit.
     """
+    table = header_table(outgoing.headers)
+    if outgoing.properties.is_text:
+        usual = properties_of_json(outgoing.properties.raw, table, outgoing.priority)
+        if usual is not None:
+            return usual
     given = outgoing.properties.value
     priority = given.get("priority", outgoing.priority or None)
     mode = given.get("delivery_mode")
     own = {**given, "priority": priority, "delivery_mode": 2 if mode is None else mode}
     own.pop("headers", None)
-    return values.properties(own, header_table(outgoing.headers))
+    return values.properties(own, table)
 
 
 def with_headers(properties: bytes, *, drop: frozenset[str] = frozenset(), **changes: Any) -> bytes:
