@@ -15,7 +15,7 @@ from celery.wire.amqp import spec
 from celery.wire.amqp.connection import Connection, Login
 from celery.wire.amqp.errors import ProtocolError
 from celery.wire.amqp.frames import Message, Reader, content, method
-from celery.wire.amqp.values import NAMES, properties, read_properties, read_table, table
+from celery.wire.amqp.values import NAMES, find_headers, properties, read_properties, read_table, table
 
 words = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
 values = st.recursive(
@@ -76,6 +76,7 @@ def test_garbage_is_one_kind_of_error(data):
         lambda: Reader().feed(data),
         lambda: spec.unpack(data),
         lambda: read_properties(data),
+        lambda: find_headers(data),
         lambda: read_table(data, 0, len(data)),
         lambda: Connection(Login()).receive(data),
     ):
@@ -169,6 +170,11 @@ def test_the_short_way_of_properties(given_values, priority):
     short = shapes.properties_of_json(LazyObject(value=given_values).raw, table({"a": 1}), priority)
     expected = {"priority": priority or None, **given_values}
     assert short is None or short == properties(expected, table({"a": 1}))
+    encoded = properties(expected, table({"a": 1}))
+    assert find_headers(encoded) == (table({"a": 1}), given_values.get("priority", priority))
+    text = shapes.json_of_properties(encoded)
+    assert text is None or LazyObject(raw=text).value == read_properties(encoded).values
+    assert text is not None or "expiration" in given_values
 
 
 @given(st.binary(max_size=100))

@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from celery.brokers.base import Delivery
-from celery.message.headers import LazyObject
 from celery.wire.amqp.errors import ProtocolError
-from celery.wire.amqp.values import Properties, read_properties
+from celery.wire.amqp.values import find_headers
 
 from .delays import DELIVERY, without_digits
-from .messages import BROKERS_COUNT, DELIVERIES, ORIGIN, Table, read_headers
+from .messages import BROKERS_COUNT, DELIVERIES, ORIGIN, PropertyList, Table, read_headers
 from .requests import is_quorum
 
 if TYPE_CHECKING:
@@ -73,19 +72,21 @@ class Incoming:
 
     def made(self, message: Message, queue: str, receipt: Receipt) -> Delivery:
         """The port's value, with this receipt."""
+        encoded = message.properties
         try:
-            properties = read_properties(message.properties)
+            table, priority = find_headers(encoded)
         except ProtocolError:
-            properties = Properties({}, b"")
+            encoded, table, priority = b"\x00\x00", b"", 0
+        words = self._words
         made = Delivery(
             message.body,
-            Table(properties.headers),
-            LazyObject(value=properties.values),
+            Table(table),
+            PropertyList(encoded),
             queue,
             receipt,
-            self.word(message.exchange),
-            self.word(message.routing_key),
-            properties.values.get("priority", 0),
+            words.get(message.exchange) or self.word(message.exchange),
+            words.get(message.routing_key) or self.word(message.routing_key),
+            priority,
             message.redelivered != 0,
             2 if message.redelivered else 1,
         )
@@ -94,7 +95,6 @@ class Incoming:
         if made.exchange == DELIVERY:
             made.exchange = known.exchange.name if known is not None else ""
             made.routing_key = without_digits(made.routing_key)
-        table = properties.headers
         if _OURS in table or _COUNT in table:
             _count(made, receipt, known)
         return made

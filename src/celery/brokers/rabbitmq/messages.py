@@ -13,7 +13,7 @@ from celery.message.headers import LazyObject
 from celery.wire.amqp import values
 from celery.wire.amqp.errors import ProtocolError
 
-from .shapes import json_of_table, properties_of_json, table_of_json
+from .shapes import json_of_properties, json_of_table, properties_of_json, table_of_json
 
 if TYPE_CHECKING:
     from celery.brokers.base import Outgoing
@@ -68,6 +68,34 @@ class Table(LazyObject):
             found = read_headers(self.table)
             if _MARK in self.table:
                 found = {key: value for key, value in found.items() if key not in OWN}
+            self._value = found
+        return found
+
+
+class PropertyList(LazyObject):
+    """Properties as they came, headers left out: flags and list."""
+
+    __slots__ = ("list",)
+
+    def __init__(self, encoded: bytes) -> None:
+        super().__init__()
+        self.list = encoded
+
+    @property
+    def raw(self) -> bytes:
+        raw = self._raw
+        if raw is None:
+            raw = self._raw = json_of_properties(self.list) or LazyObject(value=self.value).raw
+        return raw
+
+    @property
+    def value(self) -> dict[str, Any]:
+        found = self._value
+        if found is None:
+            try:
+                found = values.read_properties(self.list).values
+            except ProtocolError as exc:
+                raise msgspec.DecodeError(str(exc)) from exc
             self._value = found
         return found
 

@@ -238,3 +238,60 @@ def properties_of_json(raw: bytes, table: bytes, priority: int) -> bytes | None:
             *(bytes((len(reply_to),)), reply_to, ttl),
         )
     )
+
+
+_CORRELATED = 1 << 15 | 1 << 14 | 1 << 12 | 1 << 10
+_REPLY_TO = 1 << 9
+_HEADERS_FLAG = 1 << 13
+_KNOWN = _CORRELATED | _REPLY_TO | _HEADERS_FLAG | _PRIORITY
+_kinds: dict[bytes, str] = {}
+
+
+def json_of_properties(data: bytes) -> bytes | None:
+    """Properties as JSON text, headers left out; None if others than the usual ones are there.
+
+    Args:
+        data: flags and list, as `find_headers` has found to be whole.
+    """
+    try:
+        flags = data[0] << 8 | data[1]
+        if flags & _CORRELATED != _CORRELATED or flags & ~_KNOWN:
+            return None
+        at = 4 + data[2]
+        at += data[at - 1]
+        kind = data[2:at]
+        if flags & _HEADERS_FLAG:
+            at += 4 + _u32.unpack_from(data, at)[0]
+        mode = data[at]
+        at += 1
+        urgency = ""
+        if flags & _PRIORITY:
+            urgency = f'"priority":{data[at]},'
+            at += 1
+        end = at + 1 + data[at]
+        correlation = _quote(data[at + 1 : end].decode())
+        reply_to = ""
+        if flags & _REPLY_TO:
+            stop = end + 1 + data[end]
+            reply_to = f',"reply_to":{_quote(data[end + 1 : stop].decode())}'
+            end = stop
+        if end != len(data):
+            return None
+        start = _kinds.get(kind) or _kind(kind)
+    except (IndexError, UnicodeDecodeError, struct.error):
+        return None
+    return f'{start}"delivery_mode":{mode},{urgency}"correlation_id":{correlation}{reply_to}}}'.encode(
+        "ascii"
+    )
+
+
+def _kind(raw: bytes) -> str:
+    """The beginning of the text, which few different messages have."""
+    middle = 1 + raw[0]
+    made = (
+        f'{{"content_type":{_quote(raw[1:middle].decode())},'
+        f'"content_encoding":{_quote(raw[middle + 1 :].decode())},'
+    )
+    if len(_kinds) < 100:
+        _kinds[raw] = made
+    return made

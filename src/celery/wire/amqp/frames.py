@@ -173,6 +173,12 @@ class Reader:
                 raise ProtocolError("a frame does not end where it should")
             at = stop + 1
             if kind == FRAME_METHOD:
+                if length > 12 and data[start : start + 4] == _DELIVER and channel not in self._partial:
+                    whole = _whole_delivery(channel, data, start + 4, stop, size)
+                    if whole is not None:
+                        at, message = whole
+                        found.append(message)
+                        continue
                 self._on_method(channel, data, start, stop, found)
             elif kind == FRAME_HEADER:
                 self._on_header(channel, data, start, stop, found)
@@ -242,6 +248,35 @@ class Reader:
         else:
             message.body = data[start:stop]
         found.append(message)
+
+
+_DELIVER = _u32.pack(DELIVER)
+
+
+def _whole_delivery(
+    channel: int, data: bytes, start: int, stop: int, size: int
+) -> tuple[int, Message] | None:
+    """A delivery whose header, and one body frame, follow at once: the message, and where it ends."""
+    at = stop + 1
+    if size - at < 22:
+        return None
+    kind, same, length = _head.unpack_from(data, at)
+    end = at + 7 + length
+    if kind != FRAME_HEADER or same != channel or length < 14 or end + 8 > size or data[end] != FRAME_END:
+        return None
+    left = _content.unpack_from(data, at + 7)[2]
+    body = end + 8
+    after = body + left
+    if (
+        after >= size
+        or data[after] != FRAME_END
+        or data[end + 1 : body] != _head.pack(FRAME_BODY, channel, left)
+    ):
+        return None
+    message = _delivery(channel, data, start, stop)
+    message.properties = data[at + 19 : end]
+    message.body = data[body:after]
+    return after + 1, message
 
 
 def _delivery(channel: int, data: bytes, at: int, stop: int) -> Message:

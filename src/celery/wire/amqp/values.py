@@ -337,6 +337,37 @@ class Properties:
         self.headers = headers
 
 
+def find_headers(data: bytes) -> tuple[bytes, int]:
+    """The header table (empty if there is none) and the priority (0 if it has none) of a message.
+
+    Args:
+        data: flags and property list.
+
+    Raises:
+        ProtocolError: they are none.
+    """
+    try:
+        flags = data[0] << 8 | data[1]
+        at = 2
+        if flags & 0x8000:
+            at += 1 + data[at]
+        if flags & 0x4000:
+            at += 1 + data[at]
+        headers = b""
+        if flags & 0x2000:
+            stop = at + 4 + _u32.unpack_from(data, at)[0]
+            headers = data[at:stop]
+            at = stop
+        if flags & 0x1000:
+            at += 1
+        priority = data[at] if flags & 0x0800 else 0
+    except (IndexError, struct.error) as exc:
+        raise ProtocolError("properties are cut off") from exc
+    if at > len(data):
+        raise ProtocolError("properties are cut off")
+    return headers, priority
+
+
 def read_properties(data: bytes, at: int = 0) -> Properties:
     """Take flags and property list apart.
 
