@@ -95,7 +95,7 @@ def take(connection: sqlite3.Connection, dead: int, lease: float | None = None) 
         Addresses of consumers to nudge after the commit.
     """
     cursor = connection.execute(
-        "UPDATE consumer SET lease = ?1 WHERE id = ?2 AND (?3 IS NULL OR lease = ?3)", (TAKEN, dead, lease)
+        "UPDATE consumer SET lease = ? WHERE id = ? AND lease = coalesce(?, lease)", (TAKEN, dead, lease)
     )
     if not cursor.rowcount:
         return []
@@ -165,7 +165,7 @@ def leave(connection: sqlite3.Connection, consumer: int) -> list[str]:
     """End one's own lease: what was begun waits for others to adopt it, the rest is offered again."""
     addresses = take(connection, consumer)
     connection.execute(
-        "DELETE FROM consumer WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM held WHERE consumer = ?1)",
+        "DELETE FROM consumer WHERE id = ? AND NOT EXISTS (SELECT 1 FROM held WHERE consumer = consumer.id)",
         (consumer,),
     )
     return addresses

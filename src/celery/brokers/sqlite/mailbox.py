@@ -107,9 +107,9 @@ class SqliteMailbox:
     def _has_news(self, connection: sqlite3.Connection) -> bool:
         """Whether there is something to take, or we are not on the idle list. Reads only."""
         row = connection.execute(
-            "SELECT 1 FROM ready WHERE queue = ?1 UNION ALL SELECT 2 WHERE NOT EXISTS"
-            " (SELECT 1 FROM idle WHERE queue = ?1) LIMIT 1",
-            (self._number,),
+            "SELECT 1 FROM ready WHERE queue = ? UNION ALL SELECT 2 WHERE NOT EXISTS"
+            " (SELECT 1 FROM idle WHERE queue = ?) LIMIT 1",
+            (self._number, self._number),
         ).fetchone()
         return row is not None
 

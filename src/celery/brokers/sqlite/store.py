@@ -325,9 +325,9 @@ def purge(connection: sqlite3.Connection, queue: int, limit: int = -1) -> int:
             (queue, limit),
         )
         count += connection.execute(
-            f"DELETE FROM {table} WHERE queue = ?1 AND {key} IN"
-            f" (SELECT {key.strip('()')} FROM {table} WHERE queue = ?1 LIMIT ?2)",
-            (queue, limit),
+            f"DELETE FROM {table} WHERE queue = ? AND {key} IN"
+            f" (SELECT {key.strip('()')} FROM {table} WHERE queue = ? LIMIT ?)",
+            (queue, queue, limit),
         ).rowcount
     return count
 
@@ -366,9 +366,9 @@ def bury(connection: sqlite3.Connection, message: int, reason: str, limit: int, 
     connection.execute("DELETE FROM message WHERE id = ?", (message,))
     if row:
         connection.execute(
-            "DELETE FROM dead WHERE queue = ?1 AND (died_at < ?2 OR id <="
-            " (SELECT id FROM dead WHERE queue = ?1 ORDER BY id DESC LIMIT 1 OFFSET ?3))",
-            (row[0], now - ttl, limit),
+            "DELETE FROM dead WHERE queue = ? AND (died_at < ? OR id <="
+            " (SELECT id FROM dead WHERE queue = ? ORDER BY id DESC LIMIT 1 OFFSET ?))",
+            (row[0], now - ttl, row[0], limit),
         )
 
 
@@ -376,7 +376,7 @@ def dead(connection: sqlite3.Connection, queue: str | None, limit: int) -> list[
     """The dead letters of one queue or of all, oldest first."""
     rows = connection.execute(
         "SELECT id, queue, reason, died_at, headers, properties, body FROM dead"
-        " WHERE ?1 IS NULL OR queue = ?1 ORDER BY id LIMIT ?2",
+        " WHERE queue = coalesce(?, queue) ORDER BY id LIMIT ?",
         (queue, limit),
     )
     return [
