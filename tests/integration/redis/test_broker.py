@@ -178,8 +178,8 @@ def test_kombu_restores_what_we_left(redis_url, redis_server):
             assert held.body == b"held"
             worker.consumer.park(parked, time.time() + 1.5)
             await worker.consumer.flush()
-            worker.consumer._stopped = True  # as if killed: nothing is given back
-            worker.consumer._close_links()
+            worker.consumer.stopped = True  # as if killed: nothing is given back
+            worker.consumer.session.close()
 
     asyncio.run(leave())
     got = []

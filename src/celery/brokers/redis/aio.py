@@ -60,7 +60,7 @@ class Link(asyncio.Protocol):
         self.target: Target | None = None
         self.heard_at = 0.0
         self._on_push = on_push
-        self._on_lost = on_lost
+        self.on_lost = on_lost
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._parser = Parser()
@@ -108,7 +108,7 @@ class Link(asyncio.Protocol):
             if link is not None:
                 link.close()
             raise
-        link._on_lost = on_lost
+        link.on_lost = on_lost
         if link._error is not None:
             raise link._error
         return link
@@ -144,7 +144,7 @@ class Link(asyncio.Protocol):
 
     def tell(self, *command: Argument) -> None:
         """Write one command and forget its reply."""
-        self.write(pack(*command), 1, _ignore)
+        self.write(pack(*command), 1, ignore)
 
     # -- asyncio.Protocol -------------------------------------------------------------------------
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -188,7 +188,7 @@ class Link(asyncio.Protocol):
         for one in pending:
             if isinstance(one.done, asyncio.Future) and not one.done.done():
                 one.done.set_exception(error)
-        on_lost, self._on_lost = self._on_lost, None
+        on_lost, self.on_lost = self.on_lost, None
         if on_lost is not None:
             on_lost(error)
 
@@ -200,7 +200,7 @@ class Link(asyncio.Protocol):
 
     def close(self) -> None:
         """Close it; what is pending fails."""
-        self._on_lost = None
+        self.on_lost = None
         if self._transport is not None:
             # What was written must be gone before; a server that does not read must not keep us.
             if self._transport.get_write_buffer_size() == 0:
@@ -210,7 +210,7 @@ class Link(asyncio.Protocol):
         self._fail(BrokerUnavailable(f"{self.where}: closed"))
 
 
-def _ignore(replies: list[Any]) -> None:
+def ignore(replies: list[Any]) -> None:
     """For replies that nobody wants."""
 
 
@@ -324,7 +324,7 @@ class AsyncClient:
                 raise BrokerUnavailable(f"{self.settings.url}: closed")
             self._link = link
             if self._channels:
-                link.write(pack("SUBSCRIBE", *self._channels) + pack("PING"), 1, _ignore)
+                link.write(pack("SUBSCRIBE", *self._channels) + pack("PING"), 1, ignore)
                 for callbacks in list(self._channels.values()):
                     for callback in list(callbacks):
                         callback(None)
@@ -355,7 +355,7 @@ class AsyncClient:
             if not callbacks:
                 del self._channels[name]
                 if self._link is not None and self._link.is_open:
-                    self._link.write(pack("UNSUBSCRIBE", name) + pack("PING"), 1, _ignore)
+                    self._link.write(pack("UNSUBSCRIBE", name) + pack("PING"), 1, ignore)
 
     def _pushed(self, push: list[Any]) -> None:
         if push[0] == b"message":

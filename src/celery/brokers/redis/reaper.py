@@ -16,7 +16,7 @@ from . import messages, scripts
 from .desk import Held
 
 if TYPE_CHECKING:
-    from .consumer import RedisConsumer
+    from .core import Core
 
 logger = logging.getLogger("celery.brokers.redis")
 
@@ -30,7 +30,7 @@ _RESTORE = 200
 class Reaper:
     """The part of a consumer that looks after others."""
 
-    def __init__(self, consumer: RedisConsumer) -> None:
+    def __init__(self, consumer: Core) -> None:
         self._consumer = consumer
         self._reaping: set[str] = set()
         self._restoring = False
@@ -65,7 +65,9 @@ class Reaper:
     async def _take_over(self, incarnation: str, fields: dict[bytes, bytes]) -> None:
         consumer = self._consumer
         name = fields.get(b"name", b"").decode(errors="replace")
-        if fields.get(b"run") == consumer.server_run:  # ids of clients begin anew when the server does
+        if (
+            fields.get(b"run") == consumer.session.server_run
+        ):  # ids of clients begin anew when the server does
             await self._hang_up(fields.get(b"waiter", b""))
         lists = messages.mapping(fields.get(b"lists", b"{}"))
         for ready in lists:

@@ -1,0 +1,300 @@
+"""The heart of a consumer: what it holds, what it has to say, and the writes by which both are carried out.
+
+What is said stays in the outbox until the server has answered, and is said again after a lost connection: every
+command in it does the same when it is carried out twice. A reservation is never repeated: what it may have reserved
+is looked up by the numbers it was given.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Any
+
+from celery.brokers.base import LEASE, BrokerError
+from celery.wire.resp import ErrorReply, pack, pack_all
+
+from . import messages
+from .desk import Entry, Held, Queues, Turn
+from .dues import Dues
+from .errors import ELSEWHERE, translate
+from .lease import Lease
+from .reaper import Reaper
+from .session import Session
+from .waiting import Waiting
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from celery.brokers.base import Delivery, Intake
+    from celery.brokers.topology import Queue
+
+    from .aio import Link
+    from .broker import RedisBroker
+
+logger = logging.getLogger("celery.brokers.redis")
+
+#: With larger windows a reservation waits until so much of the window is free (or nothing else is left to do).
+_WORTH_IT = 0.25
+_SMALL_WINDOW = 32
+#: Seconds before a reservation is tried again that the server refused.
+_AFTER_REFUSAL = 1.0
+
+
+class Core:
+    """All of it runs on the worker's loop. The parts (`session`, `waiting`, `dues`, `lease`, `reaper`) know it and
+    through it one another.
+
+    Attributes:
+        incarnation: names one life of this worker's lease; empty before it has one.
+        held: what is delivered and not settled, by number.
+        next: the next number to give.
+        window, out: how many may be delivered and neither settled nor begun, and how many are.
+        turns: writes that are not answered; `astray`: those that reserved on a connection that was lost.
+        drained: the last reservation found less than it wanted: wait to be told of more.
+    """
+
+    def __init__(self, broker: RedisBroker, worker_id: str, *, guarded: bool) -> None:
+        options = broker.settings.options
+        self.broker = broker
+        self.keys = broker.keys
+        self.worker_id = worker_id
+        self.incarnation = ""
+        self.lease_seconds = float(options.get("lease") or LEASE)
+        self.queues = Queues(broker.keys, str(options.get("queue_order_strategy") or "round_robin"))
+        self.held: dict[int, Held] = {}
+        self.next = 1
+        self.window = 0
+        self.out = 0
+        self.outbox: list[Entry] = []
+        self.acks: list[Held] = []
+        self.turns: list[Turn] = []
+        self.astray: list[Turn] = []
+        self.drained = False
+        self.link: Link | None = None
+        self.flushing = False
+        self.tasks: set[asyncio.Task[Any]] = set()
+        self.rested = asyncio.Event()
+        self.stopping = False
+        self.stopped = False
+        self._quiet_until = 0.0
+        self.loop: asyncio.AbstractEventLoop
+        self.intake: Intake
+        self.session = Session(self)
+        self.waiting = Waiting(self)
+        self.dues = Dues(self)
+        self.lease = Lease(self, guarded=guarded)
+        self.reaper = Reaper(self)
+
+    async def ask(self, *commands: Any, link: Link | None = None) -> list[Any]:
+        """Carry out commands now, not by the outbox.
+
+        Raises:
+            BrokerError: the connection is lost, or a command failed.
+        """
+        used = link or self.link
+        if used is None:
+            raise translate(ConnectionResetError("not connected"), self.broker.settings.url)
+        patience = (
+            max(self.broker.options.heartbeat, self.lease_seconds / 2)
+            if self.broker.options.heartbeat
+            else 30.0
+        )
+        try:
+            async with asyncio.timeout(patience):
+                replies = await used.send(pack_all(commands), len(commands))
+        except TimeoutError:
+            used.abort("no answer in time")
+            raise translate(TimeoutError(), self.broker.settings.url) from None
+        for reply in replies:
+            if isinstance(reply, ErrorReply):
+                raise translate(reply, self.broker.settings.url)
+        return replies
+
+    def declaring(self, queue: Queue) -> list[Any]:
+        return list(self.broker.exchanges.declaring(queue))
+
+    def since(self) -> int:
+        """The first number that may be held without our knowing."""
+        return min((turn.first for turn in (*self.turns, *self.astray) if turn.room), default=self.next)
+
+    def ready_of(self, raw: bytes, queue: str) -> str:
+        keys = self.keys
+        return keys.ready(queue, keys.steps[keys.step_of(messages.priority_of(raw))])
+
+    def spawn(self, work: Callable[..., Coroutine[Any, Any, Any]], *arguments: Any) -> None:
+        """Run something beside; what it raises of the broker's errors is no more than a lost connection."""
+
+        async def quietly() -> None:
+            try:
+                await work(*arguments)
+            except BrokerError as error:
+                logger.debug("%s", error)
+            except Exception as error:  # noqa: BLE001 - a consumer that goes on half dead would be deaf
+                self.broke(error)
+
+        task = self.loop.create_task(quietly())
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+
+    def broke(self, error: BaseException) -> None:
+        if not self.stopped:
+            self.intake.broken(error)
+
+    def fence(self, reason: str) -> None:
+        """The lease was lost: everything held is somebody else's."""
+        self.held.clear()
+        self.out = 0
+        entries = [entry for turn in (*self.astray, *self.turns) for entry in turn.entries] + self.outbox
+        self.astray, self.turns, self.outbox, self.acks = [], [], [], []
+        self.waiting.adopting = 0
+        for entry in entries:
+            if entry.answer is not None and not entry.answer.done():
+                entry.answer.set_result(entry.void)
+        self.dues.at.clear()
+        self.incarnation = ""
+        self.intake.fenced(reason)
+
+    def fenced_now(self) -> None:
+        """The server says that we are not known any more."""
+        if not self.incarnation or self.link is None or self.stopped:
+            return
+        self.link.abort("this worker's lease is over")  # the next connection finds out the rest
+
+    def tag(self, number: int) -> str:
+        """The tag of what this worker holds."""
+        return f"{self.incarnation}:{number}"
+
+    def say(self, *commands: Any, done: Callable[[list[Any]], None] | None = None) -> None:
+        """Have commands carried out with the next write."""
+        self.outbox.append(Entry(pack_all(commands), len(commands), done))
+        self.flush_soon()
+
+    def flush_soon(self) -> None:
+        if not self.flushing:
+            self.flushing = True
+            self.loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self.flushing = False
+        link = self.link
+        if link is None:
+            return
+        try:
+            self._write(link)
+            self.waiting.wait_for_more()
+        except Exception as error:  # noqa: BLE001 - see `broken`
+            self.broke(error)
+
+    def _write(self, link: Link) -> None:
+        """Everything that was said, and a reservation if there is room for one."""
+        reserving = any(turn.room for turn in self.turns)
+        room = self.window - self.out
+        wanted = not reserving and not self.drained and self._is_worth_it(room)
+        if room > 0 and not self.stopping:
+            self.dues.promote()
+        if not (self.outbox or wanted) and reserving:
+            return  # acknowledgements ride with the next reservation
+        if self.acks:
+            self.outbox.append(self.acknowledgement())
+        if not (self.outbox or wanted):
+            return
+        entries, self.outbox = self.outbox, []
+        turn = Turn(entries)
+        parts = [entry.data for entry in entries]
+        count = sum(entry.count for entry in entries)
+        if wanted:
+            turn.order = self.queues.in_turn()
+            turn.first, turn.room = self.next, room
+            self.next += room
+            record = self.keys.worker(self.incarnation)
+            parts.append(self.queues.reserve(record, f"{self.incarnation}:", turn.first, room, turn.order))
+            count += 1
+        self.turns.append(turn)
+        link.write(b"".join(parts) if len(parts) > 1 else parts[0], count, self._answered)
+
+    def _is_worth_it(self, room: int) -> bool:
+        if room <= 0 or self.stopping or not self.queues or self.loop.time() < self._quiet_until:
+            return False
+        return room >= self.window * _WORTH_IT or self.window <= _SMALL_WINDOW
+
+    def acknowledgement(self) -> Entry:
+        acks, self.acks = self.acks, []
+        keys = self.keys
+        data = pack("HDEL", keys.unacked, *[held.tag for held in acks])
+        late = [held.tag for held in acks if not held.begun]
+        if not late:
+            return Entry(data)
+        return Entry(data + pack("ZREM", keys.index, *late), 2)
+
+    def _answered(self, replies: list[Any]) -> None:
+        """The replies to the oldest write."""
+        turn = self.turns.pop(0)
+        try:
+            start = 0
+            for entry in turn.entries:
+                own = replies[start : start + entry.count]
+                start += entry.count
+                self._check(own)
+                if entry.done is not None:
+                    entry.done(own)
+            if turn.room:
+                self._reserved(turn, replies[-1])
+        except Exception as error:  # noqa: BLE001 - see `broken`
+            self.broke(error)
+            return
+        self.flush_soon()
+        self.rested.set()
+
+    def _check(self, replies: list[Any]) -> None:
+        for reply in replies:
+            if type(reply) is ErrorReply:
+                self.trouble(reply)
+
+    def trouble(self, error: ErrorReply) -> None:
+        """A command failed."""
+        if error.code in ELSEWHERE or error.code == "NOSCRIPT":
+            if self.link is not None:
+                self.link.abort(str(error))
+            return
+        logger.error("%s", translate(error, self.broker.settings.url))
+
+    def _reserved(self, turn: Turn, reply: Any) -> None:
+        if type(reply) is ErrorReply:
+            self.trouble(reply)
+            self._quiet_until = self.loop.time() + _AFTER_REFUSAL
+            self.loop.call_later(_AFTER_REFUSAL, self.flush_soon)
+            return
+        if not reply and reply != []:
+            self.fenced_now()
+            return
+        batch: list[Delivery] = []
+        number = turn.first
+        for index in range(0, len(reply), 2):
+            place = turn.order[reply[index]]
+            for raw in reply[index + 1]:
+                batch.append(self.hold(number, raw, place.queue, place.ready))
+                number += 1
+        if len(batch) < turn.room:
+            self.drained = True
+        if batch:
+            self.waiting.watched = turn.order[reply[-2]].ready
+            self.deliver(batch)
+
+    def hold(self, number: int, raw: bytes, queue: str, ready: str) -> Delivery:
+        held = self.held[number] = Held(number, f"{self.incarnation}:{number}", raw, queue, ready)
+        self.out += 1
+        delivery = messages.read(raw, queue, held)
+        delivery.claim = self.session.claim and self.session.claim + held.tag
+        return delivery
+
+    def deliver(self, batch: list[Delivery]) -> None:
+        if batch:
+            self.intake.delivered(batch)
+
+    def more(self, ready: str | None = None) -> None:
+        """There may be something."""
+        self.drained = False
+        if ready is not None:
+            self.waiting.watched = ready
+        self.flush_soon()
