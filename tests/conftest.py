@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.servers.databases import MariaServer, MemcachedServer, PostgresServer
+from tests.servers.emulators import AWS, AzuriteServer, GoogleStorageServer, MotoServer, azurite
 from tests.servers.rabbitmq import RabbitServer
 from tests.servers.redis import RedisServer
 from tests.servers.stock import StockCelery
@@ -100,6 +101,38 @@ def mariadb_url(mariadb_server: MariaServer) -> str:
 def memcached_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MemcachedServer]:
     """A memcached for all tests of this process."""
     with MemcachedServer(tmp_path_factory.mktemp("memcached")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def moto_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MotoServer]:
+    """Amazon's services for all tests of this process."""
+    with MotoServer(tmp_path_factory.mktemp("moto")) as server:
+        yield server
+
+
+@pytest.fixture
+def aws_url(moto_server: MotoServer, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The endpoint of empty services, and somebody who may use them."""
+    moto_server.reset()
+    for name, value in AWS.items():
+        monkeypatch.setenv(name, value)
+    return moto_server.url
+
+
+@pytest.fixture(scope="session")
+def google_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GoogleStorageServer]:
+    """Google's storage for all tests of this process."""
+    with GoogleStorageServer(tmp_path_factory.mktemp("google")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def azurite_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AzuriteServer]:
+    """Azure's blob storage for all tests of this process."""
+    if azurite() is None:
+        pytest.skip("azurite cannot be installed here (it needs npm)")
+    with AzuriteServer(tmp_path_factory.mktemp("azurite")) as server:
         yield server
 
 

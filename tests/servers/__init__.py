@@ -12,6 +12,8 @@ A server is a context manager, and a fixture of `tests/conftest.py` where many t
 | `private_rabbitmq` | module | a `RabbitServer` that the tests of a module may kill and restart |
 | `postgres_url`, `mariadb_url` | function | SQLAlchemy URL of an empty database of a session's `PostgresServer`, `MariaServer` |
 | `memcached_server` | session | a `MemcachedServer` |
+| `aws_url` | function | endpoint of a session's `MotoServer`, emptied |
+| `google_server`, `azurite_server` | session | emulators of cloud storages |
 | `stock_celery` | session | `StockCelery`: a Python with the real Celery 5.7.0, in a virtual environment of its own |
 
 `Process` (process.py) can `kill()`, `freeze()`, `thaw()`, `stop()` and `start()` again on the same port.

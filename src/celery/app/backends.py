@@ -23,16 +23,28 @@ Unknown result backend: {0!r}.  Did you spell that correctly? ({1!r})
 NAMESPACE = "celery.result_backends"
 
 BACKEND_ALIASES: dict[str, str] = {
+    "arangodb": "celery.backends.arangodb:ArangoDbBackend",
+    "azureblockblob": "celery.backends.azureblockblob:AzureBlockBlobBackend",
     "cache": "celery.backends.cache:CacheBackend",
+    "cassandra": "celery.backends.cassandra:CassandraBackend",
+    "consul": "celery.backends.consul:ConsulBackend",
+    "cosmosdbsql": "celery.backends.cosmosdbsql:CosmosDBSQLBackend",
+    "couchbase": "celery.backends.couchbase:CouchbaseBackend",
+    "couchdb": "celery.backends.couchdb:CouchBackend",
     "database": "celery.backends.database:DatabaseBackend",
     "db": "celery.backends.database:DatabaseBackend",
     "disabled": "celery.backends.base:DisabledBackend",
+    "dynamodb": "celery.backends.dynamodb:DynamoDBBackend",
+    "elasticsearch": "celery.backends.elasticsearch:ElasticsearchBackend",
     "file": "celery.backends.filesystem:FilesystemBackend",
+    "gs": "celery.backends.gcs:GCSBackend",
     "memory": "celery.backends.cache:CacheBackend",
+    "mongodb": "celery.backends.mongodb:MongoBackend",
     "redis": "celery.backends.redis:RedisBackend",
     "redis+cluster": "celery.backends.redis:RedisBackend",
     "rediss": "celery.backends.redis:RedisBackend",
     "rediss+cluster": "celery.backends.redis:RedisBackend",
+    "s3": "celery.backends.s3:S3Backend",
     "sentinel": "celery.backends.redis:SentinelBackend",
     "socket": "celery.backends.redis:RedisBackend",
     "rpc": "celery.backends.rpc:RPCBackend",
@@ -42,19 +54,7 @@ BACKEND_ALIASES: dict[str, str] = {
 #: What Celery has and this version does not.
 _MISSING = frozenset(
     [
-        "arangodb",
-        "azureblockblob",
-        "cassandra",
-        "consul",
-        "cosmosdbsql",
-        "couchbase",
-        "couchdb",
-        "dynamodb",
-        "elasticsearch",
-        "gs",
-        "mongodb",
         "riak",
-        "s3",
     ]
 )
 

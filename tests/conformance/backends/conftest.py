@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import uuid
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -75,6 +76,28 @@ def _fixture(name: str, prefix: str = "") -> Callable[[pytest.FixtureRequest, Pa
     return lambda request, _: prefix + request.getfixturevalue(name)
 
 
+def _mongodb(request: pytest.FixtureRequest) -> str:
+    """pymongo's client is replaced by mongomock's: there is no server to be had."""
+    import mongomock
+
+    request.getfixturevalue("monkeypatch").setattr("pymongo.MongoClient", mongomock.MongoClient)
+    return f"mongodb://localhost/{os.urandom(4).hex()}"
+
+
+def _s3(request: pytest.FixtureRequest) -> str:
+    import boto3
+
+    url = request.getfixturevalue("aws_url")
+    boto3.client("s3", endpoint_url=url).create_bucket(Bucket="bucket")
+    return "s3://"
+
+
+def _google(request: pytest.FixtureRequest) -> str:
+    url = request.getfixturevalue("google_server").url
+    request.getfixturevalue("monkeypatch").setenv("STORAGE_EMULATOR_HOST", url)
+    return f"gs://bucket/{os.urandom(4).hex()}?gcs_project=test"
+
+
 #: What is tested -> how it is configured.
 STORES: dict[str, Callable[[pytest.FixtureRequest, Path], Any]] = {
     "memory": lambda request, folder: "cache+memory://",
@@ -87,6 +110,15 @@ STORES: dict[str, Callable[[pytest.FixtureRequest, Path], Any]] = {
         f"cache+memcached://{request.getfixturevalue('memcached_server').address}/"
     ),
     "file": lambda request, folder: f"file://{folder}",
+    "mongodb": lambda request, folder: _mongodb(request),
+    "dynamodb": lambda request, _: (
+        f"dynamodb://@{request.getfixturevalue('aws_url').removeprefix('http://')}/results"
+    ),
+    "s3": lambda request, _: _s3(request),
+    "gs": lambda request, _: _google(request),
+    "azureblockblob": lambda request, _: (
+        f"azureblockblob://{request.getfixturevalue('azurite_server').connection_string}"
+    ),
     "keyvalue": lambda request, folder: DictStore,
     "rows": lambda request, folder: RowStore,
 }
@@ -118,8 +150,12 @@ def make_app(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> Itera
     """Make an app over the backend under test; all of one test share the store."""
     where = STORES[kind](request, tmp_path)
 
+    more = (
+        {"s3_bucket": "bucket", "s3_endpoint_url": request.getfixturevalue("aws_url")} if kind == "s3" else {}
+    )
+
     def make(**conf: Any) -> Celery:
-        return Celery("t", broker="memory://", backend=where, set_as_current=False, **conf)
+        return Celery("t", broker="memory://", backend=where, set_as_current=False, **more, **conf)
 
     yield make
     DictStore.data.clear()
