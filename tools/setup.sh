@@ -21,3 +21,7 @@ python=${PYTHON:-python3}
 echo "Setting up $venv ..."
 "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1"
 "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --group dev --editable .
+# Azurite is an npm package; the tests of Azure's storage are left out where there is no npm.
+if command -v npm >/dev/null && [ ! -x .venvs/azurite/node_modules/.bin/azurite-blob ]; then
+    npm install --silent --no-audit --no-fund --prefix .venvs/azurite azurite || echo "azurite could not be installed" >&2
+fi

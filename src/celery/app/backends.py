@@ -51,13 +51,6 @@ BACKEND_ALIASES: dict[str, str] = {
     "sqlite": "celery.backends.sqlite:SqliteBackend",
 }
 
-#: What Celery has and this version does not.
-_MISSING = frozenset(
-    [
-        "riak",
-    ]
-)
-
 
 def by_name(
     backend: str | type | None = None,
@@ -100,12 +93,6 @@ def _path_of(name: str, loader: Any, namespace: str) -> Any:
     for point in entry_points(namespace):
         if point.name == name:
             return point.value
-    if name in _MISSING:
-        built = ", ".join(sorted(BACKEND_ALIASES))
-        raise ImproperlyConfigured(
-            f"The result backend {name!r} is not part of this version of Celeriac. "
-            f"Set result_backend to one of these: {built}."
-        )
     return BACKEND_ALIASES.get(name, name)
 
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from celery import states
-from celery.exceptions import BackendStoreError, ImproperlyConfigured
+from celery.exceptions import BackendStoreError
 
 from .base import BaseBackend
 from .encoding import PENDING_META
@@ -32,7 +32,7 @@ class MongoBackend(BaseBackend):
             `taskmeta_collection`, `groupmeta_collection`, `max_pool_size`, and `options` for the client.
 
     Raises:
-        ImproperlyConfigured: pymongo is not installed, or the settings are no mapping.
+        ImproperlyConfigured: pymongo is not installed.
     """
 
     mongo_host: Any = None
@@ -51,8 +51,6 @@ class MongoBackend(BaseBackend):
         super().__init__(app, url=url, **kwargs)
         self._pymongo = need("pymongo", extra="mongodb", store="MongoDB")
         settings = self.app.conf.mongodb_backend_settings or {}
-        if not hasattr(settings, "items"):
-            raise ImproperlyConfigured("MongoDB backend settings should be grouped in a dict")
         self._read_settings(dict(settings), url)
         self._holder: PerProcess[Any] = shared(
             ("mongodb", repr(self.mongo_host), self.user, self.password, repr(sorted(self.options.items()))),
@@ -126,7 +124,7 @@ class MongoBackend(BaseBackend):
         request: Any = None,
         **kwargs: Any,
     ) -> Any:
-        meta = self._get_result_meta(self.encode(result), state, traceback, request, format_date=False)
+        meta = self._get_result_meta(self._payload(result), state, traceback, request, format_date=False)
         errors = self._pymongo.errors
         try:
             # A success does not match, and cannot be inserted a second time: it stays.
@@ -142,6 +140,12 @@ class MongoBackend(BaseBackend):
                 f"MongoDB does not take this result: {exc}", state=state, task_id=task_id
             ) from exc
         return result
+
+    def _payload(self, value: Any) -> Any:
+        """Text as text, as Celery stores it."""
+        encoded = self.encode(value)
+        text = isinstance(encoded, bytes) and self.content_encoding == "utf-8" and not self.compression
+        return encoded.decode() if text else encoded
 
     def _get_task_meta_for(self, task_id: str) -> Meta:
         found = self.collection.find_one({"_id": task_id})
@@ -170,7 +174,7 @@ class MongoBackend(BaseBackend):
             not hasattr(member, "results") and member.parent is None for member in result.results
         )
         stored = [member.id for member in result.results] if plain else result.as_tuple()
-        document = {"_id": group_id, "result": self.encode(stored), "date_done": datetime.now(UTC)}
+        document = {"_id": group_id, "result": self._payload(stored), "date_done": datetime.now(UTC)}
         self.group_collection.replace_one({"_id": group_id}, document, upsert=True)
         return result
 

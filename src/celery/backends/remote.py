@@ -19,7 +19,17 @@ if TYPE_CHECKING:
 class RemoteStoreBackend(KeyValueStoreBackend):
     """Base of such stores. A driver gives `get`, `set`, `delete`, `_identity()` and `_connect()`; `mget` if it can."""
 
+    #: The store holds nothing but text.
+    text_only = False
     _holder: PerProcess[Any] | None = None
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if self.text_only and self.content_encoding != "utf-8":
+            raise ImproperlyConfigured(
+                f"{type(self).__name__} stores text, and result_serializer {self.serializer!r} makes bytes: "
+                "use json or yaml"
+            )
 
     @property
     def client(self) -> Any:

@@ -37,13 +37,7 @@ NOT_EFFECTIVE_FAMILIES: dict[str, str] = {
     "control_": "there is no remote control yet",
     "event_": "no events are sent yet",
     "security_": "messages are not signed yet",
-} | dict.fromkeys(
-    (
-        "arangodb_", "azureblockblob_", "cassandra_", "cosmosdbsql_", "couchbase_", "elasticsearch_", "gcs_",
-        "mongodb_", "s3_",
-    ),
-    "this store is not supported yet",
-)  # fmt: skip
+}
 #: Settings that are right without having an effect: what they are for is done in another way.
 NOT_NEEDED: dict[str, str] = {
     "redis_retry_on_timeout": "an operation that timed out is tried again like any other",

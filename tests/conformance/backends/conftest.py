@@ -7,6 +7,7 @@ import uuid
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
+from tests.servers.documents import ArangoServer, ConsulServer, CouchServer, ElasticServer
 
 from celery import Celery
 from celery.backends.base import BaseBackend, KeyValueStoreBackend
@@ -119,13 +120,51 @@ STORES: dict[str, Callable[[pytest.FixtureRequest, Path], Any]] = {
     "azureblockblob": lambda request, _: (
         f"azureblockblob://{request.getfixturevalue('azurite_server').connection_string}"
     ),
+    "consul": lambda request, _: (
+        f"consul://127.0.0.1:{request.getfixturevalue('consul_server').port}/results"
+    ),
+    "couchdb": lambda request, _: (
+        f"couchdb://127.0.0.1:{request.getfixturevalue('couch_server').port}/results"
+    ),
+    "elasticsearch": lambda request, _: (
+        f"elasticsearch://127.0.0.1:{request.getfixturevalue('elastic_server').port}/results"
+    ),
+    "arangodb": lambda request, _: (
+        f"arangodb://127.0.0.1:{request.getfixturevalue('arango_server').port}/db/results"
+    ),
     "keyvalue": lambda request, folder: DictStore,
     "rows": lambda request, folder: RowStore,
 }
 #: These tell of changes; the others can only be asked.
 TELLING = frozenset({"memory", "sqlite", "redis"})
+#: These hold text only.
+TEXT_ONLY = frozenset({"couchdb", "elasticsearch", "arangodb"})
 #: Celery's tables have no column for the group and the parent of a task, and no time zone.
 TABLES = frozenset({"db-sqlite", "db-postgresql", "db-mariadb"})
+
+
+@pytest.fixture
+def consul_server() -> Iterator[ConsulServer]:
+    with ConsulServer() as server:
+        yield server
+
+
+@pytest.fixture
+def couch_server() -> Iterator[CouchServer]:
+    with CouchServer() as server:
+        yield server
+
+
+@pytest.fixture
+def elastic_server() -> Iterator[ElasticServer]:
+    with ElasticServer() as server:
+        yield server
+
+
+@pytest.fixture
+def arango_server() -> Iterator[ArangoServer]:
+    with ArangoServer() as server:
+        yield server
 
 
 @pytest.fixture(params=STORES)

@@ -5,9 +5,16 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from tests.conformance.backends.conftest import TEXT_ONLY
 
 from celery.app.context import Context
-from celery.exceptions import ContentDisallowed, EncodeError, SecurityError, TaskRevokedError
+from celery.exceptions import (
+    ContentDisallowed,
+    EncodeError,
+    ImproperlyConfigured,
+    SecurityError,
+    TaskRevokedError,
+)
 
 
 class Outer:
@@ -190,7 +197,13 @@ def test_forget(app, task_id):
     app.backend.forget(task_id)
 
 
-def test_pickled_results(make_app, task_id, new_id):
+def test_pickled_results(make_app, task_id, new_id, kind):
+    if kind in TEXT_ONLY:
+        with pytest.raises(
+            ImproperlyConfigured, match="stores text, and result_serializer 'pickle' makes bytes"
+        ):
+            _ = make_app(result_serializer="pickle", accept_content=["pickle"]).backend
+        return
     app = make_app(result_serializer="pickle", accept_content=["pickle", "json"])
     app.backend.mark_as_done(task_id, {1, 2})
     assert app.backend.get_result(task_id) == {1, 2}

@@ -40,7 +40,7 @@ def test_what_a_name_stands_for(app, given, cls, url):
     assert by_url(given, app.loader) == (cls, url)
 
 
-@pytest.mark.parametrize("name", ["nosuch", "nosuch://x", "mod:Nope", "celery.nosuch.Cls", "x+y://"])
+@pytest.mark.parametrize("name", ["nosuch", "nosuch://x", "mod:Nope", "celery.nosuch.Cls", "x+y://", "riak"])
 def test_no_such_module(app, name):
     with pytest.raises(ModuleNotFoundError):
         by_url(name, app.loader)
@@ -59,12 +59,6 @@ def test_a_name_that_cannot_be_parsed(app):
     for name in (":", "..x"):
         with pytest.raises(ImproperlyConfigured, match="Unknown result backend: '"):
             by_name(name, app.loader)
-
-
-@pytest.mark.parametrize("url", ["riak"])
-def test_what_is_not_built_yet_says_so(app, url):
-    with pytest.raises(ImproperlyConfigured, match="is not part of this version"):
-        by_url(url, app.loader)
 
 
 def test_overrides(app):
