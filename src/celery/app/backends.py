@@ -65,7 +65,7 @@ def by_name(
         extension_namespace: the group of entry points that add aliases.
 
     Raises:
-        ImproperlyConfigured: it is no name of a class, or of one that this version does not have.
+        ImproperlyConfigured: it is no name of a class.
         ModuleNotFoundError: no such module.
     """
     backend = backend or "disabled"
