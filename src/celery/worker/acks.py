@@ -36,6 +36,8 @@ DONE = Ending(Settlement.ACK)
 GIVEN_BACK = Ending(Settlement.REQUEUE, counted=False, ran=False)
 #: Offered again, and counted: enough of these and it is set aside.
 AGAIN = Ending(Settlement.REQUEUE, counted=True)
+#: Ended by us before it could end: offered again, and its death is not its own.
+CUT_SHORT = Ending(Settlement.REQUEUE, counted=False)
 
 _LATE: dict[Verdict, Ending] = {
     Verdict.SUCCESS: DONE,

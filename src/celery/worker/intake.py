@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import signal
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -154,6 +155,17 @@ class Reception:
 
     def disconnected(self, error: BrokerError) -> None:
         self._link(error)
+        if self._crew.options.cancel_on_loss:
+            self._cancel_late_runs()
+
+    def _cancel_late_runs(self) -> None:
+        """End what another worker may get before it ends here; what was acknowledged early goes on."""
+        crew = self._crew
+        for run in list(crew.state.runs.values()):
+            if run.active and run.policy.acks_late and not run.begun and not run.cancelled:
+                run.cancelled = crew.pool.terminate(run.tag, signal.SIGTERM)
+                if run.cancelled:
+                    logger.warning("Task %s[%s] is cancelled: the broker is away", run.name, run.id)
 
     def connected(self) -> None:
         self._link(None)

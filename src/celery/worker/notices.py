@@ -24,7 +24,6 @@ NOT_EFFECTIVE: dict[str, str] = {
     "task_send_sent_event": "no events are sent yet",
     "worker_agent": "no agent is started",
     "worker_autoscaler": "the pool keeps its size",
-    "worker_cancel_long_running_tasks_on_connection_loss": "tasks go on while the broker is away",
     "worker_consumer": "the worker's own consumer is used",
     "worker_pool_restarts": "there is no remote control yet",
     "worker_send_task_events": "no events are sent yet",
@@ -56,7 +55,6 @@ _SILENT: dict[str, tuple[Any, ...]] = {
     "task_send_sent_event": (False,),
     "worker_autoscaler": ("celery.worker.autoscale:Autoscaler",),
     "worker_consumer": ("celery.worker.consumer:Consumer",),
-    "worker_cancel_long_running_tasks_on_connection_loss": (False,),
     "worker_pool_restarts": (False,),
     "worker_send_task_events": (False,),
 }
@@ -87,6 +85,15 @@ def _warn_families(conf: Any) -> list[str]:
         instead = NOT_EFFECTIVE_FAMILIES[family]
         logger.warning("No effect in this version, as %s: %s.", instead, ", ".join(names))
     return [name for names in found.values() for name in names]
+
+
+def warn_not_cancelled(conf: Any, pool: Pool, pool_name: str) -> None:
+    """Say so if running tasks are to be cancelled with the link, and the pool cannot do that."""
+    if conf.worker_cancel_long_running_tasks_on_connection_loss and not pool.can_terminate:
+        logger.warning(
+            "worker_cancel_long_running_tasks_on_connection_loss has no effect: the %s pool cannot end a running task",
+            pool_name,
+        )
 
 
 def check_time_limits(

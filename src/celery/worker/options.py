@@ -20,6 +20,7 @@ class WorkerOptions:
         soft_shutdown_timeout, shutdown_grace: seconds; a grace of None waits for ever.
         local: zone of dates that name none.
         accept: content types that may be read.
+        cancel_on_loss: end running tasks that are acknowledged late when the broker cannot be reached.
         guarded: tasks run in this process and may hold the interpreter for long: somebody else must see to the
             lease.
     """
@@ -41,4 +42,5 @@ class WorkerOptions:
     connection_max_retries: int | None = None
     local: _dt.tzinfo = _dt.UTC
     accept: frozenset[str] | None = None
+    cancel_on_loss: bool = False
     guarded: bool = False

@@ -14,7 +14,7 @@ from celery.backends.encoding import restore_exception
 from celery.brokers.base import Settlement
 from celery.exceptions import TimeLimitExceeded, WorkerLostError
 
-from .acks import AGAIN, DONE, GIVEN_BACK, after_hard_limit, after_loss, after_run
+from .acks import AGAIN, CUT_SHORT, DONE, GIVEN_BACK, after_hard_limit, after_loss, after_run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -122,6 +122,8 @@ class PoolReports:
             crew.settler.settle(run, AGAIN if run.adrift else DONE)
         elif not began:
             self._not_begun(run)
+        elif run.cancelled:
+            crew.settler.settle(run, CUT_SHORT)
         elif crew.abandoning:
             self.abandon(run)
         else:
@@ -137,6 +139,7 @@ class PoolReports:
     def _not_begun(self, run: Run) -> None:
         """It waited in a slot that is gone (or was taken back from it): run it elsewhere."""
         crew = self._crew
+        run.cancelled = False
         if crew.stopping:
             crew.settler.settle(run, GIVEN_BACK)
             return

@@ -29,6 +29,7 @@ class Run(msgspec.Struct, eq=False):
         counted: it fills the broker's window although it is not in the ready queue any more.
         fenced: somebody else has the message now; settling it would be refused.
         adrift: with `fenced`: the broker offers the message again, but what becomes of the run still counts.
+        cancelled: it is being ended because the broker is away; then it is offered again.
         taken_at: monotonic time of receipt.
         started_at, pid: of the body, if the pool announced it (unix time; process id).
         duplicates: redeliveries of the same message that wait for this run to end.
@@ -47,6 +48,7 @@ class Run(msgspec.Struct, eq=False):
     active: bool = False
     counted: bool = False
     fenced: bool = False
+    cancelled: bool = False
     adrift: bool = False
     started_at: float | None = None
     pid: int | None = None

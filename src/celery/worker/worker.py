@@ -31,7 +31,7 @@ from celery.utils.nodenames import default_nodename
 from . import state
 from .consumer import Consumer
 from .loops import Core, Stop, load_loop
-from .notices import check_time_limits, warn_not_effective
+from .notices import check_time_limits, warn_not_cancelled, warn_not_effective
 from .options import WorkerOptions
 from .policy import TaskPolicy, policy_for
 from .sizing import concurrency_of
@@ -283,6 +283,7 @@ class WorkController:
         )
         check_time_limits(self.pool, self.pool_name, self.time_limit, self.soft_time_limit, tasks)
         warn_not_effective(app.conf)
+        warn_not_cancelled(app.conf, self.pool, self.pool_name)
         return Core(
             app,
             self.pool,
@@ -328,6 +329,7 @@ class WorkController:
             max_deliveries=conf.task_max_deliveries or 0,
             park_unknown=conf.task_unknown == "park",
             deduplicate=bool(conf.worker_deduplicate_successful_tasks),
+            cancel_on_loss=bool(conf.worker_cancel_long_running_tasks_on_connection_loss),
             soft_shutdown_timeout=conf.worker_soft_shutdown_timeout or 0.0,
             soft_shutdown_on_idle=bool(conf.worker_enable_soft_shutdown_on_idle),
             shutdown_grace=conf.worker_shutdown_grace,

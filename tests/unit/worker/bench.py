@@ -35,6 +35,7 @@ class ScriptedPool:
         self.slots = slots
         self.held: dict[int, Job] = {}
         self.ran: list[str] = []
+        self.terminated: list[str] = []
         self.stopped = self.killed = False
         self.reports: Any = None
 
@@ -55,7 +56,8 @@ class ScriptedPool:
         return []
 
     def terminate(self, tag: int, signum: int) -> bool:
-        return False
+        self.terminated.append(self.held[tag].id)
+        return True
 
     def resize(self, size: int) -> None: ...
 

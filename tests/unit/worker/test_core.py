@@ -12,6 +12,7 @@ from tests.unit.worker.bench import Bench
 
 from celery import signals
 from celery.app.jobs import Verdict
+from celery.brokers.base import BrokerUnavailable
 from celery.exceptions import TaskRevokedError
 from celery.worker import extension, intake
 from celery.worker.loops import Stop
@@ -477,3 +478,21 @@ def test_slow_receivers_hold_up_new_tasks_and_not_the_worker(bench, caplog, monk
     finally:
         go_on.set()
         signals.task_received.disconnect(dawdle)
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_late_tasks_are_cancelled_with_the_link(asked):
+    with Bench(cancel_on_loss=asked) as bench:
+        early, late = bench.send("early"), bench.send("late")
+        bench.job(early), bench.job(late)
+        bench.core.call_soon(bench.core.reception.disconnected, BrokerUnavailable("cut"))
+        if asked:
+            wait_until(lambda: bench.pool.terminated == [late])
+            bench.lose(late, exitcode=-15)  # as a pool says it
+            wait_until(lambda: bench.pool.ran.count(late) == 2)
+            assert bench.backend.states == {}
+        bench.end(late)
+        bench.end(early)
+        bench.settled()
+        assert bench.pool.terminated == [late] * asked
+        assert bench.dead() == []
