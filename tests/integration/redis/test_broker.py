@@ -14,7 +14,7 @@ from tests.conformance.brokers.tools import Recorder, Worker, send
 from tests.servers.redis import RedisCluster, RedisServer
 from tests.support import wait_until
 
-from celery.brokers.base import BrokerOptions, BrokerRefused, Outgoing
+from celery.brokers.base import BrokerOptions, BrokerRefused, BrokerUnavailable, Outgoing
 from celery.brokers.registry import open_broker
 from celery.brokers.topology import Exchange, Queue
 from celery.message.headers import LazyObject
@@ -300,6 +300,26 @@ def test_tls(tmp_path):
             pytest.raises(BrokerRefused, match="certificate is not accepted"),
         ):
             broker.size("work")
+
+
+def test_of_several_servers_one_is_used_by_all(tmp_path):
+    """Every connection goes to the first one, until it is gone; then all go to the second."""
+
+    async def main(first, second):
+        with broker_at(f"redis://127.0.0.1:1;{first.url};{second.url}") as broker:
+            async with worker_of(broker) as worker:
+                send(broker, "a")
+                await worker.seen.count(1)
+                assert len(second.cli("CLIENT", "LIST").splitlines()) == 1  # the one that asks
+                first.kill()
+                await worker.seen.until(lambda: worker.seen.connects)
+                with contextlib.suppress(BrokerUnavailable):
+                    broker.size("work")
+                send(broker, "b")
+                await worker.seen.count(2)
+
+    with RedisServer(tmp_path / "1") as first, RedisServer(tmp_path / "2") as second:
+        asyncio.run(main(first, second))
 
 
 def test_cluster(tmp_path):

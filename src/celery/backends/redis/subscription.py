@@ -207,6 +207,7 @@ class Subscription:
     def _connect(self) -> None:
         deadline = time.monotonic() + self._settings.connect_timeout
         where = self._settings.url
+        target = None
         try:
             target = self._locator.locate(deadline)
             sock = connect(target.place, deadline)
@@ -216,6 +217,7 @@ class Subscription:
                 sock.close()
                 raise
         except (OSError, ErrorReply, BrokerError) as error:
+            self._settings.gave_up(target)
             self._tell(error)
             return
         self._sock, self._stream, self._parser = sock, Stream(sock), Parser()

@@ -85,6 +85,7 @@ class Link(asyncio.Protocol):
         where = settings.url
         until = time.monotonic() + settings.connect_timeout
         link: Link | None = None
+        target: Target | None = None
         try:
             if locator.immediate:
                 target = locator.locate(until)
@@ -103,6 +104,7 @@ class Link(asyncio.Protocol):
         except (OSError, ErrorReply, BrokerError) as error:
             if link is not None:
                 link.close()
+            settings.gave_up(target)
             raise translate(error, where) from error
         except BaseException:
             if link is not None:

@@ -55,6 +55,7 @@ class RedisBroker:
             options=given,
             connect_timeout=options.connect_timeout,
             timeout=options.publish_timeout or _PATIENCE,
+            failover_strategy=options.failover_strategy,
         )
         self.keys = Keys(settings.options, settings.database, cluster=settings.cluster)
         self.settings = replace(settings, slot_key=self.keys.prefix)

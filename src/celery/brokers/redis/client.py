@@ -245,12 +245,14 @@ class Client:
         for _ in self.settings.targets:
             until = min(deadline, time.monotonic() + self.settings.connect_timeout)
             where = self.settings.url
+            target = None
             try:
                 target = self._locator.locate(until)
                 where = self._where_of(target.place)
                 connection = Connection.open(target, until, name=self.settings.client_name)
             except (OSError, ErrorReply, BrokerError) as error:
                 last = translate(error, where)
+                self.settings.gave_up(target)
                 continue
             self._connection = connection
             return connection

@@ -36,7 +36,7 @@ class RedisConsumer(Core):
         self.intake = intake
         self.queues.set(queues)
         try:
-            await self.session.connect()
+            await self.session.begin()
         except BaseException:
             self.session.close()
             raise

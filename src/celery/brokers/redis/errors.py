@@ -41,7 +41,7 @@ def translate(error: Exception, where: str) -> BrokerError:
         text = f"{where}: {error}" + (f" ({advice})" if advice else "")
         if error.code in _ENTRY or "invalid password" in str(error) or "without any password" in str(error):
             return BrokerRefused(text)
-        if error.code in ELSEWHERE or error.code in BUSY:
+        if error.code in ELSEWHERE or error.code in BUSY or "max number of clients" in str(error):
             return BrokerUnavailable(text)
         return BrokerRefused(text)
     if isinstance(error, ssl.SSLCertVerificationError):

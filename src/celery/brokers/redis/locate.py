@@ -6,7 +6,6 @@ place to go.
 
 from __future__ import annotations
 
-import itertools
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
@@ -28,7 +27,7 @@ class Locator(Protocol):
     immediate: bool
 
     def locate(self, deadline: float) -> Target:
-        """The server to connect to; the next one each time it is asked, if there are several.
+        """The server to connect to. Whoever cannot says so by `Settings.gave_up`.
 
         Raises:
             BrokerUnavailable: nobody knows.
@@ -45,17 +44,33 @@ def locator_of(settings: Settings) -> Locator:
 
 
 class ListLocator:
-    """One place after the other, beginning again at the first."""
+    """One server, or that of several which the failover says."""
 
     immediate = True
 
     def __init__(self, settings: Settings) -> None:
-        self._targets = itertools.cycle(settings.targets)
+        self._failover = settings.failover
+        self._first = settings.targets[0]
+        self._targets = {target.url: target for target in settings.targets}
 
     def locate(self, deadline: float) -> Target:
         """See `Locator.locate`."""
         del deadline
-        return next(self._targets)
+        return self._first if self._failover is None else self._targets[self._failover.current]
+
+
+class Found:
+    """Knows the server: that of another connection."""
+
+    immediate = True
+
+    def __init__(self, target: Target) -> None:
+        self._target = target
+
+    def locate(self, deadline: float) -> Target:
+        """See `Locator.locate`."""
+        del deadline
+        return self._target
 
 
 class SentinelLocator:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 #: A queue that this process has declared is declared again after so many seconds: bindings may have been evicted.
 _DECLARE_AGAIN = 60.0
+_MOST_DECLARED = 10_000
 #: At most so many messages, or bytes of them, in one `LPUSH`.
 _MOST_IN_ONE = 1000
 _MOST_BYTES = 4 << 20
@@ -167,6 +168,8 @@ class RedisPublisher:
     def _declare(self, plan: _Plan, queue: Queue) -> None:
         for command in self._exchanges.declaring(queue):
             plan.add(command)
+        if len(self._declared) > _MOST_DECLARED:  # names made up by calls
+            self._declared.clear()
         self._declared[queue.name] = (queue, time.monotonic())
 
     # -- plans ------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ import os
 import socket
 from typing import TYPE_CHECKING, Any
 
-from celery.brokers.base import BrokerError
+from celery.brokers.base import BrokerError, BrokerUnavailable
 from celery.net.backoff import Backoff
 from celery.utils.uuids import uuid
 from celery.wire.resp import pack
@@ -44,6 +44,17 @@ class Session:
         self.claim = ""
         self._waiters: set[tuple[bytes, int]] = set()
 
+    async def begin(self) -> None:
+        """Connect to the first server that is there. Raises like `connect`."""
+        for left in reversed(range(len(self._core.broker.settings.targets))):
+            try:
+                await self.connect()
+            except BrokerUnavailable:
+                if not left:
+                    raise
+            else:
+                return
+
     async def connect(self) -> None:
         """Open both connections and be known to the server.
 
@@ -56,7 +67,8 @@ class Session:
             broker.settings, self.locator, on_push=core.waiting.pushed, scripts=scripts.OF_WORKERS
         )
         try:
-            await core.waiting.waiter.connect()
+            assert link.target is not None
+            await core.waiting.waiter.connect(link.target)
             await self._resume(link)
         except BaseException:
             link.close()

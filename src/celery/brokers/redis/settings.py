@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from celery.brokers.base import BrokerRefused
+from celery.brokers.failover import Failover
 from celery.net.address import BadAddress, mask, parse_all
 from celery.net.stream import Place
 from celery.net.tls import TLS, BadTLS
@@ -15,6 +16,7 @@ from celery.net.tls import make as make_tls
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from celery.brokers.failover import Strategy
     from celery.net.address import Address
 
 PORT = 6379
@@ -32,6 +34,7 @@ class Target:
 
     Attributes:
         master: it must be one: a replica is refused.
+        url: what it is called in a failover list.
     """
 
     place: Place
@@ -39,6 +42,7 @@ class Target:
     password: str | None = None
     database: int = 0
     master: bool = True
+    url: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +68,7 @@ class Settings:
         connect_timeout: seconds for one attempt to connect, TLS and greeting included.
         timeout: seconds that a call may take for which no deadline is given.
         client_name: as `CLIENT LIST` shows it.
+        failover: which of several targets to connect to now; shared by everything that these settings are for.
         cluster: the targets are nodes of a cluster; all keys are in the slot of `slot_key`.
     """
 
@@ -76,7 +81,13 @@ class Settings:
     sentinel: SentinelSettings | None = None
     cluster: bool = False
     slot_key: str = ""
+    failover: Failover | None = field(default=None, compare=False)
     options: Mapping[str, Any] = field(default_factory=dict)
+
+    def gave_up(self, target: Target | None) -> None:
+        """An attempt to connect failed: the next one goes to the next server, if there are several."""
+        if self.failover is not None and target is not None:
+            self.failover.failed(target.url)
 
 
 def read(
@@ -86,6 +97,7 @@ def read(
     options: Mapping[str, Any] | None = None,
     connect_timeout: float = 4.0,
     timeout: float = 10.0,
+    failover_strategy: str | Strategy | None = None,
 ) -> Settings:
     """Read URLs and options.
 
@@ -96,6 +108,7 @@ def read(
         options: `broker_transport_options` (or the backend's); options in the query of the first URL win.
         connect_timeout: seconds; the option `socket_connect_timeout` wins.
         timeout: seconds; the option `socket_timeout` wins.
+        failover_strategy: in which order several servers are tried; see `failover.strategy_of`.
 
     Raises:
         BrokerRefused: something in them makes no sense.
@@ -104,7 +117,11 @@ def read(
     try:
         addresses = parse_all(urls)
         given = {**(options or {}), **addresses[0].query}
-        return _read(shown, addresses, ssl, given, connect_timeout, timeout)
+        found = _read(shown, addresses, ssl, given, connect_timeout, timeout)
+        if found.sentinel is None and not found.cluster and len(found.targets) > 1:
+            order = Failover([target.url for target in found.targets], failover_strategy)
+            found = replace(found, failover=order)
+        return found
     except (BadAddress, BadTLS) as error:
         raise BrokerRefused(f"{shown}: {error}") from error
 
@@ -204,7 +221,7 @@ def _target(address: Address, tls: TLS | None, given: Mapping[str, Any]) -> Targ
         database = _database(
             address.virtual_host or address.query.get("virtual_host") or address.query.get("db") or ""
         )
-    return Target(place, username, password, database)
+    return Target(place, username, password, database, url=address.as_url())
 
 
 #: Half-open connections that nobody speaks on end within half a minute.

@@ -56,11 +56,14 @@ class Subscriber:
         """Connect anew, and subscribe to everything again. Raises like `subscribe`."""
         self.close()
         until = min(deadline, time.monotonic() + self._settings.connect_timeout)
+        target = None
         try:
+            target = self._locator.locate(until)
             self._connection = Connection.open(
-                self._locator.locate(until), until, name=self._settings.client_name, on_push=self._pushed
+                target, until, name=self._settings.client_name, on_push=self._pushed
             )
         except (OSError, ErrorReply, BrokerError) as error:
+            self._settings.gave_up(target)
             raise translate(error, self._settings.url) from error
         if self.channels:
             self._say("SUBSCRIBE", sorted(self.channels), deadline)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from celery.wire.resp import ErrorReply, pack
 
 from .aio import Link
+from .locate import Found
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,8 +19,7 @@ if TYPE_CHECKING:
     from celery.brokers.base import BrokerError
 
     from .desk import Place
-    from .locate import Locator
-    from .settings import Settings
+    from .settings import Settings, Target
 
 #: Seconds that one `BLMOVE` waits: then it is sent again, which shows that the connection still is one.
 WAIT = 30.0
@@ -36,12 +36,10 @@ class Waiter:
     def __init__(
         self,
         settings: Settings,
-        locator: Locator,
         on_message: Callable[[Place, bytes | None], None],
         on_lost: Callable[[BrokerError], None],
     ) -> None:
         self._settings = settings
-        self._locator = locator
         self._on_message = on_message
         self._on_lost = on_lost
         self._link: Link | None = None
@@ -50,9 +48,9 @@ class Waiter:
         self.client_id = 0
         self.unblocking = False
 
-    async def connect(self) -> None:
+    async def connect(self, target: Target) -> None:
         """Connect. Raises `BrokerError`."""
-        self._link = await Link.open(self._settings, self._locator, on_lost=self._lost)
+        self._link = await Link.open(self._settings, Found(target), on_lost=self._lost)
         self.client_id = int(self._link.hello.get(b"id", 0))
 
     @property

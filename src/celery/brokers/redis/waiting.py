@@ -32,9 +32,7 @@ class Waiting:
 
     def __init__(self, core: Core) -> None:
         self._core = core
-        self.waiter = Waiter(
-            core.broker.settings, core.session.locator, self._woken, core.session.waiter_lost
-        )
+        self.waiter = Waiter(core.broker.settings, self._woken, core.session.waiter_lost)
         self.watched: str | None = None
         self.tracked: set[str] = set()
         self.adopting = 0
