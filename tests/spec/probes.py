@@ -30,6 +30,7 @@ NEEDS = {
     "redis_sent": ("redis",),
     "redis_results": ("redis",),
     "worker_sent": ("redis",),
+    "rpc_results": ("amqp", "ctl"),
     "ran": ("redis", "redis"),
     "rabbitmq_sent": ("amqp", "ctl"),
     "worker_log": ("redis", "redis"),

@@ -48,6 +48,13 @@ def test_messages_in_rabbitmq(
     assert wrong(project, "rabbitmq_sent", amqp_url, str(ctl)) == {}
 
 
+def test_replies_of_a_worker(
+    project: Project, rabbitmq_server: RabbitServer, amqp_url: str, tmp_path: Path
+) -> None:
+    ctl = rabbitmq_server.write_ctl(tmp_path / "ctl")
+    assert wrong(project, "rpc_results", amqp_url, str(ctl)) == {}
+
+
 @pytest.mark.parametrize("broker", ["embedded", "redis", "rabbitmq"])
 @pytest.mark.parametrize("name", ["ran", "worker_log"])
 def test_worker(project: Project, name: str, broker: str, request: pytest.FixtureRequest) -> None:
