@@ -18,53 +18,46 @@ PAIRS = list(itertools.product(NAMES, NAMES))
 EXCEPTIONS = {("failures", "awkward"), ("states", "rejected")}
 
 
-@pytest.fixture(scope="module")
-def fleet(tmp_path_factory, stock_celery):
-    """Both sides, each with a worker on a queue of its own."""
-    folder = tmp_path_factory.mktemp("fleet")
-    with RedisServer(folder / "redis") as server:
-        env = {"BROKER": server.url, "RESULTS": server.url, "PYTHONPATH": str(SHARED)}
+@pytest.fixture(params=["redis", "rabbitmq"])
+def fleet(request, tmp_path, stock_celery):
+    """Both sides, each with a worker on a queue of its own; results are in Redis."""
+    with RedisServer(tmp_path / "redis") as server:
+        broker = server.url
+        if request.param == "rabbitmq":
+            broker = request.getfixturevalue("rabbitmq_server").vhost()
+        env = {"BROKER": broker, "RESULTS": server.url, "PYTHONPATH": str(SHARED)}
         pythons = {"ours": Path(sys.executable), "stock": stock_celery.python}
-        sides = {name: Side(name, pythons[name], folder, env) for name in NAMES}
+        sides = {name: Side(name, pythons[name], tmp_path, env) for name in NAMES}
         conf = {name: json.dumps({"task_default_queue": f"queue-of-{name}"}) for name in NAMES}
-        arguments = ("-n", "ours@%h"), ("-n", "stock@%h")
         with (
-            sides["ours"].worker(*arguments[0], CONF=conf["ours"]),
-            sides["stock"].worker(*arguments[1], CONF=conf["stock"]),
+            sides["ours"].worker("-n", "ours@%h", CONF=conf["ours"]),
+            sides["stock"].worker("-n", "stock@%h", CONF=conf["stock"]),
         ):
             yield sides
 
 
-@pytest.fixture(scope="module")
-def answers(fleet):
-    """(who called, who ran) -> case -> what came of it; made when first asked for."""
-    made = {}
-
-    def get(caller, runner):
-        if (caller, runner) not in made:
-            code = f"import calls; calls.main('queue-of-{runner}')"
-            made[caller, runner] = fleet[caller].json(code, timeout=100)
-        return made[caller, runner]
-
-    return get
-
-
-@pytest.mark.timeout(200)
-@pytest.mark.parametrize(
-    "case", ["encodings", "requests", "failures", "states", "due", "links", "ignoring", "families"]
-)
-@pytest.mark.parametrize(("caller", "runner"), PAIRS)
-def test_calls(answers, caller, runner, case):
-    expected, found = answers("stock", "stock")[case], answers(caller, runner)[case]
-    if not isinstance(expected, dict):
-        assert found == expected
-        return
-    different = {
-        key: {"found": found.get(key), "expected": _named(expected[key], runner)}
-        for key in expected
-        if (case, key) not in EXCEPTIONS and found.get(key) != _named(expected[key], runner)
+@pytest.mark.timeout(300)
+def test_calls(fleet):
+    """All cases of `shared/calls.py`, by all pairs of caller and worker."""
+    answers = {
+        (caller, runner): fleet[caller].json(f"import calls; calls.main('queue-of-{runner}')", timeout=120)
+        for caller, runner in PAIRS
     }
-    assert not different, json.dumps(different, indent=1)
+    expected = answers["stock", "stock"]
+    different = [
+        f"{caller} called, {runner} ran, {case} {key}: {found!r} instead of {wanted!r}"
+        for (caller, runner), cases in answers.items()
+        for case in expected
+        for key, found, wanted in _differences(cases[case], _named(expected[case], runner))
+        if (case, key) not in EXCEPTIONS
+    ]
+    assert not different, "\n".join(different)
+
+
+def _differences(found, expected):
+    if not isinstance(expected, dict):
+        found, expected = {"": found}, {"": expected}
+    return [(key, found.get(key), expected[key]) for key in expected if found.get(key) != expected[key]]
 
 
 def _named(value, runner):

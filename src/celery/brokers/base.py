@@ -72,6 +72,7 @@ class Delivery(msgspec.Struct, eq=False):
     Attributes:
         queue: the queue it was taken from.
         receipt: opaque; only the consumer that made it reads it.
+        priority: None if the message says nothing about it, as only AMQP's can.
         deliveries: how often it has been handed to a worker, this time included (1 = first).
         due: its due time if it has one (it may lie ahead: then the worker parks it).
         claim: names this worker's hold on the message so that a result store in the same place can check it
@@ -85,7 +86,7 @@ class Delivery(msgspec.Struct, eq=False):
     receipt: Any
     exchange: str = ""
     routing_key: str = ""
-    priority: int = 0
+    priority: int | None = 0
     redelivered: bool = False
     deliveries: int = 1
     due: float | None = None

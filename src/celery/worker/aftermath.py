@@ -241,7 +241,7 @@ class Recorder:
                 properties=run.properties,
                 exchange=delivery.exchange,
                 routing_key=delivery.routing_key or delivery.queue,
-                priority=delivery.priority,
+                priority=delivery.priority or 0,
                 due=due,
             )
         )

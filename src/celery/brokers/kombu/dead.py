@@ -65,7 +65,7 @@ def bury(link: Link, delivery: Delivery, reason: str, options: BrokerOptions) ->
         exchange=delivery.exchange,
         routing_key=delivery.routing_key,
         delivery_tag=str(number),
-        priority=delivery.priority,
+        priority=delivery.priority or 0,
     ).decode(errors="replace")
     _send(link, _Letter(number, delivery.queue, reason, time.time(), text))
     surplus = link.size(DEAD.name) - options.dead_letter_limit

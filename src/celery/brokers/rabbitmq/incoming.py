@@ -76,7 +76,7 @@ class Incoming:
         try:
             table, priority = find_headers(encoded)
         except ProtocolError:
-            encoded, table, priority = b"\x00\x00", b"", 0
+            encoded, table, priority = b"\x00\x00", b"", None
         words = self._words
         made = Delivery(
             message.body,

@@ -337,8 +337,8 @@ class Properties:
         self.headers = headers
 
 
-def find_headers(data: bytes) -> tuple[bytes, int]:
-    """The header table (empty if there is none) and the priority (0 if it has none) of a message.
+def find_headers(data: bytes) -> tuple[bytes, int | None]:
+    """The header table (empty if there is none) and the priority (None if it has none) of a message.
 
     Args:
         data: flags and property list.
@@ -360,7 +360,7 @@ def find_headers(data: bytes) -> tuple[bytes, int]:
             at = stop
         if flags & 0x1000:
             at += 1
-        priority = data[at] if flags & 0x0800 else 0
+        priority = data[at] if flags & 0x0800 else None
     except (IndexError, struct.error) as exc:
         raise ProtocolError("properties are cut off") from exc
     if at > len(data):
