@@ -171,7 +171,7 @@ def test_the_short_way_of_properties(given_values, priority):
     expected = {"priority": priority or None, **given_values}
     assert short is None or short == properties(expected, table({"a": 1}))
     encoded = properties(expected, table({"a": 1}))
-    assert find_headers(encoded) == (table({"a": 1}), given_values.get("priority", priority))
+    assert find_headers(encoded) == (table({"a": 1}), expected["priority"])
     text = shapes.json_of_properties(encoded)
     assert text is None or LazyObject(raw=text).value == read_properties(encoded).values
     assert text is not None or "expiration" in given_values
