@@ -60,7 +60,7 @@ class Foreman:
         self._started = False
         self._ending = False
         self.crew = Crew(self._loop, link, board, size, options, self)
-        self._watch = Watch(self._loop, board, self.crew.seats.values, link.signal)
+        self._watch = Watch(self._loop, board, self.crew.seats.values, link.signal, link.execute)
 
     # -- life
 
@@ -187,7 +187,10 @@ class Foreman:
         running = self._board.running(seat.slot)
         if running is not None and running[0] == tag:
             self._board.condemn(seat.slot, tag)
-            self._signal(seat, signum if time.monotonic() < deadline else signal.SIGKILL)
+            if signum != signal.SIGKILL and time.monotonic() < deadline:
+                self._signal(seat, signum)
+            else:
+                self._link.execute(seat.pid, seat.slot)
             again = _TERMINATE_AGAIN
         else:
             self._signal(seat, POKE)

@@ -92,6 +92,10 @@ class Link:
         """Send a signal to a child. Nothing happens if it has ended."""
         self._order(Order.SIGNAL, pid, signum, 0)
 
+    def execute(self, pid: int, slot: int) -> None:
+        """Kill a child if, and only if, it still runs the job that the board condemns."""
+        self._order(Order.EXECUTE, pid, slot, 0)
+
     def hang_up(self) -> None:
         """Tell the spawner to kill all children and to end; `Listener.gone` will tell."""
         with suppress(OSError):

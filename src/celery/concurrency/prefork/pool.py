@@ -75,7 +75,7 @@ class TaskPool:
         prefix = "SpawnPoolWorker" if spawning else "ForkPoolWorker"
         trade = Trade(self.app, self.hostname, self.options, self._runner, prefix)
         be = partial(spawn_live if spawning else live, trade, board)
-        Spawner(control, core_pid, be, partial(_announce_birth, prefix)).run()
+        Spawner(control, core_pid, board, be, partial(_announce_birth, prefix)).run()
 
     async def start(self, reports: Reports) -> None:
         """Return when all children are ready.

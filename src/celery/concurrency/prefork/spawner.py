@@ -15,6 +15,7 @@ import signal
 import socket
 import struct
 import sys
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import IntEnum
@@ -23,11 +24,15 @@ from typing import TYPE_CHECKING, NoReturn
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from celery.concurrency.prefork.board import Board
+
 #: Both ways: what, then three numbers.
 RECORD = struct.Struct("<Iiii")
 #: Signals that a terminal or a service manager sends to the whole group; the core alone decides what they mean.
 GROUP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP)
 _PR_SET_PDEATHSIG = 1
+#: Seconds in which a process stops that is not waiting for a device.
+_STOPS_WITHIN = 0.02
 
 
 class Order(IntEnum):
@@ -35,6 +40,7 @@ class Order(IntEnum):
 
     FORK = 1  # slot, number, index
     SIGNAL = 2  # pid, signum
+    EXECUTE = 3  # pid, slot: kill the child if it runs the job that the board condemns
 
 
 class News(IntEnum):
@@ -68,6 +74,7 @@ class Spawner:
     Args:
         control: the stream to the core; end of file means that the core is gone.
         core_pid: of the worker.
+        board: where children say what they run.
         live: what a child does, from its birth to its end.
         before_fork: called before each fork with the child's name.
     """
@@ -76,11 +83,13 @@ class Spawner:
         self,
         control: socket.socket,
         core_pid: int,
+        board: Board,
         live: Callable[[Birth], NoReturn],
         before_fork: Callable[[int], None],
     ) -> None:
         self._control = control
         self._core_pid = core_pid
+        self._board = board
         self._live = live
         self._before_fork = before_fork
         self._children: set[int] = set()
@@ -143,9 +152,12 @@ class Spawner:
                 return
             if pid == 0:
                 return
-            if pid in self._children:
-                self._children.discard(pid)
-                self._tell(News.EXIT, pid, os.waitstatus_to_exitcode(status))
+            self._has_ended(pid, status)
+
+    def _has_ended(self, pid: int, status: int) -> None:
+        if pid in self._children:
+            self._children.discard(pid)
+            self._tell(News.EXIT, pid, os.waitstatus_to_exitcode(status))
 
     def _obey(self) -> bool:
         try:
@@ -163,7 +175,10 @@ class Spawner:
                 self._fork(first, second, third)
             elif first in self._children:  # not reaped yet, so the number is still its own
                 with suppress(ProcessLookupError):
-                    os.kill(first, second)
+                    if what == Order.SIGNAL:
+                        os.kill(first, second)
+                    elif (status := execute(self._board, first, second)) is not None:
+                        self._has_ended(first, status)
         return True
 
     def _fork(self, slot: int, number: int, index: int) -> None:
@@ -216,6 +231,32 @@ class Spawner:
         for pid in self._children:
             with suppress(ChildProcessError):
                 os.waitpid(pid, 0)
+
+
+def execute(board: Board, pid: int, slot: int) -> int | None:
+    """Kill a child for the job that the board condemns, and not for the next one, which it may begin at any moment: it is
+    stopped while we look. One that does not stop at once goes on: whoever wants it dead asks again.
+
+    Returns:
+        The child's wait status, if it had ended by itself; else None.
+
+    Raises:
+        ProcessLookupError: there is no such process.
+    """
+    os.kill(pid, signal.SIGSTOP)
+    until = time.monotonic() + _STOPS_WITHIN
+    while time.monotonic() < until:
+        waited, status = os.waitpid(pid, os.WNOHANG | os.WUNTRACED)
+        if waited and not os.WIFSTOPPED(status):
+            return status
+        if waited:
+            running = board.running(slot)
+            if running is not None and running[0] == board.condemned(slot):
+                os.kill(pid, signal.SIGKILL)
+            break
+        time.sleep(0.0002)
+    os.kill(pid, signal.SIGCONT)
+    return None
 
 
 def _note(signum: int, frame: object) -> None:

@@ -37,6 +37,7 @@ class Watch:
     Args:
         seats: all children now.
         send: sends a signal to a child.
+        execute: kills a child, by pid and slot, if it still runs the job that the board condemns.
     """
 
     def __init__(
@@ -45,11 +46,13 @@ class Watch:
         board: Board,
         seats: Callable[[], Iterable[Seat]],
         send: Callable[[int, int], None],
+        execute: Callable[[int, int], None],
     ) -> None:
         self._loop = loop
         self._board = board
         self._seats = seats
         self._send = send
+        self._execute = execute
         self._timer: asyncio.TimerHandle | None = None
         self._due = 0.0
 
@@ -115,8 +118,10 @@ class Watch:
         if job.time_limit is not None and elapsed >= job.time_limit:
             seat.overdue = job.tag
             self._board.condemn(seat.slot, job.tag)
-            patient = elapsed < job.time_limit + GRACE
-            self._send(seat.pid, signal.SIGTERM if patient else signal.SIGKILL)
+            if elapsed < job.time_limit + GRACE:
+                self._send(seat.pid, signal.SIGTERM)
+            else:
+                self._execute(seat.pid, seat.slot)
             return AGAIN
         wait = float("inf") if job.time_limit is None else job.time_limit - elapsed
         if job.soft_time_limit is None or seat.softened == job.tag:
