@@ -257,6 +257,13 @@ class Consumer(Protocol):
     async def flush(self) -> None:
         """Return when everything said so far has been carried out."""
 
+    def quiet_for(self) -> float:
+        """Seconds since the broker was last heard of; 0 while it is known to be away (and tried again), or if
+        nothing is to be heard: an embedded broker, heartbeats switched off."""
+
+    def reconnect(self, why: str) -> None:
+        """Give the connection up, as if it had been lost, and make another."""
+
     async def stop(self) -> None:
         """Give back what is not settled and not begun, end the lease, close."""
 

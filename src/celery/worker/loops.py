@@ -34,6 +34,7 @@ from .intake import Reception
 from .reports import PoolReports
 from .requests import Requests
 from .settle import Settler
+from .watchdog import Watchdog
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -51,6 +52,8 @@ logger = logging.getLogger("celery.worker.consumer")
 #: Waiting before the next attempt to connect: doubling between these, with jitter.
 FIRST_WAIT = 0.2
 LONGEST_WAIT = 5.0
+#: Seconds between attempts of a worker that has never been connected.
+COLD_EVERY = 0.7
 #: How often the core looks after things nobody tells it: stalled messages, `should_stop`.
 TICK = 0.25
 #: Seconds that prefetched messages may take to get back into their queues.
@@ -163,6 +166,7 @@ class Core:
             sender=sender,
         )
         self._next_sweep, self._sweeping = 0.0, False
+        self._watchdog = Watchdog(options.heartbeat, self._give_up)
         self.reports = PoolReports(self.crew, self._pool_broke)
         self.reception = Reception(self.crew, self._link, self._consumer_broke)
 
@@ -272,7 +276,7 @@ class Core:
         Raises:
             StartFailed: the broker says no, or trying again was forbidden or has been in vain.
         """
-        options, attempt = self._options, 0
+        options, attempt, announced_until = self._options, 0, 0.0
         worker_id = f"{options.hostname}/{uuid.uuid4().hex[:12]}"
         while True:
             consumer = self._broker.consumer(worker_id, guarded=options.guarded)
@@ -285,8 +289,12 @@ class Core:
             except BrokerError as error:
                 if not options.connection_retry_on_startup:
                     raise StartFailed(_retry_disabled("broker_connection_retry_on_startup", error)) from error
-                attempt += 1
-                await asyncio.sleep(self._announce_retry(error, attempt))
+                if time.monotonic() >= announced_until:
+                    attempt += 1
+                    announced_until = time.monotonic() + self._announce_retry(error, attempt)
+                # Tried more often than said: who comes back is not kept waiting.
+                left = announced_until - time.monotonic()
+                await asyncio.sleep(min(left, COLD_EVERY))
             else:
                 self._consumer = consumer
                 logger.info("Connected to %s", self._url)
@@ -337,6 +345,8 @@ class Core:
     def _tick(self) -> None:
         now = asyncio.get_running_loop().time()
         self.crew.dispatcher.give_back_stalled(now)
+        if self._consumer is not None:
+            self._watchdog.look(self._consumer)
         if now >= self._next_sweep and not self._sweeping:
             self._next_sweep, self._sweeping = now + SWEEP_EVERY, True
             self.crew.errands.start(self._sweep())

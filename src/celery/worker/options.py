@@ -21,6 +21,7 @@ class WorkerOptions:
         local: zone of dates that name none.
         accept: content types that may be read.
         cancel_on_loss: end running tasks that are acknowledged late when the broker cannot be reached.
+        heartbeat: seconds between signs of life of the broker; 0: none are expected.
         guarded: tasks run in this process and may hold the interpreter for long: somebody else must see to the
             lease.
     """
@@ -42,5 +43,6 @@ class WorkerOptions:
     connection_max_retries: int | None = None
     local: _dt.tzinfo = _dt.UTC
     accept: frozenset[str] | None = None
+    heartbeat: float = 0.0
     cancel_on_loss: bool = False
     guarded: bool = False

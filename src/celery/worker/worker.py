@@ -342,6 +342,7 @@ class WorkController:
                 if conf.value_set_for("broker_connection_max_retries")
                 else None
             ),
+            heartbeat=conf.broker_heartbeat or 0.0,
             local=UTC if conf.enable_utc else self.app.timezone,
             accept=prepare_accept_content(conf.accept_content),
             guarded=self.pool_name != "prefork",

@@ -88,6 +88,14 @@ class KombuConsumer:
         """See `Consumer.flush`."""
         await self._ask(lambda link: None)
 
+    def quiet_for(self) -> float:
+        """See `Consumer.quiet_for`."""
+        return self._work.quiet_for()
+
+    def reconnect(self, why: str) -> None:
+        """See `Consumer.reconnect`."""
+        self._work.reconnect(why)
+
     async def stop(self) -> None:
         """See `Consumer.stop`."""
         if self._drainer is None or not self._drainer.alive:

@@ -114,6 +114,7 @@ class Drainer:
         self._quit = False
         self._ended = False
         self._started = False
+        self._resting = False
         # Owned by the thread.
         self._link: Link | None = None
         self._relic: Any = None
@@ -149,6 +150,17 @@ class Drainer:
         """See `Consumer.allow`."""
         self.window = window
         self._bell.set()
+
+    def quiet_for(self) -> float:
+        """Seconds for which the thread has been inside the transport."""
+        return 0.0 if self._link is None or self._resting else time.monotonic() - self.seen
+
+    def reconnect(self, why: str) -> None:
+        """Close the connection under the thread, which cannot be woken otherwise."""
+        link = self._link
+        if link is not None:
+            logger.warning("Closing a connection on which nothing moves: %s", why)
+            threading.Thread(target=link.close, name="celery-kombu-closer", daemon=True).start()
 
     def quit(self) -> None:
         """End as soon as possible, whatever is still ordered."""
@@ -258,8 +270,11 @@ class Drainer:
         if self._parked and room > 0:
             left = max((self._parked[0].due or 0.0) - time.time(), 0.0)
             seconds = left if seconds is None else min(seconds, left)
+        self._resting = True
         self._bell.wait(seconds)
         self._bell.clear()
+        self.seen = time.monotonic()
+        self._resting = False
 
     # -- orders -----------------------------------------------------------------------------------
     def _obey(self, link: Link) -> None:

@@ -100,6 +100,13 @@ class MemoryConsumer:
     async def flush(self) -> None:
         """See `Consumer.flush`."""
 
+    def quiet_for(self) -> float:
+        """See `Consumer.quiet_for`: nothing is far away."""
+        return 0.0
+
+    def reconnect(self, why: str) -> None:
+        """See `Consumer.reconnect`: there is no connection."""
+
     async def stop(self) -> None:
         """See `Consumer.stop`."""
         for queue in self._queues:

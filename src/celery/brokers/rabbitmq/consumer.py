@@ -304,6 +304,16 @@ class RabbitConsumer:
             self.intake.connected()
             return
 
+    def quiet_for(self) -> float:
+        """See `Consumer.quiet_for`."""
+        session = self.session
+        return 0.0 if session is None else session.quiet_for()
+
+    def reconnect(self, why: str) -> None:
+        """See `Consumer.reconnect`."""
+        if self._session is not None:
+            self._session.abort(BrokerUnavailable(f"{self._session.endpoint.name}: {why}"))
+
     async def stop(self) -> None:
         """See `Consumer.stop`."""
         if self._stopped or self._loop is None:

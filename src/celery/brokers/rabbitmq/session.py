@@ -169,6 +169,10 @@ class Session(asyncio.Protocol):
 
     # -- heartbeats
 
+    def quiet_for(self) -> float:
+        """Seconds since the peer was last heard of; 0 if it need not say anything."""
+        return time.monotonic() - self._heard if self.machine.heartbeat else 0.0
+
     def _start_beating(self) -> None:
         beat = self.machine.heartbeat
         if beat:

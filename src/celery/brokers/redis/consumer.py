@@ -211,6 +211,16 @@ class RedisConsumer(Core):
             self.rested.clear()
             await self.rested.wait()
 
+    def quiet_for(self) -> float:
+        """See `Consumer.quiet_for`."""
+        link = self.link
+        return 0.0 if link is None or self.stopped else self.loop.time() - link.heard_at
+
+    def reconnect(self, why: str) -> None:
+        """See `Consumer.reconnect`."""
+        if self.link is not None:
+            self.link.abort(why)
+
     async def stop(self) -> None:
         """See `Consumer.stop`."""
         if self.stopped or self.stopping:

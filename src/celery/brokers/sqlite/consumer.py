@@ -183,6 +183,13 @@ class SqliteConsumer:
         """See `Consumer.flush`."""
         await self._ask("flush")
 
+    def quiet_for(self) -> float:
+        """See `Consumer.quiet_for`: nothing is far away."""
+        return 0.0
+
+    def reconnect(self, why: str) -> None:
+        """See `Consumer.reconnect`: there is no connection."""
+
     async def stop(self) -> None:
         """See `Consumer.stop`."""
         if self._clerk is None:
