@@ -337,3 +337,57 @@ def test_a_database_that_is_restarted(make_app, postgres_server, postgres_url):
             postgres_server.start()
     assert app.backend.get_result("before") == 1
     assert app.backend.get_result("during") == 2
+
+
+def test_the_last_member_sends_the_body_whoever_it_is(make_app, postgres_url, mariadb_url, tmp_path):
+    """Forty members end at once in eight threads, half of them twice."""
+    for url in (postgres_url, mariadb_url, f"sqlite:///{tmp_path}/chords.db"):
+        app = make_app(f"db+{url}", fleet="celeriac")
+        backend, sent = app.backend, []
+        app.backend = backend  # for all threads
+        backend.chords.relay = sent.append
+        body = app.signature("body", options={"task_id": "the-body"})
+        backend.set_chord_size("g", 40)
+        ends = [n for n in range(40) for _ in range(1 + n % 2)]
+        start = threading.Barrier(8)
+
+        def run(mine, backend=backend, body=body, start=start):
+            start.wait()
+            for n in mine:
+                request = Context(id=f"m{n}", group="g", group_index=n, chord=body)
+                backend.mark_as_done(f"m{n}", n, request=request)
+
+        threads = [threading.Thread(target=run, args=(ends[i::8],)) for i in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert [due.group_id for due in sent] == ["g"]
+        metas = backend.get_task_metas([f"m{n}" for n in range(40)])
+        assert [meta["result"] for meta in metas.values()] == list(range(40))
+
+
+def test_a_body_that_could_not_be_sent_is_found_by_others(make_app, monkeypatch):
+    from celery.backends import chords
+
+    monkeypatch.setattr(chords, "RELAY_LEASE", 0.0)
+    app = make_app(fleet="celeriac")
+    backend, sent = app.backend, []
+
+    def fails(due):
+        raise OSError("killed here")
+
+    backend.chords.relay = fails
+    body = app.signature("body", options={"task_id": "the-body"})
+    backend.set_chord_size("g", 1)
+    request = Context(id="m", group="g", group_index=0, chord=body)
+    with pytest.raises(OSError, match="killed here"):
+        backend.mark_as_done("m", 5, request=request)
+    other = make_app(fleet="celeriac").backend
+    other.chords.relay = sent.append
+    assert other.get_result("m") == 5
+    assert (other.chords.sweep(), [due.group_id for due in sent]) == (1, ["g"])
+    assert other.chords.admit("the-body", "g/one")
+    assert other.chords.admit("the-body", "g/one")
+    assert not other.chords.admit("the-body", "g/two")
+    assert "celeriac_chord" not in make_app().backend._tables.metadata.tables

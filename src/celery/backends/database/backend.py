@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import time
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import sqlalchemy as sa
 from sqlalchemy.exc import (
@@ -19,6 +21,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from celery import states
 from celery.backends.base import BaseBackend
+from celery.backends.chords import TransactionalChords
 from celery.backends.encoding import PENDING_META
 from celery.backends.held import Held
 from celery.backends.sanitize import without_password
@@ -26,6 +29,7 @@ from celery.exceptions import ImproperlyConfigured
 from celery.utils.imports import symbol_by_name
 
 from . import legacy
+from .books import Book, ChordKeys
 from .models import EXTENDED, tables
 from .session import SessionManager
 
@@ -34,6 +38,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.orm import Session
 
+    from celery.backends.chords import Chords, Due, Ledger, Part
     from celery.backends.retrying import GiveUp
 
     Meta = dict[str, Any]
@@ -47,13 +52,19 @@ COLLISIONS = 5
 
 
 class _Row(NamedTuple):
-    """What is to be stored of a task: columns and their values."""
+    """What is to be stored of a task.
+
+    Attributes:
+        columns: with their values; None if the result is not wanted, but the member of a chord is to be counted.
+        part: the member of a chord that this is the end of.
+    """
 
     task_id: str
-    columns: dict[str, Any]
+    columns: dict[str, Any] | None
+    part: Part | None = None
 
 
-class DatabaseBackend(BaseBackend):
+class DatabaseBackend(ChordKeys, BaseBackend):
     """Results in a database, in Celery's tables.
 
     Args:
@@ -87,7 +98,9 @@ class DatabaseBackend(BaseBackend):
         self.short_lived_sessions = bool(conf.database_short_lived_sessions)
         callback = conf.database_engine_callback
         self.session_manager = SessionManager(symbol_by_name(callback) if callback else None)
-        self._tables = tables(conf.database_table_names, conf.database_table_schemas)
+        # In a mixed fleet chords are done as Celery does them on databases.
+        self._keeps_books = conf.fleet == "celeriac"
+        self._tables = tables(conf.database_table_names, conf.database_table_schemas, books=self._keeps_books)
         self._ready: sa.Engine | None = None
         self._held: Held[_Row] = Held()
         if conf.database_create_tables_at_setup:
@@ -162,14 +175,17 @@ class DatabaseBackend(BaseBackend):
         **kwargs: Any,
     ) -> Any:
         meta = self._get_result_meta(result, state, traceback, request, format_date=False, encode=True)
-        row = _Row(str(task_id), self._columns(meta))
+        self._keep(_Row(str(task_id), self._columns(meta), kwargs.get("part")), state)
+        return result
+
+    def _keep(self, row: _Row, state: str) -> None:
+        """Store a row, with the others later if that will do."""
         held = self._held
         if held.deferring and state in states.READY_STATES:  # who reports progress wants it to be seen
             held.rows.append(row)
         else:
             self._write([*held.rows, row])
             held.rows = []
-        return result
 
     def _columns(self, meta: Meta) -> dict[str, Any]:
         done = meta["date_done"]
@@ -196,17 +212,73 @@ class DatabaseBackend(BaseBackend):
     def _write(self, rows: Sequence[_Row]) -> None:
         """Store rows, all in one transaction, each unless a success is there: what somebody taken for dead says
         later does not count."""
-        task = self._tables.task
         latest = _latest(rows)
+        due: list[Due] = []
         for left in reversed(range(COLLISIONS)):
             try:
-                with self.engine.begin() as connection:
+                with self._transaction() as connection:
                     for chunk in _chunks(list(latest)):
-                        self._write_chunk(connection, task, {i: latest[i] for i in chunk})
-                return
+                        self._write_chunk(connection, self._tables.task, {i: latest[i] for i in chunk})
+                    due = self._count_members(connection, rows)
+                break
             except IntegrityError:  # somebody else made one of the rows between our look and our insert
                 if not left:
                     raise
+        for one in due:
+            cast("TransactionalChords", self.chords).relay(one)
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[sa.Connection]:
+        """One in which every statement sees what others have committed by then (MySQL's own would not)."""
+        engine = self.engine
+        if engine.dialect.name in ("mysql", "mariadb"):
+            engine = engine.execution_options(isolation_level="READ COMMITTED")
+        with engine.begin() as connection:
+            yield connection
+
+    def _count_members(self, connection: sa.Connection, rows: Sequence[_Row]) -> list[Due]:
+        parts = [row.part for row in rows if row.part is not None]
+        if not parts or self._tables.book is None:
+            return []
+        book, chords = Book(connection, self._tables.book), cast("TransactionalChords", self.chords)
+        return [due for due in (chords.count(book, part) for part in parts) if due is not None]
+
+    # -- chords
+
+    def make_chords(self) -> Chords:
+        """In one transaction with the result, if all workers are ours; else by looking at the members."""
+        return TransactionalChords(self, self._books) if self._keeps_books else super().make_chords()
+
+    @contextlib.contextmanager
+    def _books(self) -> Iterator[Ledger]:
+        assert self._tables.book is not None
+        with self._transaction() as connection:
+            yield Book(connection, self._tables.book)
+
+    def store_end(
+        self,
+        task_id: str,
+        result: Any,
+        state: str,
+        traceback: Any,
+        request: Any,
+        part: Part | None,
+        store: bool,
+    ) -> None:
+        """Store the end of a member of a chord, and count it, in one transaction.
+
+        Args:
+            store: False: only count.
+        """
+        if store:
+            self.store_result(task_id, result, state, traceback=traceback, request=request, part=part)
+        elif part is not None:
+            row = _Row(str(task_id), None, part)
+            self._insist_on_storing(
+                lambda: self._keep(row, state), f"the end of task {task_id}", task_id=task_id
+            )
+
+    # -- storing, by the row
 
     @staticmethod
     def _write_chunk(
@@ -303,13 +375,16 @@ class DatabaseBackend(BaseBackend):
         with self.engine.begin() as connection:
             for table in (self._tables.task, self._tables.group):
                 connection.execute(sa.delete(table).where(table.c.date_done < until))
+            book = self._tables.book
+            if book is not None:
+                connection.execute(sa.delete(book).where(book.c.expires < time.time()))
 
 
 def _latest(rows: Sequence[_Row]) -> dict[str, dict[str, Any]]:
     """What is to be stored of each task, the last word counting, except after a success."""
     latest: dict[str, dict[str, Any]] = {}
     for row in rows:
-        if latest.get(row.task_id, {}).get("status") != states.SUCCESS:
+        if row.columns is not None and latest.get(row.task_id, {}).get("status") != states.SUCCESS:
             latest[row.task_id] = row.columns
     return latest
 

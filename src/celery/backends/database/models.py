@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.mysql import LONGBLOB, LONGTEXT
+from sqlalchemy.dialects.mysql import LONGBLOB, LONGTEXT, VARCHAR
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,12 +28,19 @@ class Tables(NamedTuple):
     metadata: sa.MetaData
     task: sa.Table
     group: sa.Table
+    book: sa.Table | None
 
 
-def tables(names: Mapping[str, str] | None = None, schemas: Mapping[str, str] | None = None) -> Tables:
+def tables(
+    names: Mapping[str, str] | None = None,
+    schemas: Mapping[str, str] | None = None,
+    *,
+    books: bool = False,
+) -> Tables:
     """The tables.
 
     Args:
+        books: with one for the books of chords, which Celery does not have.
         names: the tables' names, under `task` and `group` (`database_table_names`).
         schemas: the schemas they are in, likewise (`database_table_schemas`).
     """
@@ -69,7 +76,23 @@ def tables(names: Mapping[str, str] | None = None, schemas: Mapping[str, str] | 
         schema=schemas.get("group"),
         sqlite_autoincrement=True,
     )
-    return Tables(metadata, task, group)
+    return Tables(metadata, task, group, _book(metadata, schemas.get("group")) if books else None)
+
+
+def _book(metadata: sa.MetaData, schema: str | None) -> sa.Table:
+    return sa.Table(
+        "celeriac_chord",
+        metadata,
+        sa.Column(
+            "key",
+            sa.String(255).with_variant(VARCHAR(255, collation="utf8mb4_bin"), "mysql", "mariadb"),
+            primary_key=True,
+        ),
+        sa.Column("value", _BYTES),
+        sa.Column("number", sa.BigInteger),
+        sa.Column("expires", sa.Double, index=True),
+        schema=schema,
+    )
 
 
 def _key(sequence: str, schema: str | None) -> sa.Column[int]:
