@@ -172,11 +172,8 @@ class RedisConsumer(Core):
         step = self.keys.lists(held.queue).index(held.ready) if held.ready in keys.lists(held.queue) else 0
         number, self.next = self.next, self.next + 1
         new = f"{self.incarnation}:p{number}:{step}"
-        call = scripts.PARK.call(
-            [keys.unacked, keys.index, keys.due(held.queue), keys.nudges],
-            [self.broker.visibility_timeout, held.queue, held.tag, new, repr(due), ""],
-        )
-        self.say(call)
+        self.parks.setdefault(held.queue, []).extend((held.tag, new, repr(due), ""))
+        self.flush_soon()
 
     def bury(self, delivery: Delivery, reason: str) -> None:
         """See `Consumer.bury`."""
@@ -198,8 +195,7 @@ class RedisConsumer(Core):
             if not answer.done():
                 answer.set_result(None)
 
-        if self.acks:
-            self.outbox.append(self.acknowledgement())
+        self.gather()
         self.outbox.append(Entry(pack("PING"), 1, done, answer))
         self.flush_soon()
         await answer

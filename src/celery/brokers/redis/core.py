@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from celery.brokers.base import LEASE, BrokerError
 from celery.wire.resp import ErrorReply, pack, pack_all
 
-from . import messages
+from . import messages, scripts
 from .desk import Entry, Held, Queues, Turn
 from .dues import Dues
 from .errors import ELSEWHERE, translate
@@ -68,6 +68,7 @@ class Core:
         self.out = 0
         self.outbox: list[Entry] = []
         self.acks: list[Held] = []
+        self.parks: dict[str, list[Any]] = {}  # by queue: for each its tag, the new one, due time, nothing
         self.turns: list[Turn] = []
         self.astray: list[Turn] = []
         self.drained = False
@@ -147,6 +148,7 @@ class Core:
         self.out = 0
         entries = [entry for turn in (*self.astray, *self.turns) for entry in turn.entries] + self.outbox
         self.astray, self.turns, self.outbox, self.acks = [], [], [], []
+        self.parks.clear()
         self.waiting.adopting = 0
         for entry in entries:
             if entry.answer is not None and not entry.answer.done():
@@ -195,8 +197,7 @@ class Core:
             self.dues.promote()
         if not (self.outbox or wanted) and reserving:
             return  # acknowledgements ride with the next reservation
-        if self.acks:
-            self.outbox.append(self.acknowledgement())
+        self.gather()
         if not (self.outbox or wanted):
             return
         entries, self.outbox = self.outbox, []
@@ -218,7 +219,19 @@ class Core:
             return False
         return room >= self.window * _WORTH_IT or self.window <= _SMALL_WINDOW
 
-    def acknowledgement(self) -> Entry:
+    def gather(self) -> None:
+        """Put what comes by the hundred into the outbox, in as few commands as can be."""
+        if self.acks:
+            self.outbox.append(self._acknowledgement())
+        if not self.parks:
+            return
+        parks, self.parks = self.parks, {}
+        keys, timeout = self.keys, self.broker.visibility_timeout
+        for queue, items in parks.items():
+            names = [keys.unacked, keys.index, keys.due(queue), keys.nudges]
+            self.outbox.append(Entry(pack(*scripts.PARK.call(names, [timeout, queue, *items]))))
+
+    def _acknowledgement(self) -> Entry:
         acks, self.acks = self.acks, []
         keys = self.keys
         data = pack("HDEL", keys.unacked, *[held.tag for held in acks])
