@@ -30,6 +30,11 @@ class LRUCache(UserDict):  # type: ignore[type-arg]  # any keys, any values
             self.data.move_to_end(key)
             return value
 
+    def get(self, key: Any, default: Any = None) -> Any:
+        """The value, or `default`; counts as use."""
+        with self.mutex:  # since Python 3.12 the base class looks twice
+            return self[key] if key in self.data else default
+
     def __setitem__(self, key: Any, value: Any) -> None:
         with self.mutex:
             self.data[key] = value
