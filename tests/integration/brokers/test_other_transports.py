@@ -1,0 +1,176 @@
+"""The adapter over transports that need a server, or an emulator of one: what every queue must do."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+import time
+
+import pytest
+from tests.conformance.brokers.tools import Recorder, Worker, needs, send
+from tests.servers.process import Process, accepts, free_port
+
+from celery.brokers.base import BrokerOptions
+from celery.brokers.registry import open_broker
+from celery.brokers.topology import Exchange, Queue
+
+WORK = Queue("work", Exchange("work"), "work")
+
+
+@pytest.fixture(params=["memory", "sqs", "mongodb"])
+def broker(request, tmp_path, monkeypatch):
+    with contextlib.ExitStack() as stack:
+        opened = globals()[f"open_{request.param}"](stack, tmp_path, monkeypatch)
+        yield opened
+        opened.close()
+
+
+def open_memory(stack, folder, monkeypatch):
+    """kombu's own, by its class."""
+    broker = open_broker("memory://", BrokerOptions(transport="kombu.transport.memory:Transport"))
+    for queue in ("work", "celery.dead"):
+        broker.purge(queue)
+    return broker
+
+
+def open_sqs(stack, folder, monkeypatch):
+    """Amazon's, as moto plays it."""
+    pytest.importorskip("moto.server")
+    pytest.importorskip("boto3")
+    port = free_port()
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    stack.enter_context(Process(command, folder, lambda: accepts(port)))
+    options = {"region": "us-east-1", "is_secure": False, "visibility_timeout": 2, "wait_time_seconds": 0}
+    return open_broker(f"sqs://key:secret@127.0.0.1:{port}/", BrokerOptions(transport_options=options))
+
+
+def open_mongodb(stack, folder, monkeypatch):
+    """As mongomock plays it, in this process."""
+    mongomock = pytest.importorskip("mongomock")
+    from kombu.transport import mongodb
+
+    pytest.importorskip("pymongo")
+    client = mongomock.MongoClient()
+    monkeypatch.setattr(mongodb, "MongoClient", lambda *args, **kwargs: client)
+    monkeypatch.setattr(client, "server_info", lambda: {"version": "6.0.0", "versionArray": [6, 0, 0, 0]})
+    # It has no capped collections, and so no fanout.
+    create = mongomock.Database.create_collection
+    monkeypatch.setattr(mongomock.Database, "create_collection", lambda self, name, **_: create(self, name))
+    return open_broker("mongodb://127.0.0.1/queues")
+
+
+def play(broker, test):
+    async def main():
+        worker = Worker(broker.consumer("worker"), Recorder())
+        await worker.consumer.start([WORK], worker.seen)
+        try:
+            await test(worker)
+        finally:
+            await worker.consumer.stop()
+
+    broker.declare([WORK])
+    asyncio.run(main())
+
+
+def test_a_round_trip(broker):
+    async def test(worker):
+        send(broker, *range(12), declare=[WORK])
+        deliveries = await worker.take(12)
+        assert sorted(worker.seen.bodies, key=int) == [str(number) for number in range(12)]
+        assert {delivery.headers.value["id"] for delivery in deliveries} == set(worker.seen.bodies)
+        for delivery in deliveries:
+            worker.consumer.ack(delivery)
+        await worker.consumer.flush()
+        assert broker.size("work") == 0
+
+    play(broker, test)
+
+
+def test_requeue_park_and_begin(broker):
+    async def test(worker):
+        send(broker, "a")
+        (first,) = await worker.take(1)
+        worker.consumer.requeue(first)
+        again = (await worker.seen.count(2))[1]
+        assert (again.body, again.deliveries, again.redelivered) == (b"a", 2, True)
+        due = time.time() + 0.2
+        worker.consumer.park(again, due)
+        third = (await worker.seen.count(3))[2]
+        assert time.time() >= due
+        assert third.deliveries == 2
+        assert await worker.consumer.begin([third]) == [third]
+        worker.consumer.ack(third)
+        await worker.consumer.flush()
+        assert broker.size("work") == 0
+
+    play(broker, test)
+
+
+def test_dead_letters(broker):
+    async def test(worker):
+        send(broker, "bad", "worse")
+        for delivery in await worker.take(2):
+            worker.consumer.bury(delivery, f"cannot be read: {delivery.body.decode()}")
+        await worker.consumer.flush()
+        letters = broker.dead("work")
+        assert sorted(letter.body for letter in letters) == [b"bad", b"worse"]
+        assert all("cannot be read" in letter.reason for letter in letters)
+        assert broker.revive([letters[0].id]) == 1
+        assert len(broker.dead()) == 1
+        again = (await worker.seen.count(3))[2]
+        assert again.body == letters[0].body
+        worker.consumer.ack(again)
+        assert broker.revive([letters[1].id]) == 1
+        worker.consumer.ack((await worker.seen.count(4))[3])
+
+    play(broker, test)
+
+
+def test_what_is_held_goes_back(broker):
+    async def test(worker):
+        send(broker, "a", "b", "c")
+        held = await worker.take(3)
+        worker.consumer.park(held[0], time.time() + 3600)
+        await worker.consumer.flush()
+
+    play(broker, test)
+
+    async def second(worker):
+        got = await worker.take(3)
+        assert sorted(worker.seen.bodies) == ["a", "b", "c"]
+        for delivery in got:
+            worker.consumer.ack(delivery)
+        await worker.consumer.flush()
+
+    play(broker, second)
+
+
+def test_purge(broker):
+    broker.declare([WORK])
+    send(broker, 1, 2, 3)
+    assert broker.size("work") == 3
+    broker.purge("work")
+    assert broker.size("work") == 0
+
+
+def test_a_mailbox(broker):
+    needs(broker, "fanout")
+    if broker.url.startswith("mongodb"):
+        pytest.skip("the emulator has no capped collections")
+
+    async def test():
+        exchange = Exchange("control", "fanout")
+        box = await broker.mailbox("box", exchange, "", expires=30)
+        send(
+            broker,
+            "ping",
+            exchange="control",
+            routing_key="",
+            mandatory=False,
+            declare=[Queue("x", exchange)],
+        )
+        assert [delivery.body for delivery in await box.receive()] == [b"ping"]
+        await box.aclose()
+
+    asyncio.run(test())
