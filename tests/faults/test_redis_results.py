@@ -225,3 +225,40 @@ def _exchange(app: Celery, who: str) -> bool:
     storing.join()
     waiting.join()
     return got == {i: f"value of {i}" for i in ids}
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(600)
+def test_round_trips_through_restarts(project, private_redis):
+    """32 threads call and wait, over and over, while Redis is restarted and subscribers are killed: nobody waits in vain."""
+    project.write("tasks.py", APP)
+    project.env["RESULTS"] = private_redis.url
+    clients = """
+        import threading, time
+        from tasks import early
+        wrong = []
+        def client(number):
+            for n in range(100):
+                try:
+                    value = early.apply_async((n,)).get(timeout=60)
+                except Exception as exc:
+                    value = exc
+                if value != n:
+                    wrong.append((number, n, value))
+        threads = [threading.Thread(target=client, args=(number,)) for number in range(32)]
+        [thread.start() for thread in threads]
+        [thread.join() for thread in threads]
+        print(wrong)
+    """
+    found = []
+    with project.worker("-P", "threads", "-c", "32"):
+        running = threading.Thread(target=lambda: found.append(project.python(clients, timeout=500)))
+        running.start()
+        for turn in range(5):
+            time.sleep(2)
+            private_redis.cli("CLIENT", "KILL", "TYPE", "pubsub")
+            time.sleep(1)
+            private_redis.restart(kill=turn % 2 == 0, down=1.0)
+        running.join()
+    assert found == ["[]\n"]
+    assert private_redis.cli("PUBSUB", "CHANNELS") == ""

@@ -24,7 +24,7 @@ def test_a_message_comes_as_it_was_sent(site, broker, queue, work):
         assert delivery.headers.value == {"id": "hello"}
         assert delivery.properties.value["correlation_id"] == "hello"
         assert (delivery.queue, delivery.exchange, delivery.routing_key) == ("work", "", "work")
-        assert (delivery.priority, delivery.deliveries, delivery.redelivered, delivery.due) == (
+        assert (delivery.priority or 0, delivery.deliveries, delivery.redelivered, delivery.due) == (
             urgency,
             1,
             False,
