@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
     from celery.brokers.base import BrokerOptions, Delivery
 
-    from .consumer import RabbitConsumer
     from .incoming import Receipt
+    from .line import Line
     from .session import Session
 
 #: The broker drops a message that it has handed out too often (20 times, by default, from RabbitMQ 4 on).
@@ -60,7 +60,7 @@ def dead_name(queue: str) -> str:
 class Moves:
     """Does it, for one consumer."""
 
-    def __init__(self, link: RabbitConsumer) -> None:
+    def __init__(self, link: Line) -> None:
         self._link = link
         self._session: Session | None = None
         self._homes: set[str] = set()

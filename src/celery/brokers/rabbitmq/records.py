@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from celery.brokers.base import Delivery
 
-    from .consumer import RabbitConsumer
+    from .line import Line
     from .session import Session
 
 logger = logging.getLogger(__name__)
@@ -99,7 +99,7 @@ class Record:
 class Records:
     """Those of one worker, and those of others that it finds lost."""
 
-    def __init__(self, link: RabbitConsumer, worker_id: str, lease: float) -> None:
+    def __init__(self, link: Line, worker_id: str, lease: float) -> None:
         self._link = link
         self._worker = worker_id
         self._lease = lease
