@@ -311,6 +311,14 @@ def test_a_wrong_password_and_a_wrong_vhost(project, server, change, said):
     assert "Traceback" not in text
 
 
+def test_a_task_that_may_outlast_the_brokers_patience_is_warned_of(project, server):
+    use(project, server.vhost())
+    conf = json.dumps({"task_annotations": {"tasks.late": {"time_limit": 3600}}})
+    with project.worker(TEST_CONF=conf) as worker:
+        assert "Task tasks.late is acknowledged late and may run for 3600 seconds" in worker.output
+        assert worker.output.count("consumer_timeout") == 1
+
+
 def test_an_unroutable_message_raises(project, server):
     use(project, server.vhost())
     said = project.python(

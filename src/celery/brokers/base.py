@@ -131,6 +131,7 @@ class Capabilities:
             longer is fenced.
         topics: topic keys are matched as AMQP says (`a.#` matches `a`).
         bindings: who binds a queue binds it for all; False: for itself, so that a sender has to declare, too.
+        held_at_most: seconds that a delivery may be out unless the broker is configured otherwise; None: for ever.
     """
 
     priorities: bool = True
@@ -147,6 +148,7 @@ class Capabilities:
     leases: bool = True
     topics: bool = True
     bindings: bool = True
+    held_at_most: float | None = None
 
 
 class BrokerError(Exception):

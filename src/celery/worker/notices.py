@@ -126,3 +126,24 @@ def check_time_limits(
                 limit,
                 pool_name,
             )
+
+
+def warn_of_long_tasks(most: float | None, time_limit: float | None, tasks: Iterable[Any]) -> None:
+    """Warn about late acknowledged tasks that may run for longer than the broker waits for an acknowledgement.
+
+    Args:
+        most: seconds that the broker waits; None: for ever.
+        time_limit: of this worker, for tasks that have none.
+    """
+    if most is None:
+        return
+    for task in tasks:
+        limit = task.time_limit or time_limit
+        if task.acks_late and limit and limit > most:
+            logger.warning(
+                "Task %s is acknowledged late and may run for %s seconds, but the broker waits for %d unless it is "
+                "configured otherwise (consumer_timeout): its message would be offered again meanwhile",
+                task.name,
+                limit,
+                most,
+            )

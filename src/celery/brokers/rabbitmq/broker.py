@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from .replies import RabbitReplies
 
 
+#: RabbitMQ's `consumer_timeout`, in seconds, if it is not configured. It cannot be asked for.
+CONSUMER_TIMEOUT = 1800.0
+
+
 class RabbitBroker:
     """The `Broker` of one or several RabbitMQ URLs.
 
@@ -33,7 +37,9 @@ class RabbitBroker:
         BrokerRefused: a URL makes no sense.
     """
 
-    capabilities = Capabilities(due=False, counts_parked=False, lists_all_dead=False)
+    capabilities = Capabilities(
+        due=False, counts_parked=False, lists_all_dead=False, held_at_most=CONSUMER_TIMEOUT
+    )
 
     def __init__(self, url: str, options: BrokerOptions) -> None:
         self.url = url
