@@ -8,8 +8,9 @@ import time
 
 import pytest
 from tests.conformance.brokers.tools import Recorder, outgoing, send, sized
-from tests.servers.process import free_port
+from tests.servers.process import accepts, free_port
 from tests.servers.rabbitmq import RabbitServer
+from tests.support import wait_until
 
 from celery.brokers.base import BrokerError, BrokerOptions, BrokerRefused, Unroutable
 from celery.brokers.registry import open_broker
@@ -59,6 +60,7 @@ def test_tls(tmp_path):
     names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
     subprocess.run([*command, *names], check=True, capture_output=True)
     with RabbitServer(tmp_path / "r", tls=(cert, key, cert)) as server:
+        wait_until(lambda: accepts(server.tls_port))
         url = f"amqps://guest:guest@127.0.0.1:{server.tls_port}//"
         round_trip(open_broker(url, BrokerOptions(ssl={"ca_certs": str(cert), "cert_reqs": "required"})))
         round_trip(open_broker(f"{url}?ssl_cert_reqs=none", BrokerOptions()), guarded=True)

@@ -11,7 +11,7 @@ import logging
 import time
 from typing import TYPE_CHECKING
 
-from celery.brokers.base import BrokerError, BrokerRefused, BrokerUnavailable
+from celery.brokers.base import BrokerError, BrokerRefused, BrokerUnavailable, Delivery
 from celery.net.backoff import Backoff
 from celery.wire.amqp.frames import method
 
