@@ -54,6 +54,8 @@ DRIVERS: dict[str, _Driver] = {
     "amqp": _Driver("celery.brokers.rabbitmq.broker", "RabbitBroker"),
     "amqps": _Driver("celery.brokers.rabbitmq.broker", "RabbitBroker"),
     "pyamqp": _Driver("celery.brokers.rabbitmq.broker", "RabbitBroker"),
+    # Celery's name for a C library that is gone.
+    "librabbitmq": _Driver("celery.brokers.rabbitmq.broker", "RabbitBroker"),
 }
 #: Schemes that kombu's transports serve -> the extra that brings what they need.
 ADAPTED: dict[str, str] = {

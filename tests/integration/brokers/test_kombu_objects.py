@@ -156,3 +156,8 @@ def test_explicit_parts_win():
     assert app.connection().as_uri(include_password=True) == "amqp://me:p@h:5672//"
     connection = app.connection(hostname="other", userid="you", virtual_host="v", port=99)
     assert connection.as_uri(include_password=True) == "amqp://you:p@other:99/v"
+
+
+def test_a_c_library_that_is_gone():
+    app = Celery(broker="librabbitmq://h//", set_as_current=False)
+    assert app.connection().transport.driver_type == "amqp"

@@ -45,6 +45,11 @@ def test_a_missing_package_is_named_with_its_extra(url, extra):
         pytest.skip(f"what {extra} needs is installed")
 
 
+@pytest.mark.parametrize("scheme", ["amqp", "pyamqp", "librabbitmq"])
+def test_names_of_rabbitmq(scheme):
+    assert type(open_broker(f"{scheme}://guest@localhost//")).__name__ == "RabbitBroker"
+
+
 def test_a_transport_that_is_given_as_a_class():
     broker = open_broker("memory://", BrokerOptions(transport="kombu.transport.memory:Transport"))
     assert type(broker).__name__ == "KombuBroker"

@@ -66,6 +66,8 @@ def connection(app: Any, url: str, **kwargs: Any) -> Connection:
     if name:
         given["transport"] = name
     scheme = scheme_of(url)
+    if scheme == "librabbitmq":  # a C library that is gone
+        url = url.replace("librabbitmq://", "pyamqp://")
     if scheme in _OURS:
         given.pop("transport", None)
         if url in (app.conf.broker_write_url, app.conf.broker_read_url):
