@@ -135,13 +135,13 @@ def _run(tree: Tree, args: tuple[Any, ...], account: Account) -> Any:
         return Many(tuple(_run(member, args, account) for member in tree.members))
     if isinstance(tree, Chain):
         return _run_chain(tree, args, account)
-    outcomes = _flat(tuple(_run(member, args, account) for member in tree.header))
-    failed = [one for one in outcomes if isinstance(one, Exception)]
+    outcomes = tuple(_run(member, args, account) for member in tree.header)
+    failed = [one for one in _flat(outcomes) if isinstance(one, Exception)]
     if failed:
         if isinstance(tree.body, Group):
             return _refuse(tree.body, failed[0], account)
         return _refuse(tree.body, ChordError(f"Dependency ID raised {failed[0]!r}"), account)
-    return _run(tree.body, (list(outcomes),), account)
+    return _run(tree.body, (_listed(outcomes),), account)
 
 
 def _run_chain(tree: Chain, args: tuple[Any, ...], account: Account) -> Any:
@@ -209,6 +209,11 @@ def _like(tree: Tree, exc: Exception) -> Any:
     if isinstance(tree, Chord):
         return _like(tree.body, exc)
     return exc
+
+
+def _listed(outcomes: tuple[Any, ...]) -> list[Any]:
+    """A member that ends in a group gives a list."""
+    return [_listed(one.members) if isinstance(one, Many) else one for one in outcomes]
 
 
 def _flat(outcomes: tuple[Any, ...]) -> list[Any]:

@@ -123,7 +123,7 @@ def test_links(ask):
         s = add.s(2, 2); s.link(mul.s(4)); s.link(log_result.s()); res = s.delay()
         print(res.get(timeout=20), [c.get(timeout=20) for c in res.children])
         print(open('reset').read().split(), open('results').read().split())
-    """) == ["4 20", "4 [20, None]", "4 [16, None]", "['called', 'called'] ['4', '4']"]
+    """) == ["4 20", "4 [[20, None]]", "4 [[16, None]]", "['called', 'called'] ['4', '4']"]
 
 
 def test_errbacks(ask):

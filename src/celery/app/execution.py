@@ -157,13 +157,16 @@ class Run(msgspec.Struct, eq=False):
     def raised(self, exc: BaseException) -> None:
         """The body (or what belongs to it) raised."""
         plan = self.plan
+        if isinstance(exc, outcome.Replaced):
+            self.returned(exc.value)
+            return
         if isinstance(exc, Ignore):
             self._ended(states.IGNORED, exc, ExceptionInfo((type(exc), exc, exc.__traceback__)))
-            self._leave(exc)
+            self._leave(exc, store=False)
         elif isinstance(exc, Reject):
             self._ended(states.REJECTED, exc, ExceptionInfo((type(exc), exc, exc.__traceback__)))
             if not exc.requeue:
-                self._leave(exc)
+                self._leave(exc, store=self.store)
         elif isinstance(exc, Retry):
             self._ended(states.RETRY, exc, None)
             self.result = self._stored(outcome.retry, exc, store=self.store)
@@ -236,11 +239,11 @@ class Run(msgspec.Struct, eq=False):
         )
         return True
 
-    def _leave(self, exc: BaseException) -> None:
-        """Tell the workflow that nothing will come of this task."""
+    def _leave(self, exc: BaseException, *, store: bool) -> None:
+        """Tell the workflow that nothing will come of this task, and who waits for it, if `store`."""
         if not self.plan.eager:
             try:
-                outcome.unfinished(self.plan.task, self.request, exc)
+                outcome.unfinished(self.plan.task, self.request, exc, store=store)
             except Exception as error:  # noqa: BLE001 - reported
                 self.request.trouble = (Verdict.UNSTORED, error)
 

@@ -60,8 +60,13 @@ async def alaunch(app: Celery, plan: Plan) -> None:
 
 def _open(app: Celery, openings: Iterable[Opening]) -> None:
     """Members may report as soon as they are sent: their number has to be known before."""
+    backend = app.backend
     for opening in openings:
-        app.backend.set_chord_size(opening.group_id, opening.size)
+        if any(hasattr(member, "results") for member in opening.header.results):
+            backend.save_group(
+                opening.group_id, opening.header
+            )  # whoever sends the body has to know the shape
+        backend.set_chord_size(opening.group_id, opening.size)
 
 
 def _follow(app: Celery, openings: Iterable[Opening]) -> None:

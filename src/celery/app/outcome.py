@@ -7,7 +7,7 @@ The order inside each function is part of the public behaviour:
 - failure: the failure is stored, chords and chains are told and errbacks called (all by the backend), then
   `on_failure`, then the signal.
 - retry: the state is stored (before the message is sent, by `Task.retry`, which does both), `on_retry`, the signal.
-- ignore, reject: nothing, but a chord or chain that waits is told.
+- ignore, reject: nothing, but a chord or chain that waits is told, and a rejection is stored as a failure.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 from celery import canvas, signals
 from celery.app.einfo import ExceptionInfo
+from celery.canvas.calls import root_of
 from celery.canvas.plans import Plan
-from celery.exceptions import Reject
+from celery.exceptions import Ignore, Reject
 from celery.utils.serialization import get_pickleable_etype, get_pickleable_exception
 
 if TYPE_CHECKING:
@@ -28,6 +29,14 @@ if TYPE_CHECKING:
     from celery.app.context import Context
 
 logger = logging.getLogger("celery.app.trace")
+
+
+class Replaced(Ignore):
+    """Another task ran in place of this one, eagerly: `value` is what it came to."""
+
+    def __init__(self, value: Any) -> None:
+        super().__init__("Replaced by new task")
+        self.value = value
 
 
 def ignores_result(task: Any, request: Context) -> bool:
@@ -70,7 +79,7 @@ def send_links(task: Any, request: Context, retval: Any, *, eager: bool, inherit
     options: dict[str, Any] = {"parent_id": request.id, "root_id": request.root_id or request.id}
     if inherit_priority:
         options["priority"] = (request.delivery_info or {}).get("priority")
-    callbacks = [canvas.maybe_signature(one, app=task.app) for one in request.callbacks or ()]
+    callbacks = _callbacks(task, request)
     if request.chain:
         *rest, following = request.chain
         step = canvas.maybe_signature(following, app=task.app)
@@ -84,6 +93,16 @@ def send_links(task: Any, request: Context, retval: Any, *, eager: bool, inherit
         _send(task, calls, retval)
 
 
+def _callbacks(task: Any, request: Context) -> list[Any]:
+    """What is linked to a task: groups one by one, and if there are several others, these as one group."""
+    linked = [canvas.maybe_signature(one, app=task.app) for one in request.callbacks or ()]
+    if len(linked) < 2:
+        return linked
+    groups = [one for one in linked if one.subtask_type == "group"]
+    others = [one for one in linked if one.subtask_type != "group"]
+    return groups + (others if len(others) < 2 else [canvas.group(others, app=task.app)])
+
+
 def _send(task: Any, calls: list[tuple[Any, dict[str, Any]]], retval: Any) -> None:
     """Send all of them together."""
     if len(calls) == 1 and calls[0][0].subtask_type is None:
@@ -95,16 +114,19 @@ def _send(task: Any, calls: list[tuple[Any, dict[str, Any]]], retval: Any) -> No
     task.app._launch(plan)
     for result in results:
         if result is not None:
-            task.add_trail(result)
+            task.add_trail(root_of(result))
 
 
-def unfinished(task: Any, request: Context, exc: BaseException) -> None:
+def unfinished(task: Any, request: Context, exc: BaseException, *, store: bool) -> None:
     """A task ends without an outcome of its own (ignored, rejected): what waits for it in a workflow is told.
 
     A task that has put another in its place is not meant: that one has its place in the workflow.
+
+    Args:
+        store: store it as a failure, so that nobody waits for it.
     """
-    if (request.chord or request.chain) and not request.replaced:
-        task.backend.mark_as_unfinished(request, exc)
+    if (store or request.chord or request.chain) and not request.replaced:
+        task.backend.mark_as_unfinished(request, exc, store_result=store)
 
 
 def fail(

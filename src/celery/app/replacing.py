@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
+from celery.app.outcome import Replaced
 from celery.canvas import StampingVisitor, maybe_signature
 from celery.exceptions import Ignore, ImproperlyConfigured
+from celery.result import allow_join_result
 from celery.utils.functional import maybe_list
 
 if TYPE_CHECKING:
@@ -69,19 +71,18 @@ def _ends_in_group(sig: Any) -> bool:
     return bool(sig.subtask_type == "group")
 
 
-def send(task: Any, sig: Any) -> Any:
-    """Send what takes the place of the running task.
-
-    Returns:
-        Eagerly, the value of `sig`.
+def send(task: Any, sig: Any) -> NoReturn:
+    """Send what takes the place of the running task, or run it, eagerly.
 
     Raises:
-        Ignore: to tell the worker.
+        Ignore: to tell the worker. (Or what `sig` raised, eagerly.)
     """
     request = task.request
     if request.is_eager:
         request.callbacks = request.errbacks = request.chain = None  # they went with it
-        return sig.apply().get()
+        with allow_join_result():
+            value = sig.apply().get()
+        raise Replaced(value)
     sig.delay()
     request.replaced = True
     raise Ignore("Replaced by new task")

@@ -460,7 +460,7 @@ class Task(Generic[P, R]):
         Use it as `raise self.replace(sig)` or `return self.replace(sig)`.
 
         Raises:
-            Ignore: to tell the worker; eagerly the value of `sig` is returned instead.
+            Ignore: to tell the worker.
             ImproperlyConfigured: `sig` is a member of a chord, or an empty chain.
         """
         from celery.app import replacing  # noqa: PLC0415 - workers only

@@ -40,7 +40,8 @@ def look_at_chord(
 
     app = task.app
     backend = app.backend
-    singles = _singles([result_from_tuple(member, app=app) for member in members])
+    results = [result_from_tuple(member, app=app) for member in members]
+    singles = _singles(results)
     if not all(one.ready() for one in singles):
         retries = task.request.retries
         if max_retries is not None and retries >= max_retries:
@@ -56,7 +57,7 @@ def look_at_chord(
         raise task.retry(countdown=interval or app.conf.result_chord_retry_interval, max_retries=None)
     request = task.request
     due = chords.Due(group_id, body, request.root_id, request.parent_id)
-    chords.relay(backend, due, found)
+    chords.relay(backend, due, found, results)
 
 
 def _singles(results: Sequence[Any]) -> list[Any]:

@@ -126,11 +126,14 @@ def part_of(backend: Backend, request: Any, state: str, result: Any) -> Part | N
 # -- sending the body
 
 
-def relay(backend: Backend, due: Due, members: Iterable[tuple[str, str, Any]]) -> None:
+def relay(
+    backend: Backend, due: Due, members: Iterable[tuple[str, str, Any]], shape: list[Any] | None = None
+) -> None:
     """Send a body, or fail it.
 
     Args:
         members: id, state and value (or exception) of each, in order.
+        shape: the results of the header; None: as they were saved, if they were.
 
     Raises:
         OperationalError: the broker did not take it.
@@ -138,12 +141,48 @@ def relay(backend: Backend, due: Due, members: Iterable[tuple[str, str, Any]]) -
     members = list(members)
     failed = next((member for member in members if member[1] in states.PROPAGATE_STATES), None)
     if failed is None:
-        send_body(backend, due, [value for _, _, value in members])
+        send_body(backend, due, _in_shape(backend, due.group_id, members, shape))
         return
-    task_id, _, exc = failed
-    if due.body.get("subtask_type") != "group":  # the members of a group fail as what they waited for
-        exc = ChordError(f"Dependency {task_id} raised {exc!r}")
-    backend.fail_signature(due.body, exc)
+    task_id, _, cause = failed
+    error = ChordError(f"Dependency {task_id} raised {cause!r}")
+    _log(due.group_id, error, cause)
+    # The members of a group fail as what they waited for.
+    backend.fail_signature(due.body, cause if due.body.get("subtask_type") == "group" else error)
+
+
+def _log(group_id: str, error: ChordError, cause: BaseException) -> None:
+    try:
+        raise error from cause
+    except ChordError:
+        logger.exception("Chord %r raised: %r", group_id, error)
+    finally:
+        error.__traceback__ = None
+
+
+def _in_shape(
+    backend: Backend, group_id: str, members: list[tuple[str, str, Any]], shape: list[Any] | None
+) -> list[Any]:
+    """The values; where a member was a group at the end, a list of those."""
+    if shape is None:
+        saved = backend.restore_group(group_id, cache=False)
+        if saved is None:
+            return [value for _, _, value in members]
+        shape = saved.results
+    return nested(shape, {task_id: value for task_id, _, value in members})
+
+
+def nested(results: Iterable[Any], values: dict[str, Any]) -> list[Any]:
+    """Values by task id, in the shape of these results; those of members that were added follow. Uses `values` up."""
+
+    def take(many: Iterable[Any]) -> list[Any]:
+        return [
+            take(one.results) if hasattr(one, "results") else values.pop(one.id)
+            for one in many
+            if hasattr(one, "results") or one.id in values
+        ]
+
+    found = take(results)
+    return found + list(values.values())
 
 
 def send_body(backend: Backend, due: Due, values: list[Any]) -> None:

@@ -63,7 +63,7 @@ def _with_trail(app: Any, result: Any, options: Mapping[str, Any]) -> Any:
     """Tell the task that is running here that it has called a workflow."""
     task = app.current_worker_task
     if result is not None and task is not None and options.get("add_to_parent", True):
-        task.add_trail(result)
+        task.add_trail(root_of(result))
     return result
 
 
@@ -95,17 +95,6 @@ def value_of(result: Any) -> Any:
     """The value of something that ran in place; a list for a group."""
     members = getattr(result, "results", None)
     return result.result if members is None else [value_of(member) for member in members]
-
-
-def values_of(result: Any) -> list[Any]:
-    """The values of a group that ran in place, members that are groups opened."""
-    found: list[Any] = []
-    for member in result.results:
-        if getattr(member, "results", None) is None:
-            found.append(member.result)
-        else:
-            found.extend(values_of(member))
-    return found
 
 
 def failure_of(result: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 from celery.utils.functional import is_list, maybe_list
@@ -12,7 +13,6 @@ from .calls import after
 from .signatures import Signature, maybe_signature
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from typing import Self
 
     from celery.app.base import Celery
@@ -31,7 +31,7 @@ class _chain(Signature[Any]):
         if len(tasks) == 1 and is_list(tasks[0]):
             tasks = tuple(tasks[0])
         app = options.pop("app", None)
-        steps = [maybe_signature(task) for task in tasks]
+        steps = [_checked(task) for task in tasks]
         super().__init__("celery.chain", (), {"tasks": steps}, app=app, subtask_type="chain", **options)
 
     @classmethod
@@ -138,6 +138,12 @@ class _chain(Signature[Any]):
             steps[0] = steps[0].clone(self.args, None, **own)
         return steps
 
+    def _link_up(self) -> None:
+        """Messages of protocol 1 cannot carry a chain: each step is the callback of the one before."""
+        while len(self.tasks) > 1:
+            last = self.tasks.pop()
+            self.tasks[-1].link(last)
+
     def _hand_down_links(self) -> None:
         """What is linked to the chain belongs to its last step, errbacks to every step."""
         if not self.tasks:
@@ -188,6 +194,10 @@ class _chain(Signature[Any]):
         result = self.freeze(root_id=options.get("root_id"), parent_id=options.get("parent_id"))
         if result is None:
             return None
+        if any(kind_of(step) == "chord" for step in self.tasks):
+            self.app.backend.ensure_chords_allowed()
+        if self.app.conf.task_protocol == 1:
+            self._link_up()
         rest = options.pop("chain", None) or []
         first, *others = self.tasks
         options = {key: value for key, value in options.items() if key not in _OF_LAST}
@@ -213,7 +223,8 @@ class _chain(Signature[Any]):
             calls.root_of(result).parent = previous
             if at + 1 < len(chain.tasks) and (failure := calls.failure_of(result)):
                 return calls.failed_like(chain.tasks[-1], failure, parent=result)
-            previous, args, kwargs, options = result, (calls.value_of(result),), None, {}
+            previous, args, kwargs = result, (calls.value_of(result),), None
+            options = {key: value for key, value in options.items() if key == "throw"}
         return previous
 
     # -- as a part of a workflow
@@ -271,10 +282,22 @@ class chain(_chain):
         if len(tasks) == 1 and not is_list(tasks[0]):
             return super().__new__(cls)
         steps = list(tasks[0]) if len(tasks) == 1 else list(tasks)
-        return fold(_chain(), [maybe_signature(step) for step in steps])
+        return fold(_chain(), [_checked(step) for step in steps])
 
     def __reduce__(self) -> Any:
         return _chain.from_dict, (dict(self),)
+
+
+def _checked(step: Any) -> Any:
+    """A step as a signature.
+
+    Raises:
+        TypeError: it is none.
+    """
+    sig = maybe_signature(step) if not isinstance(step, Mapping) or "task" in step else step
+    if not isinstance(sig, Signature):
+        raise TypeError(f"a chain is made of signatures, as task.s() gives them, not of {step!r}")
+    return sig
 
 
 def _opened(steps: Any) -> Any:

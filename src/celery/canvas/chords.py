@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 from celery.exceptions import CPendingDeprecationWarning
@@ -54,6 +54,8 @@ class _chord(Signature[Any]):
         **options: Any,
     ) -> None:
         tasks = _tasks_of(header)
+        if body is not None and not isinstance(body, Mapping):
+            raise TypeError(f"the body of a chord is a signature, as task.s() gives it, not {body!r}")
         parts = {"kwargs": dict(kwargs or {}), "header": tasks, "body": maybe_signature(body, app=app)}
         super().__init__(task, args or (), parts, app=app, subtask_type="chord", **options)
 
@@ -109,6 +111,9 @@ class _chord(Signature[Any]):
     def clone(self, *args: Any, **kwargs: Any) -> Self:
         """Return a copy, header and body included, with these partial arguments and options."""
         cloned = super().clone(*args, **kwargs)
+        partial = args[1] if len(args) > 1 else kwargs.get("kwargs")
+        if partial and not self.immutable:
+            cloned.kwargs["kwargs"] = {**cloned.kwargs["kwargs"], **partial}
         tasks = self.tasks
         if isinstance(tasks, group):
             cloned.tasks = tasks.clone()
@@ -310,7 +315,7 @@ class _chord(Signature[Any]):
         header = copy._header().apply(args, kwargs, **both)
         failure = calls.failure_of(header) if propagate else None
         if failure is None:
-            result = copy.body._apply((calls.values_of(header),), None, {})
+            result = copy.body._apply((calls.value_of(header),), None, {})
         else:
             result = copy._failed(failure)
         calls.root_of(result).parent = header
@@ -362,6 +367,15 @@ class _chord(Signature[Any]):
         return shortened(body.task, f"%{body.reprcall(tasks)}")
 
 
+def _checked(members: Any) -> Any:
+    for member in members:
+        if not isinstance(member, Signature):
+            raise TypeError(
+                f"the header of a chord is made of signatures, as task.s() gives them, not of {member!r}"
+            )
+    return members
+
+
 def _tasks_of(header: Any) -> Any:
     """What a header is made of. The steps of a chain given as header are its members, as in Celery."""
     if isinstance(header, group):
@@ -369,7 +383,9 @@ def _tasks_of(header: Any) -> Any:
     if isinstance(header, Signature):
         return list(header["kwargs"]["tasks"]) if kind_of(header) == "chain" else [header]
     if is_list(header) and isinstance(header, (list, tuple)):
-        return header if type(header).__name__ == "_regen" else signatures_of(header)
+        return header if type(header).__name__ == "_regen" else _checked(signatures_of(header))
+    if not isinstance(header, Iterable) or isinstance(header, (str, Mapping)):
+        raise TypeError(f"the header of a chord is a list of signatures or a group, not {header!r}")
     return regen(header)
 
 

@@ -227,8 +227,10 @@ class group(Signature[Any]):
     def _checked_options(
         add_to_parent: bool, producer: Any, link: Any, link_error: Any, options: dict[str, Any]
     ) -> dict[str, Any]:
-        if link is not None or link_error is not None:
+        if link is not None:
             raise TypeError(NO_LINKS)
+        if link_error is not None:
+            raise TypeError("Cannot add link to group: do that on individual tasks")
         return {**options, "add_to_parent": add_to_parent, "producer": producer}
 
     def _plan(self, plan: Plan, args: Any, kwargs: Mapping[str, Any] | None, options: dict[str, Any]) -> Any:
@@ -261,6 +263,7 @@ class group(Signature[Any]):
         options = {
             key: value for key, value in options.items() if key not in (*_OF_GROUP, "root_id", "parent_id")
         }
+        options["group_id"] = copy.id
         results: list[EagerResult[Any]] = [task._apply(args, kwargs, options) for task in copy.tasks]
         return self.app.GroupResult(copy.id, results)
 

@@ -50,7 +50,8 @@ class Plan:
 
     def send(self, signature: Any, args: Any, kwargs: Mapping[str, Any], options: dict[str, Any]) -> None:
         """Add a message."""
-        self.sends.append(Send(signature, args, kwargs, options))
+        # The workflow as a whole is a child of the task that calls it, its messages are not.
+        self.sends.append(Send(signature, args, kwargs, {**options, "add_to_parent": False}))
 
     def open(self, opening: Opening) -> None:
         """Add a chord."""

@@ -370,9 +370,9 @@ class Signature(dict[str, Any], Generic[R]):
             **headers: stamps; with `stamped_headers`, which of them are.
         """
         self.stamp_links(visitor, append_stamps, **headers)
-        given = headers.copy()
-        if visitor is not None:
-            given = stamping.joined(given, visitor.on_signature(self, **headers))
+        given = headers
+        if visitor is not None:  # what is said by keyword wins
+            given = stamping.joined(visitor.on_signature(self, **headers) or {}, headers)
         stamping.put(self, given, visitor is not None, append=append_stamps)
 
     def stamp_links(

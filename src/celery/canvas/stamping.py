@@ -66,19 +66,19 @@ class StampingVisitor(metaclass=ABCMeta):
 def joined(headers: Mapping[str, Any], more: Mapping[str, Any] | None) -> dict[str, Any]:
     """Headers with more of them; the names of stamps add up."""
     more = dict(more or {})
-    if not more:
-        return dict(headers)
-    names = set(more.pop(_NAMES, None) or more)
-    before = headers.get(_NAMES)
-    if before is not None or headers:
-        names |= set(before if before is not None else headers)
+    names = {*_names_of(headers), *_names_of(more)}
     return {**headers, **more, _NAMES: sorted(names)}
+
+
+def _names_of(headers: Mapping[str, Any]) -> Any:
+    """Which of them are stamps: those that it says, or all."""
+    return headers[_NAMES] if headers.get(_NAMES) is not None else [key for key in headers if key != _NAMES]
 
 
 def put(sig: Any, headers: Mapping[str, Any], visited: bool, *, append: bool) -> None:
     """Make stamps of `headers` on one signature."""
-    values = dict(headers)
-    names = list(values.pop(_NAMES, None) or values)
+    names = _names_of(headers)
+    values = {key: value for key, value in headers.items() if key != _NAMES}
     if not values and not names:
         return
     options = sig.options
@@ -106,11 +106,10 @@ def each(tasks: Any, visitor: StampingVisitor | None, append: bool, headers: Map
 
 
 def _appended(before: Any, value: Any) -> list[Any]:
-    found = list(before) if isinstance(before, (list, tuple, set)) else [before]
-    for one in value if isinstance(value, (list, tuple, set)) else [value]:
-        if one not in found:
-            found.append(one)
-    return found
+    """What was stamped last comes first, as in Celery."""
+    several = (list, tuple, set)
+    new = list(value) if isinstance(value, several) else [value]
+    return new + (list(before) if isinstance(before, several) else [before])
 
 
 def stamp_links(
