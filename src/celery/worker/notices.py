@@ -17,10 +17,6 @@ logger = logging.getLogger("celery.worker")
 
 #: Settings that are accepted and have no effect in this version, and what happens instead.
 NOT_EFFECTIVE: dict[str, str] = {
-    "result_chord_expires": "there are no chords yet",
-    "result_chord_join_timeout": "there are no chords yet",
-    "result_chord_retry_interval": "there are no chords yet",
-    "task_allow_error_cb_on_chord_header": "there are no chords yet",
     "task_send_sent_event": "no events are sent yet",
     "worker_agent": "no agent is started",
     "worker_autoscaler": "the pool keeps its size",
@@ -40,6 +36,7 @@ NOT_EFFECTIVE_FAMILIES: dict[str, str] = {
 #: Settings that are right without having an effect: what they are for is done in another way.
 NOT_NEEDED: dict[str, str] = {
     "redis_retry_on_timeout": "an operation that timed out is tried again like any other",
+    "result_chord_join_timeout": "values come with the members, so nothing is joined",
     "result_exchange": "Celery does not use it either",
     "result_exchange_type": "Celery does not use it either",
     "worker_enable_prefetch_count_reduction": "fetch-ahead follows measured run times",
@@ -51,7 +48,6 @@ NOT_NEEDED: dict[str, str] = {
 }
 #: Values of these are what happens anyway, so nothing needs to be said.
 _SILENT: dict[str, tuple[Any, ...]] = {
-    "task_allow_error_cb_on_chord_header": (False,),
     "task_send_sent_event": (False,),
     "worker_autoscaler": ("celery.worker.autoscale:Autoscaler",),
     "worker_consumer": ("celery.worker.consumer:Consumer",),
