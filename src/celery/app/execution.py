@@ -162,11 +162,11 @@ class Run(msgspec.Struct, eq=False):
             return
         if isinstance(exc, Ignore):
             self._ended(states.IGNORED, exc, ExceptionInfo((type(exc), exc, exc.__traceback__)))
-            self._leave(exc, store=False)
+            self._leave(exc)
         elif isinstance(exc, Reject):
             self._ended(states.REJECTED, exc, ExceptionInfo((type(exc), exc, exc.__traceback__)))
             if not exc.requeue:
-                self._leave(exc, store=self.store)
+                self._leave(exc)
         elif isinstance(exc, Retry):
             self._ended(states.RETRY, exc, None)
             self.result = self._stored(outcome.retry, exc, store=self.store)
@@ -239,11 +239,11 @@ class Run(msgspec.Struct, eq=False):
         )
         return True
 
-    def _leave(self, exc: BaseException, *, store: bool) -> None:
-        """Tell the workflow that nothing will come of this task, and who waits for it, if `store`."""
+    def _leave(self, exc: BaseException) -> None:
+        """Tell the workflow that nothing will come of this task."""
         if not self.plan.eager:
             try:
-                outcome.unfinished(self.plan.task, self.request, exc, store=store)
+                outcome.unfinished(self.plan.task, self.request, exc)
             except Exception as error:  # noqa: BLE001 - reported
                 self.request.trouble = (Verdict.UNSTORED, error)
 

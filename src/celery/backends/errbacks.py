@@ -2,8 +2,8 @@
 
 There are two ways to call one, decided in the process that saw the failure. A task known here that takes more
 than one positional argument (those its signature supplies already do not count) and is not bound is called
-at once, in this process, as `errback(request, exc, traceback)`. Any other is sent as a task of its own, with
-the failed task's id as its first argument.
+at once, in this process, as `errback(request, exc, traceback)`. The others are sent as tasks, in one group, with
+the failed task's id as their first argument.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import inspect
 import logging
 from typing import TYPE_CHECKING, Any
 
-from celery.canvas import maybe_signature
+from celery.canvas import group, maybe_signature
 
 if TYPE_CHECKING:
     from celery.app.base import Celery
@@ -28,6 +28,7 @@ def call_errbacks(app: Celery, request: Any, exc: BaseException, traceback: str 
     Raises:
         OperationalError: one could not be sent.
     """
+    sent = []
     for errback in request.errbacks or ():
         signature = maybe_signature(errback, app=app)
         if signature._app is None:
@@ -36,8 +37,11 @@ def call_errbacks(app: Celery, request: Any, exc: BaseException, traceback: str 
         if task is not None and takes_exception(task, signature):
             _call(signature, request, exc, traceback)
             continue
+        sent.append(signature)
+    if sent:
+        together = group(sent, app=app)
         # What runs in place calls in place.
-        send = signature.apply if getattr(request, "is_eager", False) else signature.apply_async
+        send = together.apply if getattr(request, "is_eager", False) else together.apply_async
         send((request.id,), parent_id=request.id, root_id=request.root_id or request.id)
 
 

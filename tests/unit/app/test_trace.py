@@ -169,17 +169,21 @@ class TestOutcomes:
         assert app.backend.get_state("i") == "RETRY"
 
     @pytest.mark.parametrize(
-        ("exc", "state"),
-        [(Ignore("r"), "IGNORED"), (Reject("r"), "REJECTED"), (Reject("r", requeue=True), "REJECTED")],
+        ("exc", "state", "stored"),
+        [
+            (Ignore("r"), "IGNORED", "PENDING"),
+            (Reject("r"), "REJECTED", "PENDING"),
+            (Reject("r", requeue=True), "REJECTED", "PENDING"),
+        ],
     )
-    def test_nothing_is_stored(self, app, exc, state):
+    def test_no_outcome(self, app, exc, state, stored):
         def fun():
             raise exc
 
         task = recording(app, fun)
         assert traced(task).info.state == state
         assert task.notes == ["before_start"]
-        assert app.backend.get_state("i") == "PENDING"
+        assert app.backend.get_state("i") == stored
 
     def test_before_start_may_fail_the_task(self, app):
         class Refusing(Task):
