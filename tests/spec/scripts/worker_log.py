@@ -46,6 +46,7 @@ def told(text, names):
         line = re.sub(r"\d\d\d\d-\d\d-\d\d \d\d:\d\d:\d\d\.\d+(\+00:00)?", "DATE", line)
         line = re.sub(r"//([\w:*]+@)?127\.0\.0\.1:\d+", r"//\1HOST", line).replace("//:**@", "//")
         line = re.sub(r"HOST/\d+$", "HOST/N", line)
+        line = re.sub(r"'priority': (None|0), ", "", line)
         line = re.sub(r"celery@[\w.-]+", "celery@HOST", re.sub(r"gen\d+@[\w.-]+", "gen@HOST", line))
         if line.startswith(("  ", "    ")) and lines and "Traceback" in "".join(lines[-2:]):
             continue

@@ -84,6 +84,8 @@ def told(envelope, names, key):
         if value
     ]
     words += [f"priority={properties['priority']}"] * bool(properties["priority"])
+    words += [envelope["content-type"]] * (envelope["content-type"] != "application/json")
+    words += [f"compression={headers.get('compression')}"] * ("compression" in headers)
     words += [f"list={key!r}"] * (key != "elsewhere")
     words += [
         f"correlation={properties['correlation_id'] == headers['id']} reply_to={bool(properties['reply_to'])} origin={headers['origin']}"
@@ -118,6 +120,8 @@ WORKFLOWS = {
     "chord empty in chain": lambda: add.s(1, 1) | chord([], out(xsum.s())),
     "link": lambda: linked(add.s(1, 1), out(cb.s("x"))),
     "links": lambda: linked(add.s(1, 1), out(cb.s("x")), out(cb.s("y"))),
+    "link of pickle": lambda: linked(add.s(1, 1).set(serializer="pickle"), out(cb.s("x"))),
+    "chain of pickle": lambda: add.s(1, 1).set(serializer="pickle") | out(add.s(2)),
     "link immutable": lambda: linked(add.s(1, 1), out(cb.si("x"))),
     "link of chain": lambda: linked(add.s(1, 1), out(add.s(1)) | cb.s()),
     "link of group": lambda: linked(add.s(1, 1), group(out(cb.s(1)), out(cb.s(2)))),
@@ -143,11 +147,13 @@ WORKFLOWS = {
         ),
         workload.old_on_error.s(),
     ),
+    "retry of pickle": lambda: workload.retries_elsewhere.s(5).set(serializer="pickle", compression="zlib"),
     "retry in chain": lambda: workload.retries_elsewhere.s(5) | add.s(1),
     "retry in group": lambda: group(workload.retries_elsewhere.s(5)),
     "retry in chord": lambda: chord([workload.retries_elsewhere.s(5)], xsum.s()),
     "retry with other arguments": lambda: workload.retries_elsewhere.s("other"),
     "replace": lambda: workload.replaces_elsewhere.s("task"),
+    "replace of pickle": lambda: workload.replaces_elsewhere.s("task").set(serializer="pickle"),
     "replace in chain": lambda: workload.replaces_elsewhere.s("task") | add.s(100),
     "replace with chain": lambda: workload.replaces_elsewhere.s("chain"),
     "replace with group": lambda: workload.replaces_elsewhere.s("group"),

@@ -324,7 +324,7 @@ def wait_for(condition, timeout=10, message=lambda: "never"):
     return found
 
 
-def settle(rounds=4):
+def settle(rounds=3):
     """Wait until a worker that runs one task at a time has run all that was sent, and what that sent."""
     for _ in range(rounds):
         noop.delay().get(timeout=10)
