@@ -22,8 +22,10 @@ logger = logging.getLogger("celery.brokers.redis")
 
 #: Part of a lease after which it is renewed.
 _RENEW = 0.3
-#: Seconds between looks for what is left over: bindings, messages of stock workers that have disappeared.
-_SWEEP = 10.0
+#: Seconds between looks for messages that stock workers have left.
+_RESTORE = 20.0
+#: Seconds between mending what may have been evicted: bindings.
+_SWEEP = 60.0
 
 
 class Lease:
@@ -47,6 +49,7 @@ class Lease:
         self.ticking = False
         self.seen_at = 0.0
         self.sweep_at = 0.0
+        self.restore_at = 0.0
         self._ticked_at = 0.0
 
     def guard(self, link: Link | None) -> None:
@@ -102,23 +105,21 @@ class Lease:
                 keys.worker(core.incarnation),
                 keys.index,
                 *(key for name in names for key in (keys.due(name), keys.orphans(name))),
+                *(place.ready for place in core.queues.all()),
             ],
-            [core.incarnation, self.ms, ",".join(map(str, core.held)), core.since()],
+            [core.incarnation, self.ms, ",".join(map(str, core.held)), core.since(), len(names)],
         )
-        lists = [place.ready for place in core.queues.all()]
-        data = pack(*call) + (pack("EXISTS", *lists) if lists else pack("PING"))
-        link.write(data, 2, lambda replies: self._looked_around(names, now, replies))
+        link.write(pack(*call), 1, lambda replies: self._looked_around(names, now, replies[0]))
 
-    def _looked_around(self, names: list[str], asked_at: float, replies: list[Any]) -> None:
+    def _looked_around(self, names: list[str], asked_at: float, reply: Any) -> None:
         try:
             self.ticking = False
-            self._read_tick(names, asked_at, replies)
+            self._read_tick(names, asked_at, reply)
         except Exception as error:  # noqa: BLE001 - see `broken`
             self._core.broke(error)
 
-    def _read_tick(self, names: list[str], asked_at: float, replies: list[Any]) -> None:
+    def _read_tick(self, names: list[str], asked_at: float, reply: Any) -> None:
         core = self._core
-        reply, ready = replies
         if isinstance(reply, ErrorReply):
             core.trouble(reply)
             return
@@ -131,8 +132,8 @@ class Lease:
             # The server or this worker stood still: the others may not yet have had their turn to renew.
             self.trusting_from = now + core.lease_seconds
         self.seen_at = now
-        dead, next_end, queues = reply
-        if ready and isinstance(ready, int) and core.drained:
+        dead, next_end, queues, ready = reply
+        if ready and core.drained:
             core.more()
         for name, left, orphans in zip(names, queues[::2], queues[1::2], strict=True):
             core.dues.next_due(name, left)
@@ -146,20 +147,28 @@ class Lease:
             if at < self.timer.when():
                 self.timer.cancel()
                 self.timer = core.loop.call_at(at, self.tick)
+        self._keep_expiring()
+        if now >= self.restore_at:
+            self.restore_at = now + _RESTORE
+            core.reaper.restore_overdue()
         if now >= self.sweep_at:
             self.sweep_at = now + _SWEEP
             self._sweep()
 
     def _sweep(self) -> None:
-        """Mend what may have been evicted, keep what expires, and restore what others have left."""
+        """Mend bindings that may have been evicted."""
         core = self._core
         for queue in core.queues.by_name.values():
             commands = core.declaring(queue)
-            if (ms := lifetime(queue)) is not None:
-                commands += [("PEXPIRE", ready, ms) for ready in core.keys.lists(queue.name)]
             if commands:
                 core.say(*commands)
-        core.reaper.restore_overdue()
+
+    def _keep_expiring(self) -> None:
+        """A queue that expires with disuse is in use as long as it is consumed."""
+        core = self._core
+        for queue in core.queues.by_name.values():
+            if (ms := lifetime(queue)) is not None:
+                core.say(*(("PEXPIRE", ready, ms) for ready in core.keys.lists(queue.name)))
 
 
 def entry_of(target: Target) -> dict[str, Any]:

@@ -219,9 +219,10 @@ end
 #: Renew the lease, from outside. KEYS: leases, record, index. ARGV: incarnation, ms. Returns 0 if it is over.
 KEEP = Script(_NOW + "if redis.call('EXISTS', KEYS[2]) == 0 then return 0 end " + _RENEW + " return 1")
 
-#: Renew the lease and look around. KEYS: leases, record, index, then for each queue: due, orphans. ARGV: incarnation, ms,
-#: numbers held, numbers since when there may be others. Returns false if fenced, else {incarnations whose lease is over,
-#: seconds until the next one may be ('' if there are no others), for each queue: seconds until the next due one, orphans}.
+#: Renew the lease and look around. KEYS: leases, record, index, then for each queue: due, orphans, then all lists. ARGV: incarnation, ms,
+#: numbers held, number from which on there may be others, how many queues. Returns false if fenced, else {incarnations whose lease is over,
+#: seconds until the next one may be ('' if there are no others), for each queue: seconds until the next due one, orphans, how many
+#: lists have something}.
 TICK = Script(
     _NOW
     + """
@@ -239,12 +240,15 @@ for i = 1, #soonest, 2 do
   if soonest[i] ~= ARGV[1] and next_end == '' then next_end = tostring((soonest[i + 1] - ms) / 1000) end
 end
 local queues = {}
-for i = 4, #KEYS, 2 do
+local lists = 4 + 2 * ARGV[5]
+for i = 4, lists - 1, 2 do
   local first = redis.call('ZRANGE', KEYS[i], 0, 0, 'WITHSCORES')[2]
   queues[#queues + 1] = first and tostring(first - now) or ''
   queues[#queues + 1] = redis.call('LLEN', KEYS[i + 1])
 end
-return {dead, next_end, queues}
+local ready = 0
+if lists <= #KEYS then ready = redis.call('EXISTS', unpack(KEYS, lists)) end
+return {dead, next_end, queues, ready}
 """
 )
 
