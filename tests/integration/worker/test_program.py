@@ -194,8 +194,8 @@ def test_settings_without_effect_are_named_once(shop):
             "worker_state_db": "state",
             "worker_send_task_events": True,
             "worker_pool_restarts": False,
-            "redis_host": "cache.example.com",
-            "redis_port": 7000,
+            "event_queue_ttl": 7.0,
+            "event_queue_prefix": "mine",
             "beat_schedule": {},
         }
     )
@@ -205,7 +205,9 @@ def test_settings_without_effect_are_named_once(shop):
     assert said.count("Setting worker_send_task_events=True has no effect in this version") == 1
     assert "worker_pool_restarts" not in said
     assert (
-        said.count("No effect in this version, as this store is not supported yet: redis_host, redis_port.")
+        said.count(
+            "No effect in this version, as no events are sent yet: event_queue_prefix, event_queue_ttl."
+        )
         == 1
     )
     assert "beat_schedule" not in said
