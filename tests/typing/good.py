@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, assert_type
 
-from celery import Celery, Task, shared_task, signature
+from celery import Celery, Task, chain, chord, group, shared_task, signature
 from celery.canvas import Signature
 from celery.result import AsyncResult
 
@@ -89,6 +89,12 @@ assert_type(scale, Scale)
 loose.delay(1)
 loose.delay(1, "anything")
 assert_type(~add.s(1, 2), int)
+assert_type(add.s(1).explain(), str)
+chain(add.s(1, 2), add.s(3)).apply_async(countdown=3)
+group(add.s(1, 2), named.s(3)).skew(start=1)
+chord([add.s(1, 2)], named.s()).on_error(named.s())
+(add.s(1) | group(add.s(2), add.s(3)) | named.s()).delay(4)
+add.chunks([(1, 2)], 10).apply_async()
 
 
 async def main() -> None:

@@ -15,7 +15,7 @@ from celery import _state
 from celery.utils import uuid
 from celery.utils.functional import maybe_list
 
-from . import stamping
+from . import explaining, stamping
 from .algebra import compose
 
 if TYPE_CHECKING:
@@ -509,6 +509,24 @@ class Signature(dict[str, Any], Generic[R]):
         return found
 
     # -- as an object
+
+    def explain(self) -> str:
+        """Say in words what a call of this would run, and in which order.
+
+        >>> print((add.s(1, 1) | group(add.s(1), add.s(2)) | total.s()).explain())
+        one after another (2 steps)
+        1. add(1, 1)
+        2. side by side (2), then, with the list of their values:
+           - add(1)
+           - add(2)
+           = total()
+        """
+        copy = self.clone()
+        copy._settle()
+        return "\n".join(explaining.explained(copy))
+
+    def _settle(self) -> None:
+        """Bring the parts into the form in which they are sent; kinds of workflow do."""
 
     def reprcall(self, *args: Any, **kwargs: Any) -> str:
         """Return the text of the call with these partial arguments: `add(2, 2)`."""
