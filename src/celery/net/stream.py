@@ -143,6 +143,16 @@ class Stream:
                 raise ConnectionResetError(errno.ECONNRESET, "Connection closed by server")
             return data
 
+    def take(self) -> bytes:
+        """What is there already, without waiting: nothing if there is nothing; raises as `receive`."""
+        try:
+            data = self._sock.recv(_CHUNK, socket.MSG_DONTWAIT) if self._slice else self._sock.recv(_CHUNK)
+        except (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            return b""
+        if not data:
+            raise ConnectionResetError(errno.ECONNRESET, "Connection closed by server")
+        return data
+
     def _fit(self, deadline: float) -> None:
         """Have the system wait no longer than until the deadline."""
         left = deadline - time.monotonic()

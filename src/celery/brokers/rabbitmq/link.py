@@ -85,12 +85,12 @@ class Link:
         """
         while True:
             try:
-                data = self._stream.receive(0.0)
-            except TimeoutError:
-                return
+                data = self._stream.take()
             except OSError as exc:
                 self.abandon()
                 raise self._trouble(exc) from exc
+            if not data:
+                return
             self._take(data, time.monotonic() + 1.0)
 
     def fileno(self) -> int:
