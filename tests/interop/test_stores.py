@@ -35,7 +35,10 @@ def test_everybody_reads_the_same(sides, results):
         )
     answers = {
         (reader, writer): side.json(
-            f"import stored; stored.show(stored.read({writer!r}))", RESULTS=results, timeout=120
+            f"import stored; stored.show(stored.read({writer!r}))",
+            RESULTS=results,
+            COMPRESSED=compressed,
+            timeout=120,
         )
         for reader, side in sides.items()
         for writer in NAMES
