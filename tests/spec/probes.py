@@ -54,7 +54,7 @@ def ask(project: Project, name: str, *args: str, python: Path | str = sys.execut
     """Run `scripts/NAME.py` in the project; return label -> answer."""
     for script in (*SHARED, name):
         shutil.copy(HERE / "scripts" / f"{script}.py", project.path)
-    return _by_label(project.run(str(python), f"{name}.py", *args).stdout.splitlines())
+    return _by_label(project.run(str(python), f"{name}.py", *args, timeout=110).stdout.splitlines())
 
 
 def _by_label(lines: Iterable[str]) -> dict[str, str]:
