@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from tests.servers.redis import RedisServer
     from tests.support import Project
 
+#: A whole script is one test.
+pytestmark = pytest.mark.timeout(120)
+
 
 def wrong(
     project: Project, name: str, *args: str, except_for: tuple[str, ...] = ()
