@@ -42,7 +42,13 @@ def split(held: bytes) -> tuple[bytes, str, str]:
     Raises:
         ValueError: it is none.
     """
-    raw, exchange, key = _value.decode(held)
+    try:
+        raw, exchange, key = _value.decode(held)
+    except ValueError:  # of ours then, around a message that is no JSON
+        text, between, queue = held[1:].rpartition(b',"",')
+        if not between:
+            raise
+        return text, "", str(json.loads(queue[:-1]))
     return bytes(raw), exchange or "", key or ""
 
 
