@@ -60,7 +60,7 @@ class RedisMailbox:
     async def _connect(self) -> None:
         broker = self._broker
         settings = broker.settings
-        link = await Link.open(settings, self._locator, on_push=self._pushed, on_lost=self._lost)
+        link = await Link.open(settings, self._locator, on_push=self._pushed)
         commands: list[Command] = []
         if self._fanout:
             pattern = broker.keys.channel_pattern(self._queue.exchange.name, self._queue.routing_key)
@@ -79,6 +79,9 @@ class RedisMailbox:
             if isinstance(reply, ErrorReply):
                 link.close()
                 raise translate(reply, settings.url)
+        if not link.is_open:
+            raise translate(ConnectionResetError("Connection closed by server"), settings.url)
+        link.on_lost = self._lost  # until here whoever called hears of it
         self._link = link
         if not self._fanout:
             self._task = asyncio.get_running_loop().create_task(self._pop(link))
