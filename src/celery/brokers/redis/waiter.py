@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from .desk import Place
     from .settings import Settings, Target
 
-#: Seconds that one `BLMOVE` waits: then it is sent again, which shows that the connection still is one.
+#: Seconds that one `BLMOVE` waits at most: then it is sent again, which shows that the connection still is one.
 WAIT = 30.0
 
 
@@ -67,17 +67,18 @@ class Waiter:
         """Wait for a message of this list.
 
         Args:
-            patience: seconds after which a connection that does not answer is given up.
+            patience: seconds that it waits, and then after which a connection that does not answer is given up.
         """
         assert self._link is not None
         assert self._place is None
         self._place = place
         self.unblocking = False
+        wait = min(WAIT, patience)
         self._link.write(
-            pack("BLMOVE", place.ready, pending, "RIGHT", "LEFT", f"{WAIT:.1f}"), 1, self._answered
+            pack("BLMOVE", place.ready, pending, "RIGHT", "LEFT", f"{wait:.1f}"), 1, self._answered
         )
         loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(WAIT + patience, self._silent, self._link)
+        self._timer = loop.call_later(wait + patience, self._silent, self._link)
 
     def _silent(self, link: Link) -> None:
         link.abort("no answer in time")
