@@ -80,7 +80,8 @@ class RedisConsumer(Core):
                 self.waiting.subscriptions("PSUBSCRIBE", patterns)
         if self.link is not None:
             with contextlib.suppress(BrokerError):  # the next connection announces it
-                await self.session.announce()
+                if not await self.session.announce():
+                    self.fenced_now()
         self.more()
         self.lease.tick()
 
@@ -96,10 +97,13 @@ class RedisConsumer(Core):
         answer: asyncio.Future[set[int]] = self.loop.create_future()
         helds = [delivery.receipt for delivery in mine.values()]
         tags = [held.tag for held in helds]
-        data = pack("ZREM", self.keys.index, *tags)
+        data = pack(*scripts.BEGIN.call([self.keys.worker(self.incarnation), self.keys.index], tags))
 
         def done(replies: list[Any]) -> None:
-            if replies[0] == len(helds):
+            if replies[0] is None:
+                self._begun([], answer)
+                self.fenced_now()
+            elif replies[0] == len(helds):
                 self._begun(helds, answer)
             else:  # some were begun before, or are gone
                 self.say(

@@ -209,7 +209,8 @@ class Core:
             turn.first, turn.room = self.next, room
             self.next += room
             record = self.keys.worker(self.incarnation)
-            parts.append(self.queues.reserve(record, f"{self.incarnation}:", turn.first, room, turn.order))
+            prefix, connection = f"{self.incarnation}:", self.session.connection
+            parts.append(self.queues.reserve(record, prefix, turn.first, room, turn.order, connection))
             count += 1
         self.turns.append(turn)
         link.write(b"".join(parts) if len(parts) > 1 else parts[0], count, self._answered)

@@ -99,6 +99,8 @@ class Queues:
         self._turn = itertools.count()
         self.by_name: dict[str, Queue] = {}
         self.places: list[list[Place]] = []  # by step, then queue
+        #: Every list that was ever consumed: a waiter may have moved something from it just before it was given up.
+        self.seen: dict[str, Place] = {}
 
     def set(self, queues: Iterable[Queue]) -> None:
         """Consume these."""
@@ -109,6 +111,7 @@ class Queues:
             [Place(keys.ready(name, step), name, index, messages.suffix(name)) for name in names]
             for index, step in enumerate(keys.steps)
         ]
+        self.seen.update({place.ready: place for place in self.all()})
 
     def __len__(self) -> int:
         return len(self.by_name)
@@ -125,7 +128,9 @@ class Queues:
         first = next(self._turn) % width
         return [place for step in self.places for place in (*step[first:], *step[:first])]
 
-    def reserve(self, record: str, prefix: str, first: int, room: int, order: list[Place]) -> bytes:
+    def reserve(
+        self, record: str, prefix: str, first: int, room: int, order: list[Place], connection: int
+    ) -> bytes:
         """The command that reserves."""
         width = max(len(self.by_name), 1)
         share = -(-room // width) if self._strategy == "round_robin" else room
@@ -133,6 +138,6 @@ class Queues:
         return pack(
             *RESERVE.call(
                 [record, keys.unacked, keys.index, *(place.ready for place in order)],
-                [prefix, first, room, share, width, *(place.suffix for place in order)],
+                [prefix, first, room, share, width, connection, *(place.suffix for place in order)],
             )
         )

@@ -10,12 +10,15 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
-from celery.wire.resp import ErrorReply, pack
+from celery.brokers.base import BrokerError
+from celery.wire.resp import pack
 
 from . import messages, scripts
-from .desk import Held
+from .desk import Held, Turn
 
 if TYPE_CHECKING:
+    from celery.wire.resp import Command
+
     from .core import Core
 
 logger = logging.getLogger("celery.brokers.redis")
@@ -87,12 +90,9 @@ class Reaper:
         )
 
     async def _hang_up(self, client_id: bytes) -> None:
-        """End the connection on which it waits, if it still does: what comes there nobody would see."""
-        if not client_id or client_id == b"0" or self._consumer.link is None:
-            return
+        """End the connection on which it waits or may yet wait: what comes there nobody would see."""
         link = self._consumer.link
-        (clients,) = await link.send(pack("CLIENT", "LIST", "ID", client_id), 1)
-        if not isinstance(clients, ErrorReply) and b"cmd=blmove" in clients:
+        if client_id not in (b"", b"0") and link is not None:
             await link.send(pack("CLIENT", "KILL", "ID", client_id), 1)
 
     async def _unpend(self, pending: str, ready: str) -> None:
@@ -129,14 +129,25 @@ class Reaper:
         keys = consumer.keys
         number, consumer.next = consumer.next, consumer.next + 1
         mine = consumer.tag(number) if queue in consumer.queues.by_name else ""
-        (taken,) = await consumer.ask(
+        taken = await self._ask_for(
+            number,
+            1,
             scripts.INHERIT.call(
                 [keys.worker(consumer.incarnation), keys.unacked, keys.index, keys.orphans(queue)],
-                [tag, mine, value, number + 1],
-            )
+                [tag, mine, value, number + 1, consumer.session.connection],
+            ),
         )
         if taken == 1:
-            self._hand_over([(number, raw)], queue)
+            self.hand_over([(number, raw)], queue)
+
+    async def _ask_for(self, first: int, room: int, command: Command) -> Any:
+        """Ask for begun messages. If the answer is lost the next connection looks for them."""
+        try:
+            (reply,) = await self._consumer.ask(command)
+        except BrokerError:
+            self._consumer.astray.append(Turn([], first, room))
+            raise
+        return reply
 
     def take_orphans(self, queue: str) -> None:
         """Take what waits for a worker of this queue."""
@@ -149,18 +160,21 @@ class Reaper:
         keys = consumer.keys
         try:
             first, consumer.next = consumer.next, consumer.next + _ORPHANS
-            (values,) = await consumer.ask(
+            values = await self._ask_for(
+                first,
+                _ORPHANS,
                 scripts.ORPHANS.call(
                     [keys.worker(consumer.incarnation), keys.unacked, keys.orphans(queue)],
-                    [f"{consumer.incarnation}:", first, _ORPHANS],
-                )
+                    [f"{consumer.incarnation}:", first, _ORPHANS, consumer.session.connection],
+                ),
             )
             found = [(first + index, messages.split(value)[0]) for index, value in enumerate(values or ())]
-            self._hand_over(found, queue)
+            self.hand_over(found, queue)
         finally:
             self._taking.discard(queue)
 
-    def _hand_over(self, found: list[tuple[int, bytes]], queue: str) -> None:
+    def hand_over(self, found: list[tuple[int, bytes]], queue: str) -> None:
+        """Give begun messages of dead workers, which are ours now, to the worker."""
         consumer = self._consumer
         batch = []
         for number, raw in found:

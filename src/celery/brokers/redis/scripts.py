@@ -15,19 +15,23 @@ from .script import Script
 _NOW = "local t = redis.call('TIME') local now = t[1] + t[2] / 1e6 "
 
 #: Reserve a batch. KEYS: record, unacked, index, lists. ARGV: tag prefix, first number, room, share, how many
-#: lists of one priority there are (they stand together), suffix of each list. Lists of one priority give `share` each at most,
-#: in a second round what is left. Returns false if the worker is fenced, else a flat list
-#: of (number of list, messages).
+#: lists of one priority there are (they stand together), number of the worker's connection, suffix of each list. Lists of one
+#: priority give `share` each at most, in a second round what is left. Returns false if the worker is fenced (or has another
+#: connection by now: nobody would see what a late command takes), else a flat list of (number of list, messages).
+#: A key that is no list must not end the script: what was taken from the others before would be lost.
 RESERVE = Script(
     _NOW
     + """
-if redis.call('EXISTS', KEYS[1]) == 0 then return false end
+if redis.call('HGET', KEYS[1], 'connection') ~= ARGV[6] then return false end
+local trouble
 local prefix, n, room, share = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local found, hash, index, width = {}, {}, {}, tonumber(ARGV[5])
 local function take(i, most)
-    local got = redis.call('RPOP', KEYS[i], most)
-    if got then
-      local suffix = ARGV[i + 2]
+    local got = redis.pcall('RPOP', KEYS[i], most)
+    if got and got.err then
+      trouble = got
+    elseif got then
+      local suffix = ARGV[i + 3]
       for _, message in ipairs(got) do
         local tag = prefix .. n
         n = n + 1
@@ -55,22 +59,34 @@ for from = 1, #hash, 2000 do
   redis.call('ZADD', KEYS[3], unpack(index, from, to))
 end
 if #hash > 0 then redis.call('HSET', KEYS[1], 'next', n) end
-return found
+return #hash == 0 and trouble or found
 """
 )
 
-#: Take over what `BLMOVE` gave. KEYS: record, unacked, index, pending. ARGV: tag prefix, number, suffix.
+#: Take over what `BLMOVE` gave. KEYS: record, unacked, index, pending. ARGV: tag prefix, number, message, suffix.
 ADOPT = Script(
     _NOW
     + """
 if redis.call('EXISTS', KEYS[1]) == 0 then return false end
-local message = redis.call('RPOP', KEYS[4])
-if not message then return 0 end
+if redis.call('LREM', KEYS[4], 1, ARGV[3]) == 0 then return 0 end
 local tag = ARGV[1] .. ARGV[2]
-redis.call('HSET', KEYS[2], tag, '[' .. message .. ARGV[3])
+redis.call('HSET', KEYS[2], tag, '[' .. ARGV[3] .. ARGV[4])
 redis.call('ZADD', KEYS[3], now, tag)
 redis.call('HSET', KEYS[1], 'next', ARGV[2] + 1)
 return 1
+"""
+)
+
+#: Acknowledge early. KEYS: record, index. ARGV: tags. Returns false if the worker is fenced (whoever reaps it may have looked
+#: already, and would offer them again), else how many were not begun before.
+BEGIN = Script(
+    """
+if redis.call('EXISTS', KEYS[1]) == 0 then return false end
+local count = 0
+for from = 1, #ARGV, 2000 do
+  count = count + redis.call('ZREM', KEYS[2], unpack(ARGV, from, math.min(from + 1999, #ARGV)))
+end
+return count
 """
 )
 
@@ -190,14 +206,17 @@ return 1
 """
 )
 
-#: Begin a lease. KEYS: leases, record, era. ARGV: incarnation, ms, a new era, then fields of the record. Returns the era.
+#: Begin a lease, or go on with it. KEYS: leases, record, era. ARGV: incarnation, ms, a new era, the era in which it began ('' if
+#: it begins now), then fields of the record. Returns the era; false if the lease is over: then its record is gone although the
+#: server has not lost everything.
 ANNOUNCE = Script(
     _NOW
     + """
+if ARGV[4] ~= '' and redis.call('EXISTS', KEYS[2]) == 0 and redis.call('GET', KEYS[3]) == ARGV[4] then return false end
 redis.call('ZREM', KEYS[1], ARGV[1])
 redis.call('SET', KEYS[3], ARGV[3], 'NX')
 redis.call('ZADD', KEYS[1], math.floor(now * 1000) + ARGV[2], ARGV[1])
-redis.call('HSET', KEYS[2], unpack(ARGV, 4))
+redis.call('HSET', KEYS[2], unpack(ARGV, 5))
 return redis.call('GET', KEYS[3])
 """
 )
@@ -265,12 +284,12 @@ return redis.call('HGETALL', KEYS[3])
 )
 
 #: Take what a dead worker had begun. KEYS: record, unacked, index, orphans. ARGV: old tag, new tag ('' to leave it for
-#: others), value, next number.
+#: others), value, next number, number of the worker's connection (a late command must not give it what it would not see).
 INHERIT = Script(
     """
 if redis.call('HDEL', KEYS[2], ARGV[1]) == 0 then return 0 end
 redis.call('ZREM', KEYS[3], ARGV[1])
-if ARGV[2] ~= '' and redis.call('EXISTS', KEYS[1]) == 1 then
+if ARGV[2] ~= '' and redis.call('HGET', KEYS[1], 'connection') == ARGV[5] then
   redis.call('HSET', KEYS[2], ARGV[2], ARGV[3])
   redis.call('HSET', KEYS[1], 'next', ARGV[4])
   return 1
@@ -280,10 +299,11 @@ return 2
 """
 )
 
-#: Take orphans of a queue. KEYS: record, unacked, orphans. ARGV: tag prefix, first number, at most. Returns their values.
+#: Take orphans of a queue. KEYS: record, unacked, orphans. ARGV: tag prefix, first number, at most, number of the worker's
+#: connection. Returns their values.
 ORPHANS = Script(
     """
-if redis.call('EXISTS', KEYS[1]) == 0 then return false end
+if redis.call('HGET', KEYS[1], 'connection') ~= ARGV[4] then return false end
 local got = redis.call('RPOP', KEYS[3], ARGV[3])
 if not got then return {} end
 for i, value in ipairs(got) do redis.call('HSET', KEYS[2], ARGV[1] .. (ARGV[2] + i - 1), value) end
@@ -335,6 +355,7 @@ return found
 OF_WORKERS = (
     RESERVE,
     ADOPT,
+    BEGIN,
     GIVE_BACK,
     PARK,
     PROMOTE,

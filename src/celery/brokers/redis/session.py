@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from celery.brokers.base import Delivery
 
     from .core import Core
+    from .desk import Turn
     from .locate import Locator
 
 logger = logging.getLogger("celery.brokers.redis")
@@ -32,7 +33,8 @@ class Session:
 
     Attributes:
         server_run: names this run of the server: ids of clients begin anew with each.
-        era: changes when the server has lost everything.
+        era: changes when the server has lost everything; empty before a lease has begun.
+        connection: counts connections: what was sent on an earlier one may arrive late, and must have no effect then.
         claim: how the claims of this incarnation begin.
     """
 
@@ -41,6 +43,7 @@ class Session:
         self.locator: Locator = locator_of(core.broker.settings)
         self.server_run = b""
         self.era = b""
+        self.connection = 0
         self.claim = ""
         self._waiters: set[tuple[bytes, int]] = set()
 
@@ -93,17 +96,12 @@ class Session:
         )
         self.server_run = run_of(info)
         link.write(pack("SUBSCRIBE", *channels) + core.waiting.broadcasts() + pack("PING"), 1, ignore)
-        fresh = not core.incarnation
-        if not fresh:
-            (known, era) = await core.ask(
-                ("EXISTS", keys.worker(core.incarnation)), ("GET", keys.era), link=link
-            )
-            if not known and era == self.era:
-                core.fence("the connection was lost for longer than the lease")
-                fresh = True
-        if fresh:
-            core.incarnation = uuid()
-        await self.announce(link)
+        self.connection += 1
+        if core.incarnation and not await self.announce(link):
+            core.fence("the connection was lost for longer than the lease")
+        if not core.incarnation:
+            core.incarnation, self.era = uuid(), b""
+            await self.announce(link)
         await self._recover(link)
         core.drained = False
         core.waiting.tracked.clear()
@@ -112,8 +110,8 @@ class Session:
     def _waiting_as(self) -> tuple[bytes, int]:
         return self.server_run, self._core.waiting.waiter.client_id
 
-    async def announce(self, link: Link | None = None) -> None:
-        """Write down who we are and what we may hold; begins the lease."""
+    async def announce(self, link: Link | None = None) -> bool:
+        """Write down who we are and what we may hold; begins the lease. False if it is over."""
         core = self._core
         keys = core.keys
         record: dict[str, Any] = {
@@ -122,7 +120,8 @@ class Session:
             "pid": os.getpid(),
             "run": self.server_run,
             "waiter": core.waiting.waiter.client_id,
-            "lists": messages.text({place.ready: place.queue for place in core.queues.all()}),
+            "connection": self.connection,
+            "lists": messages.text({place.ready: place.queue for place in core.queues.seen.values()}),
             "held": ",".join(map(str, core.held)),
             "since": core.since(),
             "next": core.next,
@@ -130,12 +129,16 @@ class Session:
         fields = [part for pair in record.items() for part in pair]
         call = scripts.ANNOUNCE.call(
             [keys.leases, keys.worker(core.incarnation), keys.era],
-            [core.incarnation, core.lease.ms, uuid(), *fields],
+            [core.incarnation, core.lease.ms, uuid(), self.era, *fields],
         )
-        (self.era,) = await core.ask(call, link=link)
+        (era,) = await core.ask(call, link=link)
+        if era is None:
+            return False
+        self.era = era
         place = claims.prefix(core.broker.settings)
         self.claim = claims.beginning(place, keys.unacked, keys.era, self.era.decode())
         core.lease.guard(link or core.link)
+        return True
 
     async def _recover(self, link: Link) -> None:
         """Find what was reserved or moved for us and never arrived; say again what may not have been heard."""
@@ -152,25 +155,44 @@ class Session:
                 link.tell("CLIENT", "KILL", "ID", old)
         self._waiters = {self._waiting_as}
         for turn in list(core.astray):
-            tags = [core.tag(number) for number in range(turn.first, turn.first + turn.room)]
-            (values,) = await core.ask(("HMGET", core.keys.unacked, *tags), link=link)
-            found: list[Delivery] = []
-            for number, value in zip(range(turn.first, turn.first + turn.room), values, strict=True):
-                if value is not None and number not in core.held:
-                    raw, _, queue = messages.split(value)
-                    ready = next((p.ready for p in turn.order if p.queue == queue), core.keys.ready(queue, 0))
-                    found.append(core.hold(number, raw, queue, core.ready_of(raw, queue) or ready))
+            await self._look_up(turn, link)
             core.astray.remove(turn)
-            core.deliver(found)
+        await self._adopt_pending(link)
+
+    async def _look_up(self, turn: Turn, link: Link) -> None:
+        """Deliver what came under the numbers of a turn whose answer was lost."""
+        core = self._core
+        numbers = range(turn.first, turn.first + turn.room)
+        tags = [core.tag(number) for number in numbers]
+        values, scores = await core.ask(
+            ("HMGET", core.keys.unacked, *tags), ("ZMSCORE", core.keys.index, *tags), link=link
+        )
+        found: list[Delivery] = []
+        for number, value, score in zip(numbers, values, scores, strict=True):
+            if value is None or number in core.held:
+                continue
+            raw, _, queue = messages.split(value)
+            if score is None:
+                core.reaper.hand_over([(number, raw)], queue)
+            else:
+                found.append(core.hold(number, raw, queue, core.ready_of(raw, queue)))
+        core.deliver(found)
+
+    async def _adopt_pending(self, link: Link) -> None:
+        """Make ours what was moved for us while nobody listened."""
+        core = self._core
         if any(entry.done == core.waiting.adopted for entry in core.outbox):
             return  # what is pending is ours already
-        places = core.queues.all()
+        places = list(core.queues.seen.values())
         if not places:
             return
         pending = [("LRANGE", core.keys.pending(core.incarnation, place.ready), 0, -1) for place in places]
         for place, raws in zip(places, await core.ask(*pending, link=link), strict=True):
             for raw in reversed(raws):
-                core.waiting.adopt(place, raw)
+                if place.queue in core.queues.by_name:
+                    core.waiting.adopt(place, raw)
+                else:
+                    core.waiting.put_back(place, raw)
 
     def _lost(self, error: BrokerError) -> None:
         """The connection has ended: make another one."""

@@ -97,8 +97,7 @@ class Waiting:
                     self.adopt(place, raw)
                     core.drained = False
                 else:
-                    pending = core.keys.pending(core.incarnation, place.ready)
-                    core.say(scripts.UNPEND.call([pending, place.ready], [raw, raw]))
+                    self.put_back(place, raw)
         except Exception as error:  # noqa: BLE001 - see `broken`
             core.broke(error)
         core.rested.set()
@@ -112,11 +111,17 @@ class Waiting:
         pending = keys.pending(core.incarnation, place.ready)
         call = scripts.ADOPT.call(
             [keys.worker(core.incarnation), keys.unacked, keys.index, pending],
-            [f"{core.incarnation}:", number, place.suffix],
+            [f"{core.incarnation}:", number, raw, place.suffix],
         )
         self.adopting += 1
         core.say(call, done=self.adopted)
         core.deliver([core.hold(number, raw, place.queue, place.ready)])
+
+    def put_back(self, place: Place, raw: bytes) -> None:
+        """Return what stands in a pending list to where it came from."""
+        core = self._core
+        pending = core.keys.pending(core.incarnation, place.ready)
+        core.say(scripts.UNPEND.call([pending, place.ready], [raw, raw]))
 
     def adopted(self, replies: list[Any]) -> None:
         self.adopting = max(self.adopting - 1, 0)
