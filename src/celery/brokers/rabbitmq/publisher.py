@@ -200,7 +200,7 @@ class RabbitPublisher:
             # A queue that we had declared is gone: declare it anew, once.
             self._declared.clear()
             for item in again:
-                item.returned = False
+                item.returned = item.confirmed = False
                 item.ticket.outcomes[item.index] = None
             self._send_items(link, again, deadline)
 
