@@ -63,6 +63,7 @@ class RabbitMailbox:
         try:
             for request in declare_queue(self._queue):
                 await session.carry_out(request)
+            session.ensure_open()  # it may have been lost with the last answer
         except BaseException:
             session.abort(None)
             raise
@@ -92,8 +93,8 @@ class RabbitMailbox:
             self._news.set()
 
     def _on_lost(self, error: BrokerError) -> None:
-        self._session = None
-        if not self._closed:
+        session, self._session = self._session, None
+        if session is not None and not self._closed:  # else whoever is opening it hears of it
             logger.debug("mailbox %s: %s", self._queue.name, error)
             self._comeback = asyncio.get_running_loop().create_task(self._come_back())
 

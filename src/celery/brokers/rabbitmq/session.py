@@ -141,7 +141,7 @@ class Session(asyncio.Protocol):
             self._drained.set_result(None)
         if not self._gone.done():
             self._gone.set_result(None)
-            if self._opened.exception() is None and not self._closing:
+            if not self._opened.cancelled() and self._opened.exception() is None and not self._closing:
                 self._on_lost(error)
 
     def abort(self, error: BrokerError | None) -> None:
@@ -154,6 +154,15 @@ class Session(asyncio.Protocol):
     @property
     def open(self) -> bool:
         return self.machine.open and not self._gone.done() and self._error is None
+
+    def ensure_open(self) -> None:
+        """Raise what ended the connection, if something did.
+
+        Raises:
+            BrokerUnavailable, BrokerRefused: it is of no more use.
+        """
+        if not self.open:
+            raise self._error or unavailable(self.endpoint, "the connection is closed")
 
     async def close(self) -> None:
         """Say goodbye, and close; returns when the broker has heard everything, or soon after."""
@@ -243,8 +252,7 @@ class Session(asyncio.Protocol):
             BrokerUnavailable: there was no answer.
         """
         async with self._turn:
-            if not self.open:
-                raise self._error or unavailable(self.endpoint, "the connection is closed")
+            self.ensure_open()
             opening = b"" if self._asking else method(ASKING, "channel.open")
             self._asking = True
             future: asyncio.Future[Command | Message] = self._loop.create_future()
