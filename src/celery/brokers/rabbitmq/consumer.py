@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+#: Seconds that a connection must last to be followed by another one at once.
+_LASTING = 1.0
+
 
 class RabbitConsumer(Line):
     """The `Consumer` of a RabbitMQ URL.
@@ -49,6 +52,9 @@ class RabbitConsumer(Line):
         self._lease = lease
         self._guarded = guarded
         self._comeback: asyncio.Task[None] | None = None
+        self._connected_at = 0.0
+        self._hasty = Backoff()  # between connections that did not last
+        self._told = ""
 
     # -- the port: beginning and end
 
@@ -80,10 +86,12 @@ class RabbitConsumer(Line):
             await self._records.announce(session)
             if any(map(is_quorum, self._queues.values())):
                 await self._moves.prepare(session, self._queues.values())
+            session.ensure_open()  # it may have been lost with the last answer
         except BaseException:
             session.abort(None)
             raise
         self._epoch += 1
+        self._pending = 0  # what was said without a connection is not carried out
         self._acks = Acks(SENDING)
         self._sender = Sender(session.machine.frame_max)
         self._out = [
@@ -94,6 +102,7 @@ class RabbitConsumer(Line):
             self._taps[name] = Tap(name)
         self._incoming.epoch = self._epoch
         self._session = session
+        self._connected_at = time.monotonic()
         if self._guarded:
             session.guard()
         self._records.connected()
@@ -113,12 +122,16 @@ class RabbitConsumer(Line):
 
     async def _reconnect(self, since: float) -> None:
         backoff = Backoff()
+        if time.monotonic() - self._connected_at > _LASTING:
+            self._hasty.reset()
+        else:
+            await asyncio.sleep(self._hasty.next())
         while not self._stopped:
             tried = self._nodes.now
             try:
                 await self._connect()
             except BrokerError as error:
-                logger.debug("cannot reconnect: %s", error)
+                self._tell(error)
                 self._nodes.failed(tried)
                 await asyncio.sleep(backoff.next())
                 continue
@@ -130,6 +143,13 @@ class RabbitConsumer(Line):
                 self.intake.fenced("the connection was away for longer than the lease")
             self.intake.connected()
             return
+
+    def _tell(self, error: BrokerError) -> None:
+        """Log why connecting again does not work: once, if somebody has to do something about it."""
+        told = isinstance(error, BrokerRefused) and str(error) != self._told
+        logger.log(logging.ERROR if told else logging.DEBUG, "Cannot connect again: %s", error)
+        if told:
+            self._told = str(error)
 
     def quiet_for(self) -> float:
         """See `Consumer.quiet_for`."""
@@ -232,8 +252,8 @@ class RabbitConsumer(Line):
         """See `Consumer.requeue`."""
         receipt = delivery.receipt
         if receipt is not None and receipt.record is not None:
+            delivery.receipt = None
             self._moves.send_back(delivery, receipt)
-            self._settle(delivery)
             return
         receipt = self._settle(delivery)
         if receipt is not None:
@@ -249,8 +269,8 @@ class RabbitConsumer(Line):
         """See `Consumer.bury`."""
         receipt = delivery.receipt
         if receipt is not None and receipt.record is not None:
+            delivery.receipt = None
             self._moves.bury(delivery, receipt, reason)
-            self._settle(delivery)
             return
         receipt = self._settle(delivery)
         if receipt is not None:

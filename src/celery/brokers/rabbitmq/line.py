@@ -166,6 +166,10 @@ class Line:
             self._acks.ack(receipt.tag)
             self._leave(receipt)
 
+    def ended(self, receipt: Receipt) -> None:
+        """A begun message is settled."""
+        self._records.ended(receipt)
+
     def back(self, receipt: Receipt) -> None:
         """Give it back to the broker as it is."""
         if receipt.epoch == self._epoch:

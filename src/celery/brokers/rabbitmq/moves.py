@@ -107,11 +107,13 @@ class Moves:
         link = self._link
 
         def then(fate: Any) -> None:
-            if receipt.record is not None or not receipt.tag:
-                return  # it was acknowledged before
             if fate.good:
-                link.done(receipt)
-            else:
+                self._finish(receipt)
+                return
+            # Where it should have gone may have been deleted: declare that anew when it comes again.
+            self._homes.clear()
+            self._graves.clear()
+            if receipt.record is None and receipt.tag:
                 link.back(receipt)
 
         link.publish(exchange, key, properties, delivery.body, then)
@@ -217,7 +219,10 @@ class Moves:
         return bool(fate.good)
 
     def _finish(self, receipt: Receipt) -> None:
-        if receipt.record is None:
+        """The message is elsewhere now. What was begun ends only here: until then its record stands for it."""
+        if receipt.record is not None:
+            self._link.ended(receipt)
+        elif receipt.tag:
             self._link.done(receipt)
 
 

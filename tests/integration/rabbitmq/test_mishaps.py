@@ -1,0 +1,196 @@
+"""What becomes of messages, connections and queues when something is missing, locked, or lost at the wrong moment."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from urllib.parse import urlsplit
+
+import pytest
+from tests.conformance.brokers.tools import Recorder, outgoing, send, sized
+from tests.servers.proxy import Proxy
+
+from celery.brokers.base import BrokerOptions, BrokerUnavailable
+from celery.brokers.registry import open_broker
+from celery.brokers.topology import Exchange, Queue
+from celery.wire.amqp.frames import method
+
+pytestmark = pytest.mark.timeout(90)
+
+WORK = Queue("work", Exchange("work"), "work")
+
+
+async def begun(broker, body="a"):
+    """A consumer that has begun one message."""
+    consumer, seen = broker.consumer("w"), Recorder()
+    await consumer.start([WORK], seen)
+    send(broker, body, exchange="work", declare=[WORK])
+    consumer.allow(1)
+    (delivery,) = await seen.count(1)
+    assert await consumer.begin([delivery]) == [delivery]
+    await consumer.flush()
+    return consumer, seen, delivery
+
+
+def test_a_message_that_came_back_and_could_not_be_sent_again_is_not_accepted(amqp_url):
+    """Its queue was deleted and is somebody else's now: the second declaration fails."""
+    broker, other = open_broker(amqp_url), open_broker(amqp_url)
+    send(broker, "a", exchange="work", declare=[WORK])
+    assert broker.delete("work") == 1
+    other.declare([Queue("work", exclusive=True)])
+    with pytest.raises(BrokerUnavailable, match="locked"):
+        broker.publisher().publish(
+            [outgoing("b", "work", exchange="work", declare=[WORK])], deadline=time.monotonic() + 10
+        )
+    broker.close()
+    other.close()
+
+
+@pytest.mark.parametrize("where", ["dead", "delayed"])
+def test_a_message_goes_where_it_should_though_that_was_deleted(amqp_url, where):
+    async def main():
+        broker = open_broker(amqp_url)
+        consumer, seen = broker.consumer("w"), Recorder()
+        await consumer.start([WORK], seen)
+        send(broker, *range(30), exchange="work", declare=[WORK])
+        consumer.allow(1)
+        for number in range(30):
+            await seen.until(lambda: seen.deliveries)
+            delivery = seen.deliveries.pop()
+            if where == "dead":
+                consumer.bury(delivery, "no good")
+            else:
+                consumer.park(delivery, time.time() + 1000)
+            await consumer.flush()
+            if number == 0:
+                assert broker.delete("work.dead" if where == "dead" else "celery_delayed_9") == 1
+            kept = "work.dead" if where == "dead" else "celery_delayed_9"
+            if number and broker.size(kept):
+                break
+        else:
+            pytest.fail("it comes back again and again")
+        await consumer.stop()
+        broker.close()
+
+    asyncio.run(main())
+
+
+def test_consuming_that_is_refused_is_not_tried_at_full_speed(amqp_url):
+    async def main():
+        broker = open_broker(amqp_url)
+        refused = Queue("work", consumer_arguments={"x-priority": "high"})
+        consumer, seen = broker.consumer("w"), Recorder()
+        await consumer.start([refused], seen)
+        consumer.allow(1)
+        started = time.monotonic()
+        await seen.until(lambda: len(seen.errors) == 4)
+        # 0.2, 0.4 and 0.8 seconds, each shortened by at most a quarter.
+        assert time.monotonic() - started > 1.0
+        assert "PRECONDITION_FAILED" in str(seen.errors[0])
+        await consumer.stop()
+        broker.close()
+
+    asyncio.run(main())
+
+
+def test_the_connection_ends_with_the_last_answer(amqp_url):
+    """The broker stops in the moment in which a consumer has come back."""
+    address, connections = urlsplit(amqp_url), []
+    ended = asyncio.Event()
+
+    async def serve(reader, writer):
+        connections.append(writer)
+        far, near = await asyncio.open_connection(address.hostname, address.port)
+        ways = [relay(reader, near, doctored=False), relay(far, writer, doctored=len(connections) == 2)]
+        tasks = [asyncio.ensure_future(way) for way in ways]
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for end in (near, writer):
+            end.close()
+        await asyncio.wait(tasks)
+        ended.set()
+
+    async def relay(reader, writer, *, doctored):
+        with contextlib.suppress(OSError):
+            while data := await reader.read(65536):
+                last = doctored and b"celeriac.lost.work" in data
+                goodbye = method(0, "connection.close", code=320, text="CONNECTION_FORCED - shutdown")
+                writer.write(data + goodbye if last else data)
+                if last:
+                    return
+
+    async def main():
+        broker = open_broker(amqp_url)
+        broker.declare([WORK])
+        async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+            port = server.sockets[0].getsockname()[1]
+            relayed = open_broker(amqp_url.replace(f":{address.port}/", f":{port}/"))
+            consumer, seen = relayed.consumer("w"), Recorder()
+            await consumer.start([WORK], seen)
+            connections[0].transport.abort()
+            consumer.allow(1)
+            await seen.until(lambda: seen.connects)
+            send(broker, "a", exchange="work", declare=[WORK])
+            (delivery,) = await seen.count(1)
+            consumer.ack(delivery)
+            ended.clear()
+            await consumer.stop()
+            await ended.wait()
+        broker.close()
+
+    asyncio.run(main())
+
+
+def test_a_mailbox_comes_back_once_when_its_link_is_half_open(amqp_url):
+    """Until the broker notices, too, the mailbox's queue belongs to the old connection."""
+
+    async def main():
+        port = urlsplit(amqp_url).port
+        with Proxy(port) as proxy:
+            url = amqp_url.replace(f":{port}/", f":{proxy.port}/")
+            broker = open_broker(url, BrokerOptions(transport_options={"lease": 1}))
+            box = await broker.mailbox("box", Exchange("news", "fanout"), "", expires=30)
+            proxy.forget()
+            plain = open_broker(amqp_url)
+            async with asyncio.timeout(30):
+                receiving = asyncio.ensure_future(box.receive())
+                while not receiving.done():
+                    plain.publisher().publish(
+                        [outgoing("a", "", exchange="news", mandatory=False)], deadline=time.monotonic() + 5
+                    )
+                    await asyncio.sleep(0.1)
+            assert proxy.accepted < 12
+            await box.aclose()
+            plain.close()
+            broker.close()
+
+    asyncio.run(main())
+
+
+def test_what_had_begun_is_not_forgotten_before_it_is_elsewhere(amqp_url):
+    """It is given back while there is no connection: then its record stays, and it is an orphan in the end."""
+
+    async def main():
+        port = urlsplit(amqp_url).port
+        options = BrokerOptions(transport_options={"lease": 2})
+        with Proxy(port) as proxy:
+            broker = open_broker(amqp_url.replace(f":{port}/", f":{proxy.port}/"), options)
+            consumer, seen, delivery = await begun(broker)
+            proxy.cut()
+            await seen.until(lambda: seen.errors)
+            consumer.requeue(delivery)
+            await seen.until(lambda: seen.connects)
+            async with asyncio.timeout(10):
+                await consumer.flush()
+            await consumer.stop()
+            survivor, told = broker.consumer("w2"), Recorder()
+            await survivor.start([WORK], told)
+            await told.until(lambda: told.orphans)
+            assert [orphan.body for orphan in told.orphans] == [b"a"]
+            survivor.bury(told.orphans[0], "lost")
+            await survivor.flush()
+            await sized(broker, "work.dead", 1)
+            await survivor.stop()
+            broker.close()
+
+    asyncio.run(main())
