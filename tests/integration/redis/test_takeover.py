@@ -8,6 +8,7 @@ import socket
 import pytest
 from tests.conformance.brokers.tools import Recorder, Worker, outgoing, send
 from tests.servers.proxy import Proxy
+from tests.servers.redis import RedisServer
 from tests.support import wait_until
 
 from celery.brokers.base import BrokerOptions
@@ -276,3 +277,35 @@ def _length_of_greeting(settings):
             parser.feed(chunk)
             replies += len(list(parser.replies()))
     return said
+
+
+def test_a_server_that_takes_no_writes_for_a_while(tmp_path):
+    """What a worker says meanwhile is said again, and what could not be begun is not begun."""
+
+    async def main(server):
+        broker = broker_at(server.url)
+        worker = await started(broker, window=4)
+        consumer = worker.consumer
+        send(broker, "ack", "requeue", "park", "begin")
+        acked, requeued, parked, begun = await worker.seen.count(4)
+        await consumer.flush()
+        server.cli("CONFIG", "SET", "min-replicas-to-write", 1)
+        consumer.allow(0)
+        consumer.ack(acked)
+        consumer.requeue(requeued)
+        consumer.park(parked, 2e9)
+        begin = asyncio.ensure_future(consumer.begin([begun]))
+        await consumer.flush()
+        assert not begin.done()
+        server.cli("CONFIG", "SET", "min-replicas-to-write", 0)
+        assert await begin == [begun]
+        await consumer.flush()
+        assert broker.client.call("HLEN", "unacked") == 2
+        assert broker.size("work") == 2
+        assert broker.client.call("ZSCORE", "unacked_index", begun.receipt.tag) is None
+        consumer.ack(begun)
+        await consumer.stop()
+        broker.close()
+
+    with RedisServer(tmp_path) as server:
+        asyncio.run(main(server))

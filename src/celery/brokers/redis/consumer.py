@@ -199,6 +199,7 @@ class RedisConsumer(Core):
             if not answer.done():
                 answer.set_result(None)
 
+        self.say_again()
         self.gather()
         self.outbox.append(Entry(pack("PING"), 1, done, answer))
         self.flush_soon()
@@ -243,6 +244,7 @@ class RedisConsumer(Core):
             self.session.close()
             if self.lease.keeper is not None:
                 self.lease.keeper.close()
+            self.say_again()
             for entry in self.outbox:
                 if entry.answer is not None and not entry.answer.done():
                     entry.answer.set_result(entry.void)

@@ -17,7 +17,7 @@ from celery.wire.resp import ErrorReply, pack, pack_all
 from . import messages, scripts
 from .desk import Entry, Held, Queues, Turn
 from .dues import Dues
-from .errors import ELSEWHERE, translate
+from .errors import BUSY, ELSEWHERE, translate
 from .lease import Lease
 from .reaper import Reaper
 from .session import Session
@@ -37,7 +37,7 @@ logger = logging.getLogger("celery.brokers.redis")
 #: With larger windows a reservation waits until so much of the window is free (or nothing else is left to do).
 _WORTH_IT = 0.25
 _SMALL_WINDOW = 32
-#: Seconds before a reservation is tried again that the server refused.
+#: Seconds before something is tried again that the server refused.
 _AFTER_REFUSAL = 1.0
 
 
@@ -51,6 +51,7 @@ class Core:
         next: the next number to give.
         window, out: how many may be delivered and neither settled nor begun, and how many are.
         turns: writes that are not answered; `astray`: those that reserved on a connection that was lost.
+        refused: what the server could not carry out then: it is said again a little later.
         drained: the last reservation found less than it wanted: wait to be told of more.
     """
 
@@ -71,6 +72,7 @@ class Core:
         self.parks: dict[str, list[Any]] = {}  # by queue: for each its tag, the new one, due time, nothing
         self.turns: list[Turn] = []
         self.astray: list[Turn] = []
+        self.refused: list[Entry] = []
         self.drained = False
         self.link: Link | None = None
         self.flushing = False
@@ -146,6 +148,7 @@ class Core:
         """The lease was lost: everything held is somebody else's."""
         self.held.clear()
         self.out = 0
+        self.say_again()
         entries = [entry for turn in (*self.astray, *self.turns) for entry in turn.entries] + self.outbox
         self.astray, self.turns, self.outbox, self.acks = [], [], [], []
         self.parks.clear()
@@ -249,8 +252,9 @@ class Core:
             for entry in turn.entries:
                 own = replies[start : start + entry.count]
                 start += entry.count
-                self._check(own)
-                if entry.done is not None:
+                if self._is_refused(own):
+                    self._refuse(entry)
+                elif entry.done is not None:
                     entry.done(own)
             if turn.room:
                 self._reserved(turn, replies[-1])
@@ -260,10 +264,24 @@ class Core:
         self.flush_soon()
         self.rested.set()
 
-    def _check(self, replies: list[Any]) -> None:
-        for reply in replies:
-            if type(reply) is ErrorReply:
-                self.trouble(reply)
+    def _is_refused(self, replies: list[Any]) -> bool:
+        """Tell of what failed; whether it may work later."""
+        errors = [reply for reply in replies if type(reply) is ErrorReply]
+        for error in errors:
+            self.trouble(error)
+        return any(error.code in BUSY for error in errors)
+
+    def _refuse(self, entry: Entry) -> None:
+        if not self.refused:
+            self.loop.call_later(_AFTER_REFUSAL, self.say_again)
+        self.refused.append(entry)
+
+    def say_again(self) -> None:
+        """Put what the server refused back into the outbox."""
+        if self.refused:
+            refused, self.refused = self.refused, []
+            self.outbox[:0] = refused
+            self.flush_soon()
 
     def trouble(self, error: ErrorReply) -> None:
         """A command failed."""
