@@ -802,8 +802,19 @@ class Celery:
 
     @property
     def reply_address(self) -> str:
-        """Where replies to what this thread sends go: `thread_oid`, or a queue of the result backend's, which then
-        exists."""
+        """Where replies to what this thread sends go: `thread_oid`, or a queue of the result backend's, which need not
+        exist yet."""
+        if not self.amqp.snapshot.replies:
+            return self.thread_oid
+        address: str = self.backend.oid
+        return address
+
+    def listen_for_replies(self) -> str:
+        """`reply_address`, at which replies are heard from now on: before something is sent.
+
+        Raises:
+            OperationalError: results come as messages, and the broker cannot be reached.
+        """
         if not self.amqp.snapshot.replies:
             return self.thread_oid
         address: str = self.backend.reply_address()

@@ -301,7 +301,7 @@ def _plain(
 
 
 def _again(app: Celery, like: SendOptions, task_id: str) -> SendOptions:
-    return _replace(like, task_id=task_id, reply_to=app.reply_address, origin=origin())
+    return _replace(like, task_id=task_id, reply_to=app.listen_for_replies(), origin=origin())
 
 
 _replace = msgspec.structs.replace
@@ -318,6 +318,7 @@ def _settled(
     route_name: str | None,
     given: dict[str, Any],
 ) -> SendOptions:
+    snapshot.check_results()
     fields: dict[str, Any] = {"task_id": given.get("task_id") or uuid()}
     given = _inherit(snapshot, given, fields)
     routed = _route(app, snapshot, router, route_name or name, args, kwargs, task_type, given)
@@ -476,7 +477,8 @@ def _publishing(app: Celery, snapshot: Snapshot, routed: Mapping[str, Any], fiel
     fields["compression"] = get("compression") or snapshot.compression
     retry = get("retry")
     fields["retry"] = snapshot.retry if retry is None else bool(retry)
-    fields["reply_to"] = get("reply_to") or app.reply_address
+    here = app.listen_for_replies()  # also if it was said before: a frozen signature has the address alone
+    fields["reply_to"] = get("reply_to") or here
     fields["origin"] = get("origin") or origin()
     fields["producer"] = get("producer") or get("publisher")
     limit = snapshot.publish_timeout

@@ -75,6 +75,7 @@ def store(task: Any, retry: Retry) -> None:
     """
     request = task.request
     retry.stored = True  # type: ignore[attr-defined]  # for the tracer
+    task.add_trail(task.AsyncResult(request.id))  # what is stored names the next attempt
     if outcome.ignores_result(task, request):
         return
     try:

@@ -54,6 +54,7 @@ class Snapshot:
     calls: dict[str, tuple[Mapping[str, Any], int, SendOptions]] = field(default_factory=dict)
     destinations: dict[tuple[Any, ...], Destination] = field(default_factory=dict)
     templates: dict[tuple[Any, ...], Template] = field(default_factory=dict)
+    _results_checked: bool = False
 
     @classmethod
     def of(cls, app: Celery) -> Snapshot:
@@ -83,6 +84,12 @@ class Snapshot:
             repr_levels=conf.task_repr_maxlevels,
             replies=str(conf.result_backend or "").partition(":")[0] == "rpc",
         )
+
+    def check_results(self) -> None:
+        """Raise now what a `result_backend` that cannot be used raises: not when something has been sent."""
+        if not self._results_checked:
+            self.app.backend  # noqa: B018 - made here
+            self._results_checked = True
 
     # What follows is read when first needed: a program that only runs tasks in place needs no broker or routes.
 

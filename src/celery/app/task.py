@@ -541,7 +541,7 @@ class Task(Generic[P, R]):
         if not plan.is_eager:
             retrying.store(self, plan)
             try:
-                plan.sig.apply_async()
+                plan.sig.apply_async(add_to_parent=False)
             except Exception as error:
                 raise exceptions.Reject(error, requeue=False) from error
         if throw:
@@ -566,7 +566,7 @@ class Task(Generic[P, R]):
         if not plan.is_eager:
             await retrying.astore(self, plan)
             try:
-                await plan.sig.aapply_async()
+                await plan.sig.aapply_async(add_to_parent=False)
             except Exception as error:
                 raise exceptions.Reject(error, requeue=False) from error
         if throw:

@@ -213,7 +213,7 @@ class SqliteBackend(KeyValueStoreBackend):
     ) -> Any:
         task_id = str(task_id)
         value = self._encoded_meta(task_id, result, state, traceback, request)
-        seconds = self._failure_expires if state in states.PROPAGATE_STATES else self.expires
+        seconds = self._failure_expires if state == states.FAILURE else self.expires
         row = _Row(
             self.get_key_for_task(task_id),
             value,

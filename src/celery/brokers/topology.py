@@ -9,6 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+#: Attributes of kombu's queues that are broker arguments, as `message_ttl`. `expires` is one of ours, too.
+_ATTRIBUTES = {
+    "max_length": "x-max-length",
+    "max_length_bytes": "x-max-length-bytes",
+    "max_priority": "x-max-priority",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
@@ -96,11 +103,19 @@ def queue_from_any(source: Any) -> Queue:
             Binding(exchange_from_any(b.exchange), b.routing_key or "", dict(b.arguments or {}))
             for b in source.bindings or ()
         ),
-        arguments=dict(source.queue_arguments or {}),
+        arguments={**(source.queue_arguments or {}), **_said_apart(source)},
         binding_arguments=dict(source.binding_arguments or {}),
         consumer_arguments=dict(source.consumer_arguments or {}),
         alias=source.alias,
     )
+
+
+def _said_apart(queue: Any) -> dict[str, Any]:
+    """The broker arguments that kombu's queues have as attributes; as there, these win. Times are milliseconds."""
+    ttl = getattr(queue, "message_ttl", None)
+    said = {"x-message-ttl": None if ttl is None else int(ttl * 1000)}
+    said |= {argument: getattr(queue, name, None) for name, argument in _ATTRIBUTES.items()}
+    return {argument: value for argument, value in said.items() if value is not None}
 
 
 def delivery_mode_number(mode: int | str | None) -> int:

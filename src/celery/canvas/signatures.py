@@ -433,7 +433,7 @@ class Signature(dict[str, Any], Generic[R]):
         if parent_id:
             options["parent_id"] = parent_id
         if "reply_to" not in options:
-            options["reply_to"] = self.app.thread_oid
+            options["reply_to"] = self.app.reply_address
         if group_id and "group_id" not in options:
             options["group_id"] = group_id
         if chord:

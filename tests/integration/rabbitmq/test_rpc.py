@@ -78,6 +78,20 @@ def test_threads_forks_loops_and_many(rpc):
     assert "all right" in said
 
 
+def test_workflows(rpc):
+    with rpc.worker():
+        said = rpc.python(
+            """
+            from celery import chain, group
+            from tasks import *
+            print(group(add.s(n, n) for n in range(3))().get(timeout=20))
+            result = chain(add.s(1, 1), add.s(2), add.s(3))()
+            print(result.get(timeout=20), result.parent.get(timeout=20), result.parent.parent.get(timeout=20))
+            """
+        )
+    assert said.splitlines() == ["[0, 2, 4]", "7 4 2"]
+
+
 def test_states_and_failures(rpc):
     with rpc.worker():
         said = rpc.python(

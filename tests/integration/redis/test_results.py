@@ -62,8 +62,9 @@ def test_lives(redis_url, redis_server, conf, done, failed):
     app.backend.mark_as_done("t1", 1)
     app.backend.mark_as_failure("t2", KeyError(1))
     app.backend.store_result("t3", None, "PROGRESS")
-    lives = [int(redis_server.cli("TTL", f"celery-task-meta-{i}")) for i in ("t1", "t2", "t3")]
-    assert lives == [pytest.approx(done, abs=5), pytest.approx(failed, abs=5), pytest.approx(done, abs=5)]
+    app.backend.mark_as_revoked("t4")
+    lives = [int(redis_server.cli("TTL", f"celery-task-meta-{i}")) for i in ("t1", "t2", "t3", "t4")]
+    assert lives == [pytest.approx(seconds, abs=5) for seconds in (done, failed, done, done)]
 
 
 @pytest.mark.parametrize(("prefix", "begins"), [("mine", "mine_"), ("mine:", "mine:"), ("", "")])

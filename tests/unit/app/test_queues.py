@@ -12,6 +12,7 @@ from celery import Celery
 from celery.app.amqp import Queues, utf8dict
 from celery.app.options import send_options
 from celery.brokers import topology
+from celery.brokers.rabbitmq.requests import queue_itself
 from celery.brokers.topology import Exchange, Queue
 
 
@@ -114,6 +115,28 @@ class TestGivenQueues:
         assert said(app.amqp.queues["a"]) == ("a", "celery", "direct", "celery")
         assert said(app.amqp.queues["b"]) == ("b", "media", "direct", "m")
         assert "celery" not in app.amqp.queues
+
+
+def test_what_kombus_queues_say_apart_are_arguments():
+    given = KombuQueue(
+        "a",
+        queue_arguments={"x-max-length": 9, "x-mine": 1},
+        message_ttl=60.5,
+        max_length=5,
+        max_length_bytes=1000,
+        max_priority=7,
+        expires=300,
+    )
+    value = Queues([given]).topology("a")
+    assert value.arguments == {
+        "x-mine": 1,
+        "x-message-ttl": 60500,
+        "x-max-length": 5,
+        "x-max-length-bytes": 1000,
+        "x-max-priority": 7,
+    }
+    assert value.expires == 300
+    assert value.arguments | {"x-expires": 300_000} == queue_itself(value).values["arguments"]
 
 
 class TestByOptions:

@@ -54,6 +54,14 @@ def make_app(**conf):
     return Celery("tasks", broker=f"memory://sending-{next(_numbers)}", set_as_current=False, changes=conf)
 
 
+@pytest.mark.parametrize("send", ["send_task", "send_many"])
+def test_results_that_cannot_be_kept_are_said_before_anything_is_sent(send):
+    app = make_app(result_backend="nosuch://")
+    with pytest.raises(ImportError, match="nosuch"):
+        app.send_task("t") if send == "send_task" else app.send_many("t", [()])
+    assert app.broker_for_write().size("celery") == 0
+
+
 @pytest.fixture
 def app():
     app = make_app()

@@ -167,6 +167,7 @@ class TestOutcomes:
         assert seen[0][2].keys() == {"request", "reason", "einfo"}
         assert seen[1][2]["state"] == "RETRY"
         assert app.backend.get_state("i") == "RETRY"
+        assert app.backend.get_children("i") == [[["i", None], None]]
 
     @pytest.mark.parametrize(
         ("exc", "state", "stored"),

@@ -178,7 +178,9 @@ def test_failures_may_expire_sooner(make, path):
     app = make(result_expires=1000, result_failure_expires=10)
     app.backend.mark_as_done("good", 1)
     app.backend.mark_as_failure("bad", KeyError())
+    app.backend.mark_as_revoked("revoked")
     expires = dict(rows(path))
+    assert expires["celery-task-meta-revoked"] == pytest.approx(expires["celery-task-meta-good"], abs=5)
     assert expires["celery-task-meta-good"] - expires["celery-task-meta-bad"] == pytest.approx(990, abs=5)
 
 

@@ -258,7 +258,7 @@ class RedisBackend(KeyValueStoreBackend):
         if isinstance(value, str):
             value = value.encode()
         self._check_length(value, state=state, task_id=task_id)
-        seconds = self._failure_expires if state in states.PROPAGATE_STATES else self.expires
+        seconds = self._failure_expires if state == states.FAILURE else self.expires
         claim = claim_on(task_id, request, self.claims)
         self._keep(
             Row(self.get_key_for_task(task_id), value, seconds, state, task_id, claim, kwargs.get("part"))
