@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 import time
 from urllib.parse import urlsplit
 
@@ -192,5 +193,39 @@ def test_what_had_begun_is_not_forgotten_before_it_is_elsewhere(amqp_url):
             await sized(broker, "work.dead", 1)
             await survivor.stop()
             broker.close()
+
+    asyncio.run(main())
+
+
+def test_nobody_writes_into_a_frame_that_is_half_written(amqp_url):
+    """The keeper sends heartbeats while a task holds the process: not while the rest of a frame waits in it."""
+
+    async def main():
+        port = urlsplit(amqp_url).port
+        options = BrokerOptions(transport_options={"lease": 3})
+        with Proxy(port) as proxy:
+            plain = open_broker(amqp_url)
+            broker = open_broker(amqp_url.replace(f":{port}/", f":{proxy.port}/"), options)
+            consumer, seen = broker.consumer("w", guarded=True), Recorder()
+            await consumer.start([WORK], seen)
+            large = outgoing("b", "work", exchange="work")
+            large.body = bytes(16_000_000)
+            send(plain, "a", exchange="work", declare=[WORK])
+            assert plain.publisher().publish([large], deadline=time.monotonic() + 10) == [None]
+            consumer.allow(2)
+            first, second = await seen.count(2)
+            consumer.park(first, time.time() + 1000)
+            await consumer.flush()
+            proxy.stall()
+            consumer.park(second, time.time() + 1000)
+            await asyncio.sleep(0)
+            threading.Timer(0.5, proxy.flow).start()
+            time.sleep(3.5)  # noqa: ASYNC251 - as a task does that lets nobody else run
+            async with asyncio.timeout(20):
+                await consumer.flush()
+            assert seen.errors == []
+            await consumer.stop()
+            broker.close()
+            plain.close()
 
     asyncio.run(main())

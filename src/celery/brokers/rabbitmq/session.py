@@ -69,6 +69,8 @@ class Session(asyncio.Protocol):
         self._answer: tuple[tuple[str, ...], asyncio.Future[Command | Message]] | None = None
         self._drained: asyncio.Future[None] | None = None
         self._keeper: Keeper | None = None
+        self._high = 1 << 20
+        self._full = False  # something waits because the system's buffer is full (without a keeper: a lot)
 
     # -- the life of a connection
 
@@ -88,7 +90,7 @@ class Session(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See `asyncio.Protocol`."""
         made = self._transport = cast("asyncio.Transport", transport)
-        made.set_write_buffer_limits(high=1 << 20)
+        made.set_write_buffer_limits(high=self._high)
         made.write(self.machine.begin())
 
     def data_received(self, data: bytes) -> None:
@@ -196,6 +198,14 @@ class Session(asyncio.Protocol):
         sock = self._transport.get_extra_info("socket") if self._transport is not None else None
         if self.machine.heartbeat and self.endpoint.place.tls is None and sock is not None and self.open:
             self._keeper = Keeper(sock.fileno(), self.machine.heartbeat)
+            # So we hear at once when the rest of a frame must wait: nobody may write into the middle of it.
+            self._high = 0
+            if self._transport is not None:
+                self._transport.set_write_buffer_limits(high=0)
+
+    def _tell_keeper(self, wrote: float) -> None:
+        if self._keeper is not None:
+            self._keeper.wrote(wrote, midway=self._full)
 
     def _beat(self, every: float) -> None:
         now = time.monotonic()
@@ -210,8 +220,7 @@ class Session(asyncio.Protocol):
             return
         if now - self._spoke >= beat / 2 - every:
             self.write(HEARTBEAT)
-        if self._keeper is not None and self._transport is not None:
-            self._keeper.wrote(self._spoke, midway=self._transport.get_write_buffer_size() > len(HEARTBEAT))
+        self._tell_keeper(self._spoke)
         self._timer = self._loop.call_later(every, self._beat, every)
 
     # -- writing
@@ -234,11 +243,15 @@ class Session(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """See `asyncio.Protocol`."""
+        self._full = True
+        self._tell_keeper(time.monotonic())
 
     def resume_writing(self) -> None:
         """See `asyncio.Protocol`."""
+        self._full = False
+        self._tell_keeper(time.monotonic())
         if self._transport is not None:
-            self._transport.set_write_buffer_limits(high=1 << 20)
+            self._transport.set_write_buffer_limits(high=self._high)
         if self._drained is not None and not self._drained.done():
             self._drained.set_result(None)
 
