@@ -88,7 +88,11 @@ def _quoted(value: Any) -> str:
 
 
 def shown(urls: str | Sequence[str] | None) -> str:
-    """URLs as they may be printed: without passwords."""
+    """URLs as they may be printed: without passwords.
+
+    >>> shown('amqp://guest:secret@localhost//')
+    'amqp://guest:**@localhost//'
+    """
     if isinstance(urls, str) or urls is None:
-        return str(sanitize_url(urls))
-    return ";".join(str(sanitize_url(url)) for url in urls)
+        return str(sanitize_url(urls, "**"))
+    return ";".join(str(sanitize_url(url, "**")) for url in urls)

@@ -77,6 +77,8 @@ class Delivery(msgspec.Struct, eq=False):
         due: its due time if it has one (it may lie ahead: then the worker parks it).
         claim: names this worker's hold on the message so that a result store in the same place can check it
             when a result is stored (`celery.backends.claims`); `""` if the driver cannot lose a hold, or has none.
+        announced: a worker has logged that it came in, and then parked it. Drivers whose senders cannot say a due time
+            keep this.
     """
 
     body: bytes
@@ -91,6 +93,7 @@ class Delivery(msgspec.Struct, eq=False):
     deliveries: int = 1
     due: float | None = None
     claim: str = ""
+    announced: bool = False
 
 
 class DeadLetter(NamedTuple):

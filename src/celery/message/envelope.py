@@ -31,6 +31,7 @@ class Envelope(NamedTuple):
         redelivered: it was handed out before and came back.
         deliveries: how often it was handed out before, as far as that counts; kombu does not say.
         due: when it was to be delivered, if its sender said so.
+        announced: a worker logged that it came in, and parked it.
     """
 
     body: bytes
@@ -43,6 +44,7 @@ class Envelope(NamedTuple):
     delivery_tag: str
     deliveries: int = 0
     due: float | None = None
+    announced: bool = False
 
 
 class _DeliveryInfo(msgspec.Struct, gc=False):
@@ -58,6 +60,7 @@ class _Properties(msgspec.Struct, gc=False):
     delivery_tag: str | int | None = None
     delivery_count: int | None = 0
     due: float | None = None
+    announced: bool = False
 
 
 class _Wire(
@@ -189,6 +192,7 @@ def _opened(body: bytes, wire: _Wire | _Usual, props: _Properties) -> Envelope:
         str(props.delivery_tag or ""),
         max(props.delivery_count or 0, 0),
         props.due,
+        props.announced,
     )
 
 

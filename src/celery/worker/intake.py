@@ -199,14 +199,16 @@ class Reception:
                 crew.settler.consumer.park(delivery, now + (turn - mono))
                 return
         run = Run(next(self._tags), delivery, headers, policy, raw, properties, body, mono)
-        if shown:
+        first = not delivery.announced or delivery.redelivered
+        if shown and first:
             self._log_received(run)
-        if signals.task_received:
+        if signals.task_received and first:
             crew.extension.call(signals.task_received.send, sender=crew.sender, request=crew.requests.of(run))
         if decision is None:
             self._accept(run)
         elif isinstance(decision, Park):
             assert crew.settler.consumer is not None
+            delivery.announced = True
             crew.settler.consumer.park(delivery, decision.due)
         elif isinstance(decision, Discard):
             crew.state.add(run)

@@ -20,7 +20,7 @@ import time
 import uuid
 from typing import TYPE_CHECKING, Any
 
-from celery.app.utils import sanitize_url
+from celery.app.addresses import shown
 from celery.backends.base import Backend
 from celery.brokers.base import BrokerError, BrokerRefused
 from celery.concurrency.base import PoolError
@@ -302,7 +302,7 @@ class Core:
 
     @property
     def _url(self) -> str:
-        return str(sanitize_url(self._broker.url))
+        return shown(self._broker.url)
 
     def _announce_retry(self, error: BaseException, attempt: int) -> float:
         """Log that a connection failed; return the seconds to wait.

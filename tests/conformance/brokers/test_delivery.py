@@ -235,6 +235,29 @@ def test_park(broker, queue, work):
     work(test)
 
 
+def test_a_parked_message_that_was_announced_says_so(broker, queue, work):
+    if broker.capabilities.due:
+        pytest.skip("its messages are parked before a worker sees them")
+
+    async def test(hire):
+        send(broker, "a", "b")
+        worker = await hire(queue)
+        first, second = await worker.take(2)
+        assert not first.announced
+        assert not second.announced
+        first.announced = True
+        for delivery in (first, second):
+            worker.consumer.park(delivery, time.time() + 1.2)
+        again = (await worker.seen.count(4))[2:]
+        assert {delivery.body: delivery.announced for delivery in again} == {
+            first.body: True,
+            second.body: False,
+        }
+        assert not any(delivery.redelivered for delivery in again)
+
+    work(test)
+
+
 def test_bury_and_revive(broker, queue, work):
     async def test(hire):
         send(broker, "bad", priority=4)

@@ -9,7 +9,7 @@ from celery.wire.amqp.errors import ProtocolError
 from celery.wire.amqp.values import find_headers
 
 from .delays import DELIVERY, without_digits
-from .messages import BROKERS_COUNT, DELIVERIES, ORIGIN, PropertyList, Table, read_headers
+from .messages import ANNOUNCED, BROKERS_COUNT, DELIVERIES, ORIGIN, PropertyList, Table, read_headers
 from .requests import is_quorum
 
 if TYPE_CHECKING:
@@ -121,6 +121,7 @@ def _count(made: Delivery, receipt: Receipt, queue: Queue | None) -> None:
         again = _number(headers.get(BROKERS_COUNT, again))
         receipt.exhausted = again > 0
     receipt.counted = counted
+    made.announced = bool(headers.get(ANNOUNCED))
     made.deliveries = counted + again + 1
     made.redelivered = made.redelivered or counted > 0
     origin = headers.get(ORIGIN)

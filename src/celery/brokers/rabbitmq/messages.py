@@ -22,10 +22,11 @@ if TYPE_CHECKING:
 #: (exchange, routing key); why and when it was set aside, and a number to call it by.
 DELIVERIES = "x-celeriac-deliveries"
 ORIGIN = "x-celeriac-origin"
+ANNOUNCED = "x-celeriac-announced"
 REASON = "x-celeriac-reason"
 DIED_AT = "x-celeriac-died-at"
 DEAD_ID = "x-celeriac-dead-id"
-OWN = frozenset({DELIVERIES, ORIGIN, REASON, DIED_AT, DEAD_ID})
+OWN = frozenset({DELIVERIES, ORIGIN, ANNOUNCED, REASON, DIED_AT, DEAD_ID})
 #: What the broker writes when it dead-letters.
 DEATHS = frozenset(
     {

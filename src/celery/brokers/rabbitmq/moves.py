@@ -16,6 +16,7 @@ from celery.wire.amqp.errors import Closed
 
 from . import delays
 from .messages import (
+    ANNOUNCED,
     BROKERS_COUNT,
     DEAD_ID,
     DEATHS,
@@ -165,6 +166,7 @@ class Moves:
             headers={
                 DELIVERIES: delivery.deliveries - 1,
                 ORIGIN: [delivery.exchange, delivery.routing_key],
+                **({ANNOUNCED: True} if delivery.announced else {}),
             },
             # The broker would take the shorter one of this and the delay; workers look at the header.
             expiration=None,
@@ -184,7 +186,7 @@ class Moves:
         queue = self._link.queues.get(delivery.queue) or Queue(delivery.queue)
         properties = with_headers(
             receipt.properties,
-            drop=_COUNTED,
+            drop=_COUNTED | {ANNOUNCED},
             headers={
                 REASON: reason[:10_000],
                 DIED_AT: time.time(),

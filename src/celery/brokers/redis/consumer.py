@@ -176,7 +176,8 @@ class RedisConsumer(Core):
         step = self.keys.lists(held.queue).index(held.ready) if held.ready in keys.lists(held.queue) else 0
         number, self.next = self.next, self.next + 1
         new = f"{self.incarnation}:p{number}:{step}"
-        self.parks.setdefault(held.queue, []).extend((held.tag, new, repr(due), ""))
+        changed = messages.value(messages.announced(held.raw), held.queue) if delivery.announced else ""
+        self.parks.setdefault(held.queue, []).extend((held.tag, new, repr(due), changed))
         self.flush_soon()
 
     def bury(self, delivery: Delivery, reason: str) -> None:

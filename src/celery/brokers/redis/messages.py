@@ -93,6 +93,7 @@ def read(raw: bytes, queue: str, receipt: Any) -> Delivery:
         sent.redelivered,
         count + 1,
         sent.due,
+        announced=sent.announced,
     )
 
 
@@ -134,12 +135,23 @@ def again(raw: bytes, deliveries: int | None = None, *, redelivered: bool = True
         return raw  # it is no envelope: whoever gets it sets it aside
 
 
+def announced(raw: bytes) -> bytes:
+    """The message, marked as one that a worker has announced."""
+    try:
+        whole: dict[str, Any] = dict(_raws.decode(raw))
+        properties = _object(whole.get("properties"))
+        return _encode(whole | {"properties": properties | {"announced": _TRUE}})
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return raw
+
+
 def fresh(raw: bytes) -> bytes:
     """The message as if nobody had ever had it: for dead letters that are sent again."""
     try:
         whole: dict[str, Any] = dict(_raws.decode(raw))
         properties = _object(whole.get("properties"))
-        properties.pop("delivery_count", None)
+        for mark in ("delivery_count", "announced"):
+            properties.pop(mark, None)
         info = _object(properties.get("delivery_info"))
         info.pop("redelivered", None)
         headers = _object(whole.get("headers"))
