@@ -309,3 +309,42 @@ def test_a_server_that_takes_no_writes_for_a_while(tmp_path):
 
     with RedisServer(tmp_path) as server:
         asyncio.run(main(server))
+
+
+def test_a_mailbox_notices_that_its_connection_is_half_open(redis_url, redis_server):
+    """On a channel silence means nothing by itself."""
+
+    async def main():
+        with Proxy(redis_server.port) as proxy:
+            url = redis_url.replace(str(redis_server.port), str(proxy.port))
+            through = open_broker(url, BrokerOptions(heartbeat=0.5))
+            exchange = Exchange("celery.pidbox", "fanout", durable=False)
+            box = await through.mailbox("box", exchange, "", expires=10)
+            accepted = proxy.accepted
+            proxy.forget()
+            await asyncio.to_thread(wait_until, lambda: proxy.accepted > accepted)
+            broker = broker_at(redis_url)
+            received = asyncio.ensure_future(box.receive())
+            while not received.done():
+                send(broker, "hello", exchange="celery.pidbox", routing_key="")
+                await asyncio.sleep(0.1)
+            assert received.result()[0].body == b"hello"
+            await box.aclose()
+            through.close()
+            broker.close()
+
+    asyncio.run(main())
+
+
+def test_numbers_do_not_go_back(redis_url):
+    """What a worker inherits may overtake what it has adopted before: a reaper must look at both."""
+    broker = broker_at(redis_url)
+    keys, client = broker.keys, broker.client
+    record, pending = keys.worker("one"), keys.pending("one", "work")
+    client.call("HSET", record, "next", 12)
+    raw = messages.pack(outgoing("a"))
+    client.call("LPUSH", pending, raw)
+    call = [record, keys.unacked, keys.index, pending], ["one:", 10, raw, messages.suffix("work")]
+    assert client.run(scripts.ADOPT, *call) == 1
+    assert client.call("HGET", record, "next") == b"12"
+    broker.close()

@@ -83,8 +83,8 @@ class RedisMailbox:
             raise translate(ConnectionResetError("Connection closed by server"), settings.url)
         link.on_lost = self._lost  # until here whoever called hears of it
         self._link = link
-        if not self._fanout:
-            self._task = asyncio.get_running_loop().create_task(self._pop(link))
+        reading = self._watch(link) if self._fanout else self._pop(link)
+        self._task = asyncio.get_running_loop().create_task(reading)
 
     # -- lists ------------------------------------------------------------------------------------
     async def _pop(self, link: Link) -> None:
@@ -109,6 +109,19 @@ class RedisMailbox:
             link.abort(str(error))
 
     # -- channels ---------------------------------------------------------------------------------
+    async def _watch(self, link: Link) -> None:
+        """Give up a connection that does not answer: on a channel silence means nothing by itself."""
+        every = self._broker.options.heartbeat
+        try:
+            while every and link.is_open:
+                await asyncio.sleep(every)
+                async with asyncio.timeout(every):
+                    await link.send(pack("PING"), 1)
+        except TimeoutError:
+            link.abort("no answer in time")
+        except BrokerError:
+            pass  # it was lost: `_lost` knows
+
     def _pushed(self, push: list[Any]) -> None:
         if push[0] == b"pmessage":
             self._take(push[3])
@@ -122,6 +135,8 @@ class RedisMailbox:
     # -- the link ---------------------------------------------------------------------------------
     def _lost(self, error: BrokerError) -> None:
         self._link = None
+        if self._task is not None:
+            self._task.cancel()
         if not self._closed:
             self._task = asyncio.get_running_loop().create_task(self._reconnect())
 

@@ -72,7 +72,9 @@ if redis.call('LREM', KEYS[4], 1, ARGV[3]) == 0 then return 0 end
 local tag = ARGV[1] .. ARGV[2]
 redis.call('HSET', KEYS[2], tag, '[' .. ARGV[3] .. ARGV[4])
 redis.call('ZADD', KEYS[3], now, tag)
-redis.call('HSET', KEYS[1], 'next', ARGV[2] + 1)
+if tonumber(ARGV[2]) >= tonumber(redis.call('HGET', KEYS[1], 'next') or 0) then
+  redis.call('HSET', KEYS[1], 'next', ARGV[2] + 1)
+end
 return 1
 """
 )
