@@ -15,7 +15,7 @@ from tests.servers.redis import RedisServer
 
 PAIRS = list(itertools.product(NAMES, NAMES))
 #: What is not the same on purpose, or by chance; see docs/differences.md.
-EXCEPTIONS = {("failures", "awkward"), ("states", "rejected")}
+EXCEPTIONS = {("failures", "awkward")}
 
 
 @pytest.fixture(params=["redis", "rabbitmq"])

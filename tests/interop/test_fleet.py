@@ -263,3 +263,30 @@ def test_chords_with_groups_in_the_header(sides, sender, runner):
     (nested,), behind, (inner,) = [values for values, _ in found]
     assert sorted(nested) == [2, 4, 6]  # the real Celery mixes up their order
     assert (behind, inner) == ([[[[[2, 4]], {}], [[[2, 4]], {}]]], [2, 6])
+
+
+@pytest.mark.parametrize(("sender", "runner"), [("ours", "stock"), ("stock", "ours"), ("ours", "ours")])
+def test_errbacks_and_links_of_a_chain_that_is_the_body_of_a_chord(sides, server, sender, runner):
+    """They travel as options of the chain."""
+    conf = json.dumps({"task_default_queue": "shared"})
+    send = """
+    import json, tasks, warnings
+    from celery import chord
+    warnings.simplefilter("ignore")
+    add, total = tasks.add, tasks.total
+    failing = chord([add.s(1, 1), tasks.fail.s("builtin")], total.s() | add.s(1))
+    failing.link_error(tasks.noted_error.s())
+    lost = failing.apply_async()
+    linked = chord([add.s(1, 1), add.s(2, 2)], total.s() | add.s(1))
+    linked.link(tasks.note.si("linked"))
+    kept = linked.apply_async()
+    found = [lost.get(timeout=40, propagate=False).__class__.__name__, lost.id, kept.get(timeout=40)]
+    print(json.dumps(found))
+    """
+    server.cli("DEL", "errbacks", "note:linked")
+    with sides[runner].worker("-Q", "shared", CONF=conf):
+        name, task_id, value = sides[sender].json(send, CONF=conf)
+        wait_until(lambda: server.cli("LLEN", "note:linked") == "1", 20)
+    assert (name, value) == ("ChordError", 7)
+    (called,) = [json.loads(line) for line in server.cli("LRANGE", "errbacks", 0, -1).splitlines()]
+    assert called[:2] == [runner, task_id]

@@ -148,7 +148,8 @@ class Run(msgspec.Struct, eq=False):
         try:
             self._succeeded(value)
         except Reject as exc:
-            self.raised(exc)
+            self._rejected(exc)  # by a handler: the success is stored
+            self.plan.report(self)
         except (EncodeError, OperationalError) as exc:
             if self.plan.propagate:
                 raise
@@ -164,9 +165,9 @@ class Run(msgspec.Struct, eq=False):
             self._ended(states.IGNORED, exc, ExceptionInfo((type(exc), exc, exc.__traceback__)))
             self._leave(exc)
         elif isinstance(exc, Reject):
-            self._ended(states.REJECTED, exc, ExceptionInfo((type(exc), exc, exc.__traceback__)))
+            self._rejected(exc)
             if not exc.requeue:
-                self._leave(exc)
+                self._leave(exc, store=self.store or plan.store_errors)
         elif isinstance(exc, Retry):
             self._ended(states.RETRY, exc, None)
             self.result = self._stored(outcome.retry, exc, store=self.store)
@@ -239,11 +240,14 @@ class Run(msgspec.Struct, eq=False):
         )
         return True
 
-    def _leave(self, exc: BaseException) -> None:
-        """Tell the workflow that nothing will come of this task."""
+    def _rejected(self, exc: Reject) -> None:
+        self._ended(states.REJECTED, exc, ExceptionInfo((type(exc), exc, exc.__traceback__)))
+
+    def _leave(self, exc: BaseException, *, store: bool = False) -> None:
+        """Tell the workflow, and if `store` whoever waits, that nothing will come of this task."""
         if not self.plan.eager:
             try:
-                outcome.unfinished(self.plan.task, self.request, exc)
+                outcome.unfinished(self.plan.task, self.request, exc, store=store)
             except Exception as error:  # noqa: BLE001 - reported
                 self.request.trouble = (Verdict.UNSTORED, error)
 

@@ -7,7 +7,9 @@ The order inside each function is part of the public behaviour:
 - failure: the failure is stored, chords and chains are told and errbacks called (all by the backend), then
   `on_failure`, then the signal.
 - retry: the state is stored (before the message is sent, by `Task.retry`, which does both), `on_retry`, the signal.
-- ignore, reject: nothing, but a chord or chain that waits is told.
+- reject: unless it is to be offered again, it is stored as a failure, so that nobody waits for ever; no handler,
+  errback or signal is called.
+- ignore: nothing. In both cases a chord or chain that waits is told.
 """
 
 from __future__ import annotations
@@ -117,13 +119,16 @@ def _send(task: Any, calls: list[tuple[Any, dict[str, Any]]], retval: Any) -> No
             task.add_trail(root_of(result))
 
 
-def unfinished(task: Any, request: Context, exc: BaseException) -> None:
+def unfinished(task: Any, request: Context, exc: BaseException, *, store: bool) -> None:
     """A task ends without an outcome of its own (ignored, rejected): what waits for it in a workflow is told.
 
     A task that has put another in its place is not meant: that one has its place in the workflow.
+
+    Args:
+        store: who waits for the task itself is told too.
     """
-    if (request.chord or request.chain) and not request.replaced:
-        task.backend.mark_as_unfinished(request, exc)
+    if (request.chord or request.chain or store) and not request.replaced:
+        task.backend.mark_as_unfinished(request, exc, store_result=store)
 
 
 def fail(

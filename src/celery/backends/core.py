@@ -335,9 +335,13 @@ class Backend(SyncBackendMixin, GroupStore):
         if getattr(request, "chain", None):
             unreached.fail_following(self, request, exc, state)
 
-    def mark_as_unfinished(self, request: Any, exc: BaseException) -> None:
-        """A task is over without an outcome (rejected, ignored): its chord and its chain are told, nothing is stored."""
-        self._end(request.id, exc, states.FAILURE, None, request, False)
+    def mark_as_unfinished(self, request: Any, exc: BaseException, store_result: bool = False) -> None:
+        """A task is over without an outcome (rejected, ignored): its chord and its chain are told that it failed.
+
+        Args:
+            store_result: store the failure, too.
+        """
+        self._end(request.id, exc, states.FAILURE, None, request, store_result)
         if getattr(request, "chain", None):
             unreached.fail_following(self, request, exc, states.FAILURE)
 

@@ -81,6 +81,8 @@ class _Walk:
         """
         kind = sig.subtask_type
         if kind == "chain":
+            if call_errbacks:
+                self._call_errbacks(sig)
             *before, last = sig.tasks
             for step in before:
                 self.fail(step, call_errbacks, counts=False)
@@ -98,6 +100,12 @@ class _Walk:
             self._fail_rest(sig, counts)
         else:
             self._end(sig, call_errbacks, counts)
+
+    def _call_errbacks(self, sig: Any) -> None:
+        """Call those that a chain has itself: it was not sent yet, so its steps have not got them."""
+        request = _Request(sig, self._eager)
+        if request.errbacks:
+            self._backend._call_task_errbacks(request, self._exc, self._traceback)
 
     def _fail_rest(self, sig: Any, counts: bool) -> None:
         for step in reversed(sig.options.get("chain") or ()):

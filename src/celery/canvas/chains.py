@@ -104,7 +104,6 @@ class _chain(Signature[Any]):
         self._settle()
         if not self.tasks:
             return None
-        self._hand_down_links()
         options = self.options
         *before, last = self.tasks
         previous = None
@@ -145,7 +144,10 @@ class _chain(Signature[Any]):
             self.tasks[-1].link(last)
 
     def _hand_down_links(self) -> None:
-        """What is linked to the chain belongs to its last step, errbacks to every step."""
+        """What is linked to the chain belongs to its last step, errbacks to every step.
+
+        Done when it is sent or becomes a part of another: as the body of a chord it travels with links of its own.
+        """
         if not self.tasks:
             return
         for callback in maybe_list(self.options.pop("link", None)) or ():
@@ -191,6 +193,8 @@ class _chain(Signature[Any]):
         wanted = options.pop("task_id", None)
         if wanted:
             self.options["task_id"] = wanted
+        self._settle()
+        self._hand_down_links()
         result = self.freeze(root_id=options.get("root_id"), parent_id=options.get("parent_id"))
         if result is None:
             return None
@@ -214,6 +218,8 @@ class _chain(Signature[Any]):
         args, kwargs, options = calls.given(chain, args, kwargs, options)
         links = {key: options.pop(key) for key in ("link", "link_error", "task_id") if options.get(key)}
         chain.options = links
+        chain._settle()
+        chain._hand_down_links()
         options = {key: value for key, value in options.items() if key not in _OF_LAST}
         if chain.freeze() is None:
             return None

@@ -173,7 +173,7 @@ class TestOutcomes:
         ("exc", "state", "stored"),
         [
             (Ignore("r"), "IGNORED", "PENDING"),
-            (Reject("r"), "REJECTED", "PENDING"),
+            (Reject("r"), "REJECTED", "FAILURE"),
             (Reject("r", requeue=True), "REJECTED", "PENDING"),
         ],
     )
@@ -185,6 +185,24 @@ class TestOutcomes:
         assert traced(task).info.state == state
         assert task.notes == ["before_start"]
         assert app.backend.get_state("i") == stored
+
+    def test_a_rejection_ends_the_wait(self, app):
+        @app.task
+        def fun():
+            raise Reject("r")
+
+        traced(fun)
+        with pytest.raises(Reject, match="'r', False"):
+            app.AsyncResult("i").get(timeout=5)
+
+    def test_a_retry_that_cannot_be_sent_ends_the_wait(self, app):
+        @app.task(bind=True, typing=False)
+        def fun(self):
+            raise self.retry(args=(object(),), countdown=0)
+
+        assert traced(fun, called_directly=False).info.state == "REJECTED"
+        with pytest.raises(Reject, match="object"):
+            app.AsyncResult("i").get(timeout=5)
 
     def test_before_start_may_fail_the_task(self, app):
         class Refusing(Task):
@@ -221,11 +239,12 @@ class TestOutcomes:
             name = "rejecting"
 
             def on_success(self, *args):
-                raise Reject("late", requeue=True)
+                raise Reject("late")
 
             def run(self): ...
 
         assert traced(app.register_task(Rejecting())).info.state == "REJECTED"
+        assert app.backend.get_state("i") == "SUCCESS"
 
     @pytest.mark.parametrize("exc", [SystemExit(3), KeyboardInterrupt()])
     def test_what_would_end_a_process(self, app, exc):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import logging
 
 import pytest
 
-from celery import Celery, Task
+from celery import Celery, Task, chain
 from celery.app.context import Context
 from celery.signals import before_task_publish
 
@@ -109,6 +110,16 @@ def test_what_an_errback_raises_is_logged_and_goes_no_further(errbacks, caplog):
         errbacks.fail(errbacks.s("breaks"), errbacks.s("new"))
     assert "Errback 'breaks' raised an exception" in caplog.text
     assert len(errbacks.called) == 1
+
+
+def test_a_chain_that_was_to_be_the_body_of_a_chord(errbacks):
+    steps = [errbacks.s(name).set(task_id=name) for name in ("old", "bound")]
+    steps[0].link_error(errbacks.s("new"))
+    body = chain(*steps, app=errbacks.app).set(task_id="bound", link_error=[errbacks.s("new_with", 7)])
+    exc = ValueError("x")
+    errbacks.app.backend.fail_signature(json.loads(json.dumps(body)), exc, traceback="tb")
+    assert errbacks.called == [("new_with", 7, exc), ("new", "old", exc, "tb")]
+    assert errbacks.app.backend.get_state("bound") == "FAILURE"
 
 
 def test_not_for_retries_revokes_or_when_told_not_to(errbacks):
