@@ -72,9 +72,8 @@ class _chord(Signature[Any]):
                 if isinstance(tasks, Mapping)
                 else [maybe_signature(task, app=app) for task in tasks]
             )
-        made["kwargs"] = {
-            "kwargs": given.get("kwargs") or {}, "header": tasks, "body": maybe_signature(given.get("body"), app=app)
-        }  # fmt: skip
+        body = maybe_signature(given.get("body"), app=app)
+        made["kwargs"] = {**given, "kwargs": given.get("kwargs") or {}, "header": tasks, "body": body}
         return made
 
     @property
@@ -104,6 +103,11 @@ class _chord(Signature[Any]):
                     return cast("Celery", part.app)
         return super().app
 
+    def _partial(self) -> dict[str, Any]:
+        """The keyword arguments of its members that it was made with, or that a copy was given."""
+        own = {key: value for key, value in self.kwargs.items() if key not in ("kwargs", "header", "body")}
+        return {**self.kwargs["kwargs"], **own}
+
     def _members(self) -> Any:
         tasks = self.tasks
         return tasks.tasks if isinstance(tasks, group) else tasks
@@ -111,9 +115,6 @@ class _chord(Signature[Any]):
     def clone(self, *args: Any, **kwargs: Any) -> Self:
         """Return a copy, header and body included, with these partial arguments and options."""
         cloned = super().clone(*args, **kwargs)
-        partial = args[1] if len(args) > 1 else kwargs.get("kwargs")
-        if partial and not self.immutable:
-            cloned.kwargs["kwargs"] = {**cloned.kwargs["kwargs"], **partial}
         tasks = self.tasks
         if isinstance(tasks, group):
             cloned.tasks = tasks.clone()
@@ -139,9 +140,14 @@ class _chord(Signature[Any]):
         else:
             for task in self._members():
                 task.link_error(maybe_signature(errback, app=self._app).clone())
-        if self.body is None:
-            return super().link_error(errback)
-        return self.body.link_error(errback)
+        return self._link_error_of_bodies(errback)
+
+    def _link_error_of_bodies(self, errback: Any) -> Any:
+        """Chords in the header call it too, as in Celery."""
+        for task in self._members():
+            if kind_of(task) == "chord":
+                task._link_error_of_bodies(maybe_signature(errback, app=self._app).clone())
+        return super().link_error(errback) if self.body is None else self.body.link_error(errback)
 
     def set_immutable(self, immutable: bool) -> None:
         """Say whether the members of the header ignore arguments given at the call."""
@@ -255,13 +261,15 @@ class _chord(Signature[Any]):
         kwargs = dict(kwargs or {})
         self._take_body(kwargs.pop("body", None))
         own = self.options.pop("task_id", None)  # the header's; an option of the call is the body's
-        args, kwargs, options = calls.given(self, args, {**self.kwargs["kwargs"], **kwargs}, options)
+        args, kwargs, options = calls.given(self, args, {**self._partial(), **kwargs}, options)
         if own:
             self._header().options.setdefault("task_id", own)
         self.app.backend.ensure_chords_allowed()
         body = self.body
         both = {k: v for k, v in options.items() if k not in (*_OF_BODY, *_OF_HEADER, "root_id", "parent_id")}
         _add_options(body, both, options)
+        if options.get("add_to_parent") is False:
+            body.options["add_to_parent"] = False
         result = self.freeze(
             options.get("task_id"), options.get("group_id"), options.get("chord"),
             options.get("root_id"), options.get("parent_id"), options.get("group_index"),
@@ -308,7 +316,7 @@ class _chord(Signature[Any]):
         copy = self.clone()
         kwargs = dict(kwargs or {})
         copy._take_body(body if body is not None else kwargs.pop("body", None))
-        args, kwargs, options = calls.given(copy, args, {**copy.kwargs["kwargs"], **kwargs}, options)
+        args, kwargs, options = calls.given(copy, args, {**copy._partial(), **kwargs}, options)
         both = {k: v for k, v in options.items() if k not in (*_OF_BODY, *_OF_HEADER, "root_id", "parent_id")}
         _add_options(copy.body, both, {k: v for k, v in options.items() if k in ("link", "link_error")})
         copy.freeze(options.get("task_id"))

@@ -38,7 +38,7 @@ class _basemap(Signature[Any]):
     def from_dict(cls, d: Mapping[str, Any], app: Celery | None = None) -> Signature[Any]:
         """Make a map of its dict form."""
         made = cls(app=app)
-        made.update(d)
+        made.update(d, subtask_type=None)  # a task like others, to who reads it
         return made
 
     def clone(self, args: Any = None, kwargs: Mapping[str, Any] | None = None, **opts: Any) -> Self:
@@ -107,7 +107,7 @@ class chunks(Signature[Any]):
     def from_dict(cls, d: Mapping[str, Any], app: Celery | None = None) -> chunks:
         """Make chunks of their dict form."""
         made = chunks(app=app)
-        made.update(d)
+        made.update(d, subtask_type=None)  # a task like others, to who reads it
         return made
 
     def clone(self, args: Any = None, kwargs: Mapping[str, Any] | None = None, **opts: Any) -> Self:
