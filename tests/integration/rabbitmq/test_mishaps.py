@@ -77,6 +77,30 @@ def test_a_message_goes_where_it_should_though_that_was_deleted(amqp_url, where)
     asyncio.run(main())
 
 
+def test_a_queue_may_have_a_long_name(amqp_url):
+    """The names made of it for records and delays must not be longer than AMQP allows."""
+
+    async def main():
+        broker, queue = open_broker(amqp_url), Queue("q" * 240)
+        consumer, seen = broker.consumer("w" * 40), Recorder()
+        await consumer.start([queue], seen)
+        send(broker, "a", "b", queue=queue.name, declare=[queue])
+        consumer.allow(2)
+        first, second = await seen.count(2)
+        assert await consumer.begin([first]) == [first]
+        consumer.ack(first)
+        consumer.park(second, time.time() + 2.5)
+        again = (await seen.count(3))[2]
+        assert (again.body, again.queue) == (b"b", queue.name)
+        consumer.bury(again, "no good")
+        await consumer.flush()
+        await sized(broker, f"{queue.name}.dead", 1)
+        await consumer.stop()
+        broker.close()
+
+    asyncio.run(main())
+
+
 def test_consuming_that_is_refused_is_not_tried_at_full_speed(amqp_url):
     async def main():
         broker = open_broker(amqp_url)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from celery.brokers.topology import Exchange, Queue
 
-from .requests import Request, bind, bind_exchange, declare_exchange, queue_itself
+from .requests import Request, bind, bind_exchange, declare_exchange, fitting, queue_itself
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,6 +26,8 @@ LONGEST = (1 << LEVELS) - 1
 DELIVERY = "celery_delayed_delivery"
 
 _HOME = "celeriac="
+#: Bytes that the digits leave of a routing key.
+_KEY = 255 - 2 * LEVELS
 
 
 def level(number: int) -> str:
@@ -59,7 +61,7 @@ def home(queue: str) -> str:
     >>> home('a.b')
     'celeriac=a%2Eb'
     """
-    return _HOME + queue.replace("%", "%25").replace(".", "%2E")
+    return fitting(_HOME + queue.replace("%", "%25").replace(".", "%2E"), _KEY)
 
 
 def ladder(queue_type: str) -> Iterator[Request]:

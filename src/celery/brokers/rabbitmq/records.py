@@ -32,7 +32,7 @@ from celery.wire.amqp.spec import DELIVER
 
 from .incoming import Receipt
 from .link import SENDING
-from .requests import Request, queue_itself
+from .requests import Request, fitting, queue_itself
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -108,7 +108,7 @@ class Records:
         self._heard: set[str] = set()  # queues whose lost records we listen for
 
     def _record_queue(self, queue: str) -> str:
-        return f"celeriac.begun.{self._worker}.{queue}"
+        return fitting(f"celeriac.begun.{self._worker}.{queue}")
 
     # -- queues
 
@@ -315,7 +315,7 @@ def _alive(worker: str) -> str:
 
 
 def _lost(queue: str) -> str:
-    return f"celeriac.lost.{queue}"
+    return fitting(f"celeriac.lost.{queue}")
 
 
 def _lost_queue(queue: str) -> Request:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
@@ -106,6 +107,14 @@ def bind_exchange(destination: str, source: str, routing_key: str) -> Request:
 def is_quorum(queue: Queue) -> bool:
     """Whether it is declared as a quorum queue."""
     return queue.arguments.get("x-queue-type") == "quorum"
+
+
+def fitting(name: str, most: int = 255) -> str:
+    """A name that AMQP can say: the end of one that is longer than `most` bytes becomes a hash."""
+    raw = name.encode()
+    if len(raw) <= most:
+        return name
+    return raw[: most - 33].decode("utf-8", "ignore") + "~" + hashlib.sha256(raw).hexdigest()[:32]
 
 
 def replies_to(method: str) -> tuple[str, ...]:
