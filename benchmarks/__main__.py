@@ -135,7 +135,7 @@ def redis_plan(tasks: int) -> dict[str, tuple[tuple[Contender, ...], Callable[[C
                 TASKIQ_REDIS,
                 SAQ_REDIS,
             ),
-            lambda c: scenarios.round_trip(c, 20 if c is HUEY_REDIS_ECHO else 500),
+            lambda c: scenarios.round_trip(c, 20 if c in (HUEY_REDIS_ECHO, SAQ_REDIS) else 500),
         ),
         "redis, idle": (pair, scenarios.idle),
         "redis, delayed": (pair, lambda c: scenarios.delayed(c, 2000)),
