@@ -137,6 +137,7 @@ def redis_plan(tasks: int) -> dict[str, tuple[tuple[Contender, ...], Callable[[C
             ),
             lambda c: scenarios.round_trip(c, 20 if c in (HUEY_REDIS_ECHO, SAQ_REDIS) else 500),
         ),
+        "redis, start": (pair, scenarios.start),
         "redis, idle": (pair, scenarios.idle),
         "redis, delayed": (pair, lambda c: scenarios.delayed(c, 2000)),
         "redis, deep queue": ((OURS_REDIS,), lambda c: scenarios.deep(c, 500_000)),
