@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.servers.databases import MariaServer, MemcachedServer, PostgresServer
 from tests.servers.emulators import AWS, AzuriteServer, GoogleStorageServer, MotoServer, azurite
@@ -16,6 +17,13 @@ from tests.support import Project
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+
+# The same examples in every run, however busy the machine is.
+settings.register_profile(
+    "repeatable", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("repeatable")
 
 
 @pytest.fixture
