@@ -284,7 +284,7 @@ class TestMistakes:
             ("", ("--pidfile", "no/folder.pid"), "no/folder.pid'"),
             ("task_create_missing_queues=False", ("-Q", "foo"), "queue 'foo' isn't defined"),
             ("", ("-P", "threads", "--time-limit", "3"), "the threads pool cannot enforce it"),
-            ("backend='cache+memory://'", (), "No such transport: amqp"),
+            ("broker='nosuch://'", (), "No such transport: nosuch"),
         ],
     )
     def test_of_a_worker(self, project, settings, args, text):

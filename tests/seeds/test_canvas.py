@@ -204,7 +204,8 @@ def test_chords(ask):
         chord((import_contact.s(c) for c in 'abc'), notify_complete.si(7)).apply_async().get(timeout=20); print(open('notified').read().strip())
         print(chord(add.s(i, i) for i in range(100))(tsum.s()).get(timeout=20))
         callback = tsum.s(); header = [add.s(i, i) for i in range(100)]; result = chord(header)(callback); print(result.get(timeout=20))
-        print(chord([project_of.s(1), project_of.s(2)], xsum.s())().get(timeout=20), open('after_return').read().split())
+        print(chord([project_of.s(1), project_of.s(2)], xsum.s())().get(timeout=20), end=' ')
+        until(lambda: len(open('after_return').read().split()) == 2); print(open('after_return').read().split())
     """) == ["90 90", "7", "9900", "9900", "3 ['tasks.project_of', 'tasks.project_of']"]
 
 
@@ -218,7 +219,7 @@ def test_chord_errors(ask):
         try: chord([add.s(4, 4), raising_task.s(), add.s(8, 8)])()
         except TypeError as exc: print('TypeError', 'no body' in str(exc))
         c = (group(maybe_raising.s(i, i) for i in range(10)) | xsum.s().on_error(on_chord_error.s())).delay(); c.get(timeout=20, propagate=False)
-        until(lambda: os.path.exists('chord_errors')); print(open('chord_errors').read().count('raised error'))
+        until(lambda: os.path.exists('chord_errors') and open('chord_errors').read()); print(open('chord_errors').read().count('raised error'))
     """)
     assert found == [
         "ChordError Dependency ID raised ValueError('something something')",
