@@ -251,7 +251,7 @@ def run(module_project: Project) -> Iterator[Outcome]:
         ("later", "SUCCESS", 7),
         ("pickle", "SUCCESS", [1, 2]),
         ("ignore", "STARTED", None),
-        ("reject", "STARTED", None),
+        ("reject", "FAILURE", None),
         ("silent", "PENDING", None),
     ],
 )
