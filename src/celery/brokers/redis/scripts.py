@@ -68,8 +68,8 @@ ADOPT = Script(
     _NOW
     + """
 if redis.call('EXISTS', KEYS[1]) == 0 then return false end
-if redis.call('LREM', KEYS[4], 1, ARGV[3]) == 0 then return 0 end
 local tag = ARGV[1] .. ARGV[2]
+if redis.call('LREM', KEYS[4], 1, ARGV[3]) == 0 then return redis.call('HEXISTS', KEYS[2], tag) end
 redis.call('HSET', KEYS[2], tag, '[' .. ARGV[3] .. ARGV[4])
 redis.call('ZADD', KEYS[3], now, tag)
 if tonumber(ARGV[2]) >= tonumber(redis.call('HGET', KEYS[1], 'next') or 0) then

@@ -182,7 +182,7 @@ class Session:
     async def _adopt_pending(self, link: Link) -> None:
         """Make ours what was moved for us while nobody listened."""
         core = self._core
-        if any(entry.done == core.waiting.adopted for entry in core.outbox):
+        if core.waiting.adopting:
             return  # what is pending is ours already
         places = list(core.queues.seen.values())
         if not places:

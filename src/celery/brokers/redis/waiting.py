@@ -14,6 +14,8 @@ from .aio import ignore
 from .waiter import Waiter
 
 if TYPE_CHECKING:
+    from celery.brokers.base import Delivery
+
     from celery.brokers.topology import Queue
 
     from .aio import Link
@@ -104,7 +106,7 @@ class Waiting:
         core.flush_soon()
 
     def adopt(self, place: Place, raw: bytes) -> None:
-        """Make ours what stands in a pending list, and deliver it at once."""
+        """Make ours what stands in a pending list, and deliver it then: a result is only taken for what is held."""
         core = self._core
         number, core.next = core.next, core.next + 1
         keys = core.keys
@@ -114,8 +116,8 @@ class Waiting:
             [f"{core.incarnation}:", number, raw, place.suffix],
         )
         self.adopting += 1
-        core.say(call, done=self.adopted)
-        core.deliver([core.hold(number, raw, place.queue, place.ready)])
+        delivery = core.hold(number, raw, place.queue, place.ready)
+        core.say(call, done=lambda replies: self._adopted(delivery, number, replies[0]))
 
     def put_back(self, place: Place, raw: bytes) -> None:
         """Return what stands in a pending list to where it came from."""
@@ -123,10 +125,15 @@ class Waiting:
         pending = core.keys.pending(core.incarnation, place.ready)
         core.say(scripts.UNPEND.call([pending, place.ready], [raw, raw]))
 
-    def adopted(self, replies: list[Any]) -> None:
+    def _adopted(self, delivery: Delivery, number: int, reply: Any) -> None:
+        core = self._core
         self.adopting = max(self.adopting - 1, 0)
-        if replies[0] is None:
-            self._core.fenced_now()
+        if reply is None:
+            core.fenced_now()
+        elif reply == 1:
+            core.deliver([delivery])
+        elif core.held.pop(number, None) is not None:
+            core.out -= 1  # somebody else has it
 
     def pushed(self, push: list[Any]) -> None:
         """What the server says unasked."""
