@@ -15,7 +15,6 @@ from .waiter import Waiter
 
 if TYPE_CHECKING:
     from celery.brokers.base import Delivery
-
     from celery.brokers.topology import Queue
 
     from .aio import Link
