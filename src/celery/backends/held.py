@@ -7,6 +7,9 @@ import threading
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from celery.exceptions import BackendStoreError
+from celery.states import READY_STATES
+
+from .claims import claim_lost
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -38,6 +41,23 @@ class Held(threading.local, Generic[R]):
 
     def __init__(self) -> None:
         self.rows: list[R] = []
+
+    def keep(self, row: R, state: str, write: Callable[[Sequence[R]], Sequence[R] | None]) -> None:
+        """Store a row, with the others later if that will do: who reports progress wants it to be seen.
+
+        Args:
+            write: stores rows, all or none; returns those that were refused because their message is another worker's.
+
+        Raises:
+            ClaimLost: this one was.
+        """
+        if self.deferring and state in READY_STATES:
+            self.rows.append(row)
+            return
+        refused = write([*self.rows, row])
+        self.rows = []
+        if refused and row in refused:
+            raise claim_lost(row.task_id, state)
 
     def flush(
         self,

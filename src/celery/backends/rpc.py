@@ -345,12 +345,7 @@ class RPCBackend(BaseBackend):
         meta = self._get_result_meta(result, state, traceback, request)
         meta["task_id"] = task_id
         row = _Row(task_id, getattr(request, "correlation_id", None) or task_id, address, self.encode(meta))
-        held = self._held
-        if held.deferring and state in states.READY_STATES:
-            held.rows.append(row)
-        else:
-            self._send([*held.rows, row])
-            held.rows = []
+        self._held.keep(row, state, self._send)
         return result
 
     def _send(self, rows: Sequence[_Row]) -> None:

@@ -249,15 +249,7 @@ class SqliteBackend(KeyValueStoreBackend):
             self._insist_on_storing(lambda: self._keep(row), f"the end of task {task_id}", task_id=task_id)
 
     def _keep(self, row: _Row) -> None:
-        """Store a row, with the others later if that will do."""
-        held = self._held
-        if held.deferring and row.state in states.READY_STATES:  # who reports progress wants it to be seen
-            held.rows.append(row)
-            return
-        refused = self._write([*held.rows, row])
-        held.rows = []
-        if row in refused:
-            raise claim_lost(row.task_id, row.state)
+        self._held.keep(row, row.state, self._write)
 
     def _write(self, rows: Sequence[_Row]) -> list[_Row]:
         """Store rows in one transaction; return those that were refused because their message is another worker's."""

@@ -175,17 +175,8 @@ class DatabaseBackend(ChordKeys, BaseBackend):
         **kwargs: Any,
     ) -> Any:
         meta = self._get_result_meta(result, state, traceback, request, format_date=False, encode=True)
-        self._keep(_Row(str(task_id), self._columns(meta), kwargs.get("part")), state)
+        self._held.keep(_Row(str(task_id), self._columns(meta), kwargs.get("part")), state, self._write)
         return result
-
-    def _keep(self, row: _Row, state: str) -> None:
-        """Store a row, with the others later if that will do."""
-        held = self._held
-        if held.deferring and state in states.READY_STATES:  # who reports progress wants it to be seen
-            held.rows.append(row)
-        else:
-            self._write([*held.rows, row])
-            held.rows = []
 
     def _columns(self, meta: Meta) -> dict[str, Any]:
         done = meta["date_done"]
@@ -275,7 +266,9 @@ class DatabaseBackend(ChordKeys, BaseBackend):
         elif part is not None:
             row = _Row(str(task_id), None, part)
             self._insist_on_storing(
-                lambda: self._keep(row, state), f"the end of task {task_id}", task_id=task_id
+                lambda: self._held.keep(row, state, self._write),
+                f"the end of task {task_id}",
+                task_id=task_id,
             )
 
     # -- storing, by the row
