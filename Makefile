@@ -5,19 +5,24 @@ BIN    := $(VENV)/bin
 MINUTES ?= 55
 BROKER ?= embedded
 STAMP  := $(VENV)/.ready
+DEMO   := $(VENV)/.demo
 SERVERS := $(VENV)/.servers
 
 .PHONY: demo test check bench soak clean fmt
 
 $(STAMP): pyproject.toml tools/setup.sh
-	@PYTHON=$(PYTHON) sh tools/setup.sh $(VENV)
+	@PYTHON=$(PYTHON) sh tools/setup.sh $(VENV) dev
+	@touch $@ $(DEMO)
+
+$(DEMO): pyproject.toml tools/setup.sh
+	@PYTHON=$(PYTHON) sh tools/setup.sh $(VENV) demo
 	@touch $@
 
 $(SERVERS): tools/servers.sh $(STAMP)
 	@sh tools/servers.sh
 	@touch $@
 
-demo: $(STAMP)  ## run the order-fulfilment shop; BROKER=redis or BROKER=rabbitmq instead of the embedded broker
+demo: $(DEMO)  ## run the order-fulfilment shop; BROKER=redis or BROKER=rabbitmq instead of the embedded broker
 	@$(BIN)/python -m examples.fulfilment.demo --broker $(BROKER)
 
 test: check $(SERVERS)  ## everything that must hold before a change lands

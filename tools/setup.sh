@@ -1,7 +1,8 @@
 #!/bin/sh
-# Make the development environment in $1: needs only Python 3.11+ with the venv module.
+# Make the virtual environment $1 with the dependency group $2 (demo, dev): needs only Python 3.11+ with the venv module.
 set -eu
 venv=$1
+group=$2
 python=${PYTHON:-python3}
 
 "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || {
@@ -20,7 +21,8 @@ python=${PYTHON:-python3}
 [ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
 echo "Setting up $venv ..."
 "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1"
-"$venv/bin/python" -m pip install --quiet --disable-pip-version-check --group dev --editable .
+"$venv/bin/python" -m pip install --quiet --disable-pip-version-check --group "$group" --editable .
+[ "$group" = dev ] || exit 0
 # Azurite is an npm package; the tests of Azure's storage are left out where there is no npm.
 if command -v npm >/dev/null && [ ! -x .venvs/azurite/node_modules/.bin/azurite-blob ]; then
     npm install --silent --no-audit --no-fund --prefix .venvs/azurite azurite || echo "azurite could not be installed" >&2
