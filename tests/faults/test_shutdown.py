@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 
 import pytest
@@ -132,16 +133,18 @@ def test_a_stopped_worker_is_fenced_and_goes_on(project, ledger):
     conf = json.dumps({"broker_transport_options": {"lease": 1.0}})
     with (
         project.worker("-n", "a@h", "-c", "1", TEST_CONF=conf) as stalled,
-        project.worker("-n", "b@h", "-c", "1", ready=False, TEST_CONF=conf) as other,
+        project.worker("-n", "b@h", "-c", "2", ready=False, TEST_CONF=conf) as other,
     ):
         other.wait_for(r"ready\.")
-        ids = send(project, "print(*[late.delay(1.0).id for _ in range(2)])", TEST_CONF=conf)
-        wait_until(lambda: len(ledger.begun) == 2)
+        os.kill(other.pid, signal.SIGSTOP)  # for less than its lease: the other one shall get the task
+        (task_id,) = send(project, "print(late.delay(8.0).id)", TEST_CONF=conf)
+        wait_until(lambda: task_id in ledger.begun)
         stalled.send(signal.SIGSTOP)
-        ledger.wait_for(ids)
-        wait_until(lambda: max(ledger.begun.values()) == 2)  # taken over
+        os.kill(other.pid, signal.SIGCONT)
+        wait_until(lambda: ledger.begun[task_id] == 2)  # taken over while it runs
         stalled.send(signal.SIGCONT)
         stalled.wait_for("cut off for longer than its lease")
+        ledger.wait_for([task_id])
         more = send(project, "print(*[late.delay(0.2).id for _ in range(10)])", TEST_CONF=conf)
         ledger.wait_for(more)
         assert all(ledger.begun[task_id] == 1 for task_id in more)
