@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
+import subprocess
 import time
 from collections import defaultdict
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from . import scenarios
+from . import report, scenarios
 from .contenders import (
+    BARE_RABBIT,
     CELERY_FILES,
     CELERY_INSIDE,
     CELERY_RABBIT,
@@ -48,8 +49,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from .contenders import Contender
-
-Figures = dict[str, float]
+    from .report import Figures
 
 
 def main() -> None:
@@ -60,17 +60,18 @@ def main() -> None:
     options = parser.parse_args()
     prepare_peers()
     plan = scenario_plan(options.tasks)
-    report = {}
+    target = ROOT / ".cache" / "bench" / f"{time.strftime('%Y%m%d-%H%M%S')}.json"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    found: dict[str, dict[str, list[Figures]]] = {}
     for name, (contenders, scenario) in plan.items():
         if options.only and not any(name.startswith(part) for part in options.only):
             continue
         rounds = measure(name, contenders, scenario, options.rounds)
-        show(name, contenders, rounds)
-        report[name] = rounds
-    target = ROOT / ".cache" / "bench" / f"{time.strftime('%Y%m%d-%H%M%S')}.json"
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(json.dumps(report, indent=1))
-    print(f"\nall figures: {target.relative_to(ROOT)}")
+        if rounds:
+            found[name] = rounds
+            print(report.text(name, rounds), flush=True)
+            target.write_text(json.dumps(found, indent=1))
+    print(f"\nall figures: {target.relative_to(ROOT)} (as Markdown: python -m benchmarks.report FILE ...)")
 
 
 def scenario_plan(tasks: int) -> dict[str, tuple[tuple[Contender, ...], Callable[[Contender], Figures]]]:
@@ -140,6 +141,7 @@ def redis_plan(tasks: int) -> dict[str, tuple[tuple[Contender, ...], Callable[[C
         "redis, start": (pair, scenarios.start),
         "redis, idle": (pair, scenarios.idle),
         "redis, delayed": (pair, lambda c: scenarios.delayed(c, 2000)),
+        "redis, memory": (stored[:1], lambda c: scenarios.memory(c, tasks * 200, tasks * 20, tasks // 25)),
         "redis, deep queue": ((OURS_REDIS,), lambda c: scenarios.deep(c, 500_000)),
     }
     for pool, slots, options in (("threads", 10, ()), ("solo", 1, ()), ("asyncio", 100, ())):
@@ -166,6 +168,11 @@ def rabbitmq_plan(tasks: int) -> dict[str, tuple[tuple[Contender, ...], Callable
     return {
         "rabbitmq, results ignored": (ON_RABBIT, lambda c: drain(c, many, many=c is OURS_RABBIT)),
         "rabbitmq, late, results ignored": (_task(pair, "bench.late"), lambda c: drain(c, many)),
+        "rabbitmq, beside a bare client": (
+            (*_task((OURS_RABBIT,), "bench.late"), BARE_RABBIT),
+            lambda c: scenarios.beside_bare(c, many),
+        ),
+        "rabbitmq, 20 threads": (pair, lambda c: scenarios.from_threads(c, tasks * 2)),
         "rabbitmq, solo": (pair, lambda c: drain(c, many, "-P", "solo", processes=1)),
         "rabbitmq, bulk": (ON_RABBIT, lambda c: scenarios.bulk(c, tasks * 2)),
         "rabbitmq, round trip by rpc": (
@@ -179,41 +186,22 @@ def rabbitmq_plan(tasks: int) -> dict[str, tuple[tuple[Contender, ...], Callable
 def measure(
     name: str, contenders: tuple[Contender, ...], scenario: Callable[[Contender], Figures], rounds: int
 ) -> dict[str, list[Figures]]:
-    """Interleave: A B C, A B C, ... so that a noisy moment hits everybody."""
+    """Interleave: A B C, A B C, ... so that a noisy moment hits everybody. Who fails is left out, and named."""
     found: dict[str, list[Figures]] = defaultdict(list)
+    failed: set[str] = set()
     for number in range(rounds):
         for contender in contenders:
+            if contender.name in failed:
+                continue
             print(f"\r{name}: round {number + 1}/{rounds}, {contender.name:30}", end="", flush=True)
-            found[contender.name].append(scenario(contender))
+            try:
+                found[contender.name].append(scenario(contender))
+            except (RuntimeError, TimeoutError, subprocess.SubprocessError) as error:
+                failed.add(contender.name)
+                found.pop(contender.name, None)
+                print(f"\r{name}: {contender.name} failed: {error}", flush=True)
     print("\r" + " " * 70, end="\r")
-    return found
-
-
-def show(name: str, contenders: tuple[Contender, ...], rounds: dict[str, list[Figures]]) -> None:
-    figures = list(rounds[contenders[0].name][0])
-    print(f"\n{name}: median (spread)" + " " * 10)
-    print(f"{'':28}" + "".join(f"{figure:>26}" for figure in figures))
-    for contender in contenders:
-        cells = [spread([run[figure] for run in rounds[contender.name]]) for figure in figures]
-        print(f"{contender.name:28}" + "".join(f"{cell:>26}" for cell in cells))
-    for peer in contenders[1:]:
-        ratios = [ratio(rounds[contenders[0].name], rounds[peer.name], figure) for figure in figures]
-        print(f"{'  ours / ' + peer.name:28}" + "".join(f"{cell:>26}" for cell in ratios))
-
-
-def spread(values: list[float]) -> str:
-    return f"{short(statistics.median(values))} ({short(min(values))}-{short(max(values))})"
-
-
-def ratio(ours: list[Figures], theirs: list[Figures], figure: str) -> str:
-    pairs = [mine[figure] / peer[figure] for mine, peer in zip(ours, theirs, strict=True) if peer[figure]]
-    return f"x{statistics.median(pairs):.3g}" if pairs else "-"
-
-
-def short(value: float) -> str:
-    if value >= 1000:
-        return f"{value / 1000:.1f}k"
-    return f"{value:.3g}"
+    return dict(found)
 
 
 if __name__ == "__main__":

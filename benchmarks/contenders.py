@@ -52,7 +52,7 @@ class Contender:
         }
         urls = {name: servers.url(name) for name in servers.NAMES if f"{{{name}}}" in str(self.env)}
         env |= {key: value.format(home=home, **urls) for key, value in self.env.items()}
-        return env | {"BENCH_HOME": str(home), "PYTHONPATH": str(ROOT / "benchmarks" / "apps")}
+        return env | {"BENCH_HOME": str(home), "PYTHONPATH": f"{ROOT / 'benchmarks' / 'apps'}:{ROOT}"}
 
     def worker_command(self, processes: int, *more: str) -> list[str]:
         return [str(self.python), *(part.format(c=processes) for part in self.worker), *more]
@@ -147,6 +147,7 @@ CELERY_RABBIT = Contender(
 DRAMATIQ_RABBIT = replace(
     DRAMATIQ_REDIS, name="dramatiq, rabbitmq", env=_RABBIT, server="rabbitmq", scale=0.5
 )
+BARE_RABBIT = Contender("bare client, rabbitmq", OURS.python, "", (), _RABBIT, "rabbitmq")
 ON_RABBIT = (OURS_RABBIT, CELERY_RABBIT, DRAMATIQ_RABBIT)
 OURS_RPC = replace(OURS_RABBIT, env=_RABBIT | _RPC)
 CELERY_RPC = replace(CELERY_RABBIT, env=_RABBIT | _RPC)

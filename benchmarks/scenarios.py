@@ -11,6 +11,7 @@ import subprocess
 import tempfile
 import time
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,13 +49,20 @@ def produce(
     *,
     many: bool = False,
     nap: bool = False,
+    threads: bool = False,
 ) -> dict[str, float]:
-    """Send `count` no-op tasks between two marks; `many`: with one call where there is one; `nap`: they sleep."""
+    """Send `count` no-op tasks between two marks.
+
+    Args:
+        many: with one call where there is one.
+        nap: they sleep.
+        threads: from twenty threads.
+    """
     command = [contender.python, ROOT / "benchmarks" / "produce.py", contender.app, str(count), str(folder)]
     if countdown is not None:
         command.append(str(countdown))
-    if many or nap:
-        command.append("many" if many else "nap")
+    if many or nap or threads:
+        command.append("many" if many else "nap" if nap else "threads")
     return _figures_of(command, contender, folder)
 
 
@@ -204,6 +212,56 @@ def bulk(contender: Contender, count: int) -> dict[str, float]:
     with home() as folder:
         sent = produce(contender, folder, count, many=True)
     return {"enqueue/s": count / sent["seconds"], "enqueue us": sent["cpu"] / count * 1e6}
+
+
+def from_threads(contender: Contender, count: int) -> dict[str, float]:
+    """Row 7: twenty threads of one process call `delay()`, each of them awaiting its confirms."""
+    count = int(count * contender.scale)
+    servers.clear(contender.server)
+    with home() as folder:
+        sent = produce(contender, folder, count, threads=True)
+    return {"enqueue/s": count / sent["seconds"], "enqueue us": sent["cpu"] / count * 1e6}
+
+
+def beside_bare(contender: Contender, count: int) -> dict[str, float]:
+    """Rows 4 and 7: what is left of what the broker gives a client that does nothing else."""
+    if contender.app:
+        figures = enqueue_and_drain(contender, count)
+        return {name: figures[name] for name in ("enqueue/s", "enqueue us", "drain/s")}
+    servers.clear(contender.server)
+    with home() as folder:
+        command = [contender.python, "-m", "benchmarks.bare", servers.url(contender.server), str(count)]
+        return _figures_of(command, contender, folder)
+
+
+def memory(contender: Contender, count: int, failures: int, reconnects: int) -> dict[str, float]:
+    """Row 20: what a worker's memory grows by: per task, per failing task, per lost connection to Redis."""
+    servers.clear(contender.server)
+    failing = replace(contender, env=contender.env | {"BENCH_TASK": "bench.fail"})
+    with home() as folder, worker(contender, folder, 2, "-l", "CRITICAL") as process:
+
+        def after(sender: Contender, number: int) -> float:
+            produce(sender, folder, number, many=True)
+            await_file(folder / "last", process)
+            (folder / "last").unlink()
+            servers.clear(contender.server)
+            time.sleep(1)
+            return sum(pss_mb(member) for member in tree(process.pid))
+
+        after(failing, failures // 10)
+        marks = [after(contender, count // 10), after(contender, count), after(failing, failures)]
+        for _ in range(reconnects):
+            servers.server("redis").cli("CLIENT", "KILL", "TYPE", "normal")
+            produce(contender, folder, 0)
+            await_file(folder / "last", process)
+            (folder / "last").unlink()
+        marks.append(after(contender, 1))
+    steps = [(later - earlier) * 1048576 for earlier, later in pairwise(marks)]
+    return {
+        "bytes/task": steps[0] / count,
+        "bytes/failure": steps[1] / failures,
+        "bytes/reconnect": steps[2] / reconnects,
+    }
 
 
 def drain(contender: Contender, count: int, pool: str, size: int) -> dict[str, float]:

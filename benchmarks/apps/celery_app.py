@@ -55,6 +55,11 @@ def stored():
     return 1
 
 
+@app.task(name="bench.fail", ignore_result=True)
+def fail():
+    raise ValueError("it fails")
+
+
 @app.task(name="bench.nap", ignore_result=True)
 def nap(seconds):
     time.sleep(seconds)
