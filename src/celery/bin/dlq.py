@@ -1,4 +1,4 @@
-"""`celery dlq`: look at dead letters and send them back to their queues."""
+"""`celery dlq`: look at dead letters, send them back to their queues, or throw them away."""
 
 from __future__ import annotations
 
@@ -55,6 +55,30 @@ def retry(ctx: click.Context, numbers: tuple[int, ...], everything: bool, queue:
         _letters(app, broker, queue, 1)  # names the queues to a broker that cannot list them
     sent = broker.revive(numbers) if numbers else _revive_all(app, broker, queue)
     ctx.obj.echo(f"Sent {sent} {text.pluralize(sent, 'message')} back.")
+
+
+@dlq.command(cls=CeleryCommand)
+@click.argument("queues", nargs=-1, metavar="[QUEUE]...")
+@click.option("-f", "--force", is_flag=True, help="Don't prompt for verification.")
+@click.pass_context
+@handle_preload_options
+def purge(ctx: click.Context, queues: tuple[str, ...], force: bool) -> None:
+    """Throw away the dead letters of each QUEUE, or all there are.
+
+    Warning: there is no undo operation for this command. What waits in the queues themselves stays: that is
+    for 'celery purge'.
+    """
+    app = ctx.obj.app
+    if not force:
+        whose = (
+            f"of {text.pluralize(len(queues), 'queue')} {', '.join(queues)}" if queues else "of all queues"
+        )
+        ctx.obj.echo(f"{ctx.obj.style('WARNING', fg='red')}: This will throw away the dead letters {whose}.")
+        click.confirm("Are you sure?", abort=True)
+    broker = app.broker_for_write()
+    everywhere = (None,) if broker.capabilities.lists_all_dead else tuple(app.amqp.queues)
+    gone = sum(broker.purge_dead(queue) for queue in queues or everywhere)
+    ctx.obj.echo(f"Threw away {gone} dead {text.pluralize(gone, 'letter')}.")
 
 
 def _letters(app: Any, broker: Any, queue: str | None, limit: int) -> list[DeadLetter]:

@@ -332,6 +332,9 @@ class Broker(Protocol):
     def revive(self, ids: Sequence[int]) -> int:
         """Send dead letters back to their queues; return how many that were."""
 
+    def purge_dead(self, queue: str | None = None) -> int:
+        """Throw away the dead letters of one queue, or all that `dead(None)` sees; return how many that were."""
+
     def close(self) -> None: ...
 
 

@@ -278,6 +278,30 @@ def test_bury_and_revive(broker, queue, work):
     work(test)
 
 
+def test_dead_letters_can_be_thrown_away(broker, queue, work):
+    async def test(hire):
+        send(broker, "a", "b", "kept")
+        worker = await hire(queue)
+        first, second, third = await worker.take(3)
+        worker.consumer.bury(first, "one")
+        worker.consumer.bury(second, "two")
+        worker.consumer.requeue(third)
+        await worker.consumer.flush()
+        assert broker.purge_dead("other") == 0
+        assert broker.purge_dead("work") == 2
+        assert broker.purge_dead("work") == 0
+        assert broker.dead("work") == []
+        (again,) = (await worker.seen.count(4))[3:]
+        worker.consumer.bury(again, "three")
+        await worker.consumer.flush()
+        (letter,) = broker.dead("work")
+        assert broker.purge_dead() == 1
+        assert broker.revive([letter.id]) == 0
+        assert broker.dead() == []
+
+    work(test)
+
+
 def test_begun_deliveries_leave_the_window_and_are_not_given_back(broker, queue, work):
     async def test(hire):
         send(broker, "a", "b", "c")

@@ -72,3 +72,18 @@ def test_dead_letters(shop, url):
     assert "No dead letters." in shop.celery("-A", "tasks", "dlq", "list").stdout
     with shop.worker("-P", "solo") as worker:
         worker.wait_for(r"Task late\[.*\] succeeded")
+
+
+def test_dead_letters_are_thrown_away_when_confirmed(shop, url):
+    shop.env["CELERY_BROKER_URL"] = url
+    shop.celery("-A", "tasks", "call", "late")
+    with shop.worker("-P", "solo") as worker:
+        worker.wait_for("Received unregistered task of type 'late'")
+        wait_until(lambda: "late[" in shop.celery("-A", "tasks", "dlq", "list").stdout)
+    dlq = ("-A", "tasks", "dlq", "purge")
+    refused = shop.celery(*dlq, stdin="n\n", check=False)
+    assert refused.returncode == 1
+    assert "the dead letters of all queues" in refused.stdout
+    assert shop.celery(*dlq, "-f", "other").stdout == "Threw away 0 dead letters.\n"
+    assert shop.celery(*dlq, "celery", stdin="y\n").stdout.endswith("Threw away 1 dead letter.\n")
+    assert shop.celery(*dlq, "--force").stdout == "Threw away 0 dead letters.\n"

@@ -127,6 +127,20 @@ def test_dead_letters(broker):
     play(broker, test)
 
 
+def test_dead_letters_can_be_thrown_away(broker):
+    async def test(worker):
+        send(broker, "bad", "worse")
+        for delivery in await worker.take(2):
+            worker.consumer.bury(delivery, "cannot be read")
+        await worker.consumer.flush()
+        assert broker.purge_dead("other") == 0
+        assert broker.purge_dead("work") == 2
+        assert broker.dead() == []
+        assert broker.purge_dead() == 0
+
+    play(broker, test)
+
+
 def test_what_is_held_goes_back(broker):
     async def test(worker):
         send(broker, "a", "b", "c")

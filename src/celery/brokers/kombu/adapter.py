@@ -138,6 +138,10 @@ class KombuBroker:
         """See `Broker.revive`."""
         return int(self._call(lambda link: dead.revive(link, ids, self._options)))
 
+    def purge_dead(self, queue: str | None = None) -> int:
+        """See `Broker.purge_dead`."""
+        return int(self._call(lambda link: dead.purge(link, queue, self._options)))
+
     def close(self) -> None:
         """See `Broker.close`."""
         self._pool.close()

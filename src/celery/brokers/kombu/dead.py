@@ -114,6 +114,20 @@ def revive(link: Link, ids: Sequence[int], options: BrokerOptions) -> int:
     return count
 
 
+def purge(link: Link, queue: str | None, options: BrokerOptions) -> int:
+    """Throw dead letters away, of one queue or of all; how many that were."""
+    count = 0
+
+    def keep(letter: _Letter) -> bool:
+        nonlocal count
+        mine = queue is None or letter.queue == queue
+        count += mine
+        return not mine
+
+    _sift(link, keep, options)
+    return count
+
+
 def _sift(link: Link, keep: Callable[[_Letter], bool], options: BrokerOptions) -> None:
     """Take all letters out, and put those back that `keep` says; those that are too old go."""
     link.declare([DEAD])

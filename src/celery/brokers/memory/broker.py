@@ -88,6 +88,10 @@ class MemoryBroker:
         """See `Broker.revive`."""
         return self._hall.revive(ids)
 
+    def purge_dead(self, queue: str | None = None) -> int:
+        """See `Broker.purge_dead`."""
+        return self._hall.purge_dead(queue)
+
     def fetcher(self) -> MemoryFetcher:
         """See `DirectBroker.fetcher`."""
         return MemoryFetcher(self._hall)

@@ -281,6 +281,13 @@ class Hall:
         self.announce(touched)
         return len(found)
 
+    def purge_dead(self, queue: str | None) -> int:
+        """Throw dead letters away."""
+        with self._lock:
+            before = len(self._dead)
+            self._dead = deque(e for e in self._dead if queue is not None and e[0].queue != queue)
+            return before - len(self._dead)
+
 
 def _readable(lazy: object) -> dict[str, object]:
     try:

@@ -11,6 +11,7 @@ from celery.wire.amqp.frames import Command
 
 from . import graves
 from .desk import Desk
+from .moves import dead_name
 from .nodes import Nodes
 from .publisher import RabbitPublisher
 from .requests import bind, declare_exchange, declare_queue
@@ -110,6 +111,11 @@ class RabbitBroker:
         """See `Broker.revive`: of the queues that were named to this broker."""
         deadline = time.monotonic() + (self._options.publish_timeout or 30.0)
         return graves.revive(self._nodes, list(self._known), ids, deadline)
+
+    def purge_dead(self, queue: str | None = None) -> int:
+        """See `Broker.purge_dead`; None: those of the queues that were named to this broker."""
+        names = list(self._known) if queue is None else [queue]
+        return sum(_count(self._desk.ask("queue.purge", queue=dead_name(name))) for name in names)
 
     def bind(self, queue: str, exchange: Exchange, routing_key: str) -> None:
         """Bind a queue that exists."""

@@ -174,6 +174,15 @@ class RedisBroker:
                     count += self.client.run(REVIVE, [dead, ready], [entry, raw])
         return count
 
+    def purge_dead(self, queue: str | None = None) -> int:
+        """See `Broker.purge_dead`."""
+        count = 0
+        for name in self._dead_queues() if queue is None else [queue]:
+            key = self.keys.dead(name)
+            gone = (("MULTI",), ("XLEN", key), ("DEL", key), ("SREM", self.keys.dead_queues, name), ("EXEC",))
+            count += self._do(gone)[-1][0]
+        return count
+
     def close(self) -> None:
         """See `Broker.close`."""
         self.client.close()

@@ -116,6 +116,16 @@ class SqliteBroker:
         nudge(addresses)
         return count
 
+    def purge_dead(self, queue: str | None = None) -> int:
+        """See `Broker.purge_dead`."""
+        total = 0
+        while True:
+            with self.database.transaction() as connection:
+                count = store.purge_dead(connection, queue, _PURGE_AT_ONCE)
+            total += count
+            if not count:
+                return total
+
     def fetcher(self) -> SqliteFetcher:
         """See `DirectBroker.fetcher`."""
         return SqliteFetcher(self.database)

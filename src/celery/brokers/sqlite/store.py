@@ -414,3 +414,11 @@ def revive(connection: sqlite3.Connection, ids: Sequence[int]) -> tuple[int, lis
         addresses += wake(connection, queue, 1)
         count += 1
     return count, addresses
+
+
+def purge_dead(connection: sqlite3.Connection, queue: str | None, limit: int) -> int:
+    """Throw away at most `limit` dead letters of one queue or of all; return how many that were."""
+    return connection.execute(
+        "DELETE FROM dead WHERE id IN (SELECT id FROM dead WHERE queue = coalesce(?, queue) LIMIT ?)",
+        (queue, limit),
+    ).rowcount
