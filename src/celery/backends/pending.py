@@ -103,6 +103,50 @@ class SyncBackendMixin:
 
     # -- many at once
 
+    def updates(
+        self: Any,
+        task_ids: Sequence[str],
+        timeout: float | None = None,
+        interval: float = 0.5,
+        on_interval: Callable[[], object] | None = None,
+    ) -> Iterator[Meta]:
+        """Yield every new state of these tasks as it becomes known, until all are over.
+
+        Args:
+            timeout: seconds for all of them; None: for ever.
+            interval: seconds between two looks, where the store must be asked, and between calls of `on_interval`.
+
+        Raises:
+            TimeoutError: not all were over in time.
+        """
+        self._ensure_not_eager()
+        self.flush()
+        hub: Hub | None = self.hub()
+        if hub is None:
+            found = _poll_updates(self, task_ids, timeout, interval, on_interval)
+        else:
+            found = hub.updates(task_ids, timeout=timeout, interval=interval, on_interval=on_interval)
+        with contextlib.closing(found):  # type: ignore[type-var]  # it is a generator
+            yield from found
+
+    async def aupdates(
+        self: Any,
+        task_ids: Sequence[str],
+        timeout: float | None = None,  # noqa: ASYNC109 - as `updates`
+        interval: float = 0.5,
+    ) -> AsyncIterator[Meta]:
+        """As `updates`, without blocking the event loop."""
+        self._ensure_not_eager()
+        self.flush()
+        hub: Hub | None = self.hub()
+        if hub is None:
+            found = _apoll_updates(self, task_ids, timeout, interval)
+        else:
+            found = hub.aupdates(task_ids, timeout=timeout)
+        async with contextlib.aclosing(found):  # type: ignore[type-var]  # it is a generator
+            async for meta in found:
+                yield meta
+
     def get_many(
         self: Any,
         task_ids: Iterable[str],
@@ -118,7 +162,7 @@ class SyncBackendMixin:
 
         Args:
             timeout: seconds for all of them; None: for ever.
-            on_message: called with every meta that is yielded.
+            on_message: called with every meta seen on the way; of a store that can only be asked, with the last of each.
             max_iterations: look this often at most.
 
         Raises:
@@ -129,16 +173,14 @@ class SyncBackendMixin:
         hub = self.hub()
         if hub is None or max_iterations or READY_STATES != states.READY_STATES:
             found = _poll_many(self, out, timeout, interval, on_interval, max_iterations, READY_STATES)
+            metas = (meta for _, meta in found)
         else:
-            found = (
-                (str(meta["task_id"]), meta)
-                for meta in hub.updates(out, timeout=timeout, interval=interval, on_interval=on_interval)
-                if meta["status"] in READY_STATES
-            )
-        for task_id, meta in found:
+            metas = hub.updates(out, timeout=timeout, interval=interval, on_interval=on_interval)
+        for meta in metas:
             if on_message is not None:
                 on_message(meta)
-            yield task_id, meta
+            if meta["status"] in READY_STATES:
+                yield str(meta["task_id"]), meta
 
     async def aget_many(
         self: Any,
@@ -294,6 +336,67 @@ async def _apoll_many(
         if not out:
             return
         await asyncio.sleep(_nap(backend, deadline, interval))
+
+
+def _poll_updates(
+    backend: Any,
+    task_ids: Sequence[str],
+    timeout: float | None,
+    interval: float,
+    on_interval: Callable[[], object] | None,
+) -> Iterator[Meta]:
+    deadline = None if timeout is None else time.monotonic() + timeout
+    news = _News(backend, task_ids)
+    while True:
+        yield from news.look()
+        if not news.out:
+            return
+        if on_interval is not None:
+            on_interval()
+        time.sleep(_nap(backend, deadline, interval))
+
+
+async def _apoll_updates(
+    backend: Any,
+    task_ids: Sequence[str],
+    timeout: float | None,  # noqa: ASYNC109 - as `_poll_updates`
+    interval: float,
+) -> AsyncIterator[Meta]:
+    import asyncio  # noqa: PLC0415 - as above
+
+    deadline = None if timeout is None else time.monotonic() + timeout
+    news = _News(backend, task_ids)
+    while True:
+        for meta in await asyncio.to_thread(news.look):
+            yield meta
+        if not news.out:
+            return
+        await asyncio.sleep(_nap(backend, deadline, interval))
+
+
+class _News:
+    """What is new of these tasks since the last look.
+
+    Attributes:
+        out: those that are not over.
+    """
+
+    def __init__(self, backend: Any, task_ids: Sequence[str]) -> None:
+        self._backend = backend
+        self._seen: dict[str, tuple[str, str]] = {}
+        self.out = list(task_ids)
+
+    def look(self) -> list[Meta]:
+        metas = self._backend.get_task_metas(self.out)
+        news = []
+        for task_id in self.out:
+            meta = metas[task_id]
+            told = meta["status"], repr(meta.get("result"))  # an exception is made anew by each look
+            if meta["status"] != states.PENDING and self._seen.get(task_id) != told:
+                self._seen[task_id] = told
+                news.append({"task_id": task_id, **meta})
+        self.out = [task_id for task_id in self.out if metas[task_id]["status"] not in states.READY_STATES]
+        return news
 
 
 def _ready_ones(backend: Any, task_ids: Sequence[str], ready_states: frozenset[str]) -> dict[str, Meta]:

@@ -7,6 +7,7 @@ from celery._public import publish
 from .base import ResultBase, result_from_tuple
 from .eager import EagerResult
 from .guards import allow_join_result, assert_will_not_block, denied_join_result, task_join_will_block
+from .progress import Progress
 from .sets import GroupResult, ResultSet
 from .single import AsyncResult
 
@@ -14,6 +15,7 @@ __all__ = (
     "AsyncResult",
     "EagerResult",
     "GroupResult",
+    "Progress",
     "ResultBase",
     "ResultSet",
     "allow_join_result",

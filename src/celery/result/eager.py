@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING, Any, cast
 from celery import states
 from celery.exceptions import TaskRevokedError
 
+from .progress import Tracker
 from .single import AsyncResult, T
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Self
+
+    from .progress import Progress
 
 
 class EagerResult(AsyncResult[T]):
@@ -67,6 +70,7 @@ class EagerResult(AsyncResult[T]):
         disable_sync_subtasks: bool = True,
         *,
         throw: bool | None = None,
+        on_progress: Callable[[Progress], object] | None = None,
         **kwargs: Any,
     ) -> T:
         """Return what the task returned, at once.
@@ -74,10 +78,13 @@ class EagerResult(AsyncResult[T]):
         Args:
             propagate: raise the exception of a task that failed; else it is returned.
             throw: another name of `propagate`.
+            on_progress: called, once, with a `Progress`.
 
         Raises:
             Exception: that of the task.
         """
+        if on_progress is not None:
+            Tracker(self, on_progress).tell()
         propagate = propagate if throw is None else throw
         if self.successful():
             return cast("T", self._result)

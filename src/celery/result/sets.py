@@ -15,11 +15,14 @@ from celery.exceptions import ImproperlyConfigured
 
 from .base import ResultBase, control_of
 from .guards import assert_will_not_block, task_join_will_block
+from .progress import Tracker
 from .single import T
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator
     from typing import Self
+
+    from .progress import Progress
 
     Meta = dict[str, Any]
     Callback = Callable[[str, Any], object]
@@ -213,6 +216,8 @@ class ResultSet(ResultBase, Generic[T]):
         on_message: Callable[[Meta], object] | None = None,
         disable_sync_subtasks: bool = True,
         on_interval: Callable[[], object] | None = None,
+        *,
+        on_progress: Callable[[Progress], object] | None = None,
     ) -> list[T]:
         """Wait until all tasks are over and return what they returned, in order.
 
@@ -222,9 +227,11 @@ class ResultSet(ResultBase, Generic[T]):
             interval: seconds between two looks, where the backend can only be asked.
             callback: called with id and value of each member; the list is then empty.
             no_ack: for backends that consume results as messages.
-            on_message: called with the final state of each task, as a mapping.
+            on_message: called with every state seen on the way, as a mapping; with the last of each, if the backend can
+                only be asked.
             disable_sync_subtasks: refuse to wait inside a task.
             on_interval: called every `interval` seconds while waiting.
+            on_progress: called with a `Progress` as these tasks, and those before them, get on.
 
         Raises:
             TimeoutError: not all were over in time.
@@ -232,17 +239,19 @@ class ResultSet(ResultBase, Generic[T]):
             ImproperlyConfigured: `on_message`, and the backend can only be asked for one result after the other.
             Exception: that of a task.
         """
-        join = self.join_native if self.supports_native_join else self.join
-        return join(
-            timeout=timeout,
-            propagate=propagate,
-            interval=interval,
-            callback=callback,
-            no_ack=no_ack,
-            on_message=on_message,
-            disable_sync_subtasks=disable_sync_subtasks,
-            on_interval=on_interval,
-        )
+        options: dict[str, Any] = {
+            "timeout": timeout,
+            "propagate": propagate,
+            "interval": interval,
+            "callback": callback,
+            "no_ack": no_ack,
+            "on_message": on_message,
+            "disable_sync_subtasks": disable_sync_subtasks,
+            "on_interval": on_interval,
+        }
+        if on_progress is not None:  # any store can be asked for the states of all
+            return self.join_native(**options, on_progress=on_progress)
+        return self.join_native(**options) if self.supports_native_join else self.join(**options)
 
     def join(
         self,
@@ -286,6 +295,8 @@ class ResultSet(ResultBase, Generic[T]):
         on_message: Callable[[Meta], object] | None = None,
         on_interval: Callable[[], object] | None = None,
         disable_sync_subtasks: bool = True,
+        *,
+        on_progress: Callable[[Progress], object] | None = None,
     ) -> list[T]:
         """As `get`, with one waiter for all: a failure is raised as soon as it is known, and `callback` is called
         in the order in which the tasks end."""
@@ -297,6 +308,7 @@ class ResultSet(ResultBase, Generic[T]):
             no_ack=no_ack,
             on_message=on_message,
             on_interval=on_interval,
+            on_progress=on_progress,
         ):
             told.arrived(leaf)
         return told.values()
@@ -332,13 +344,26 @@ class ResultSet(ResultBase, Generic[T]):
         if disable_sync_subtasks and task_join_will_block() and not self.ready():
             assert_will_not_block()
 
-    def _arrivals(self, **options: Any) -> Iterator[Any]:
+    def _arrivals(
+        self,
+        *,
+        no_ack: bool = True,
+        on_message: Callable[[Meta], object] | None = None,
+        on_progress: Callable[[Progress], object] | None = None,
+        **options: Any,
+    ) -> Iterator[Any]:
         """Every leaf, as it becomes ready."""
+        tracker = None if on_progress is None else Tracker(self, on_progress, on_message)
         out: dict[str, list[Any]] = {}
         yield from self._here(out)
-        if out:
-            for task_id, meta in self.backend.get_many(list(out), **options):
-                yield from _settle(out.pop(task_id, ()), meta)
+        if tracker is not None:
+            found = tracker.follow(self.backend, **options)
+        elif out:
+            found = self.backend.get_many(list(out), no_ack=no_ack, on_message=on_message, **options)
+        else:
+            return
+        for task_id, meta in found:
+            yield from _settle(out.pop(task_id, ()), meta)
 
     def _here(self, out: dict[str, list[Any]]) -> Iterator[Any]:
         """The leaves that are ready; the others are collected in `out`, by id."""
@@ -359,11 +384,12 @@ class ResultSet(ResultBase, Generic[T]):
         callback: Callback | None = None,
         *,
         disable_sync_subtasks: bool = True,
+        on_progress: Callable[[Progress], object] | None = None,
     ) -> list[T]:
         """As `get`, without blocking the event loop. `await results` is the same, without options."""
         self._may_wait(disable_sync_subtasks)
         told = _Telling(self, propagate, callback)
-        async for leaf in self._aarrivals(timeout=timeout, interval=interval):
+        async for leaf in self._aarrivals(timeout=timeout, interval=interval, on_progress=on_progress):
             told.arrived(leaf)
         return told.values()
 
@@ -378,14 +404,22 @@ class ResultSet(ResultBase, Generic[T]):
         async for leaf in self._aarrivals():
             yield leaf
 
-    async def _aarrivals(self, **options: Any) -> AsyncIterator[Any]:
+    async def _aarrivals(
+        self, *, on_progress: Callable[[Progress], object] | None = None, **options: Any
+    ) -> AsyncIterator[Any]:
+        tracker = None if on_progress is None else Tracker(self, on_progress)
         out: dict[str, list[Any]] = {}
         for leaf in self._here(out):
             yield leaf
-        if out:
-            async for task_id, meta in self.backend.aget_many(list(out), **options):
-                for leaf in _settle(out.pop(task_id, ()), meta):
-                    yield leaf
+        if tracker is not None:
+            found = tracker.afollow(self.backend, **options)
+        elif out:
+            found = self.backend.aget_many(list(out), **options)
+        else:
+            return
+        async for task_id, meta in found:
+            for leaf in _settle(out.pop(task_id, ()), meta):
+                yield leaf
 
     # -- being told
 

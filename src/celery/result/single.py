@@ -11,6 +11,7 @@ from celery.exceptions import ImproperlyConfigured, TimeoutError  # noqa: A004 -
 
 from .base import ResultBase, control_of, result_from_tuple
 from .guards import assert_will_not_block, task_join_will_block
+from .progress import Tracker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from typing_extensions import TypeVar
 
     from celery.app.base import Celery
+
+    from .progress import Progress
 
     T = TypeVar("T", covariant=True, default=Any)
     Meta = dict[str, Any]
@@ -96,6 +99,7 @@ class AsyncResult(ResultBase, Generic[T]):
         PROPAGATE_STATES: frozenset[str] = states.PROPAGATE_STATES,
         *,
         throw: bool | None = None,
+        on_progress: Callable[[Progress], object] | None = None,
     ) -> T:
         """Wait until the task is over and return what it returned.
 
@@ -110,6 +114,7 @@ class AsyncResult(ResultBase, Generic[T]):
             on_interval: called every `interval` seconds while waiting.
             disable_sync_subtasks: refuse to wait inside a task.
             throw: another name of `propagate`.
+            on_progress: called with a `Progress` as this task, and those before it in the chain, get on.
 
         Raises:
             TimeoutError: the task was not over in time.
@@ -123,6 +128,11 @@ class AsyncResult(ResultBase, Generic[T]):
             assert_will_not_block()
         if propagate and follow_parents and self.parent is not None:
             on_interval = self._watching_parents(on_interval)
+        if on_progress is not None:
+            options = {"timeout": timeout, "interval": interval, "on_interval": on_interval}
+            for _ in Tracker(self, on_progress, on_message).follow(self.backend, **options):
+                pass
+            return cast("T", self.maybe_throw(propagate=propagate, callback=callback))
         if self._cache is None:
             self.backend.add_pending_result(self)
             value = self.backend.wait_for_pending(
@@ -149,6 +159,7 @@ class AsyncResult(ResultBase, Generic[T]):
         interval: float = 0.5,
         *,
         disable_sync_subtasks: bool = True,
+        on_progress: Callable[[Progress], object] | None = None,
     ) -> T:
         """As `get`, without blocking the event loop. `await result` is the same, without options.
 
@@ -157,6 +168,12 @@ class AsyncResult(ResultBase, Generic[T]):
         """
         if self.ignored:
             return cast("T", None)
+        if on_progress is not None:
+            if disable_sync_subtasks and task_join_will_block() and not self.ready():
+                assert_will_not_block()
+            tracker = Tracker(self, on_progress)
+            async for _ in tracker.afollow(self.backend, timeout=timeout, interval=interval):
+                pass
         if self._cache is None:
             if disable_sync_subtasks and task_join_will_block() and not self.ready():
                 assert_will_not_block()
