@@ -1,1 +1,1 @@
-"""Helpers for projects: testing."""
+"""Helpers for projects: testing, a progress bar."""

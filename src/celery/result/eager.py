@@ -84,7 +84,8 @@ class EagerResult(AsyncResult[T]):
             Exception: that of the task.
         """
         if on_progress is not None:
-            Tracker(self, on_progress).tell()
+            with Tracker(self, on_progress) as tracker:
+                tracker.tell()
         propagate = propagate if throw is None else throw
         if self.successful():
             return cast("T", self._result)

@@ -14,6 +14,7 @@ from celery import states
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
+    from typing import Self
 
     Meta = dict[str, Any]
 
@@ -57,7 +58,8 @@ class Tracker:
 
     Args:
         result: what is waited for: of one task, or a set.
-        tell: called with a `Progress` at the beginning, and whenever there is something new.
+        tell: called with a `Progress` at the beginning, and whenever there is something new. If it has a method
+            `close`, that is called at the end, however it comes.
         on_message: called with every meta of a task that is waited for.
     """
 
@@ -112,6 +114,15 @@ class Tracker:
                     yield str(meta["task_id"]), meta
                 if not self._out:
                     return
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        """Nobody waits any longer: whoever was told is closed, if that can be."""
+        close = getattr(self._tell, "close", None)
+        if close is not None:
+            close()
 
     def tell(self) -> None:
         """Tell how far it is."""

@@ -19,7 +19,7 @@ from .progress import Tracker
 from .single import T
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterable, Iterator
     from typing import Self
 
     from .progress import Progress
@@ -302,15 +302,17 @@ class ResultSet(ResultBase, Generic[T]):
         in the order in which the tasks end."""
         self._may_wait(disable_sync_subtasks)
         told = _Telling(self, propagate, callback)
-        for leaf in self._arrivals(
+        arrivals = self._arrivals(
             timeout=timeout,
             interval=interval,
             no_ack=no_ack,
             on_message=on_message,
             on_interval=on_interval,
             on_progress=on_progress,
-        ):
-            told.arrived(leaf)
+        )
+        with contextlib.closing(arrivals):
+            for leaf in arrivals:
+                told.arrived(leaf)
         return told.values()
 
     def iter_native(
@@ -351,19 +353,20 @@ class ResultSet(ResultBase, Generic[T]):
         on_message: Callable[[Meta], object] | None = None,
         on_progress: Callable[[Progress], object] | None = None,
         **options: Any,
-    ) -> Iterator[Any]:
+    ) -> Generator[Any]:
         """Every leaf, as it becomes ready."""
         tracker = None if on_progress is None else Tracker(self, on_progress, on_message)
         out: dict[str, list[Any]] = {}
-        yield from self._here(out)
-        if tracker is not None:
-            found = tracker.follow(self.backend, **options)
-        elif out:
-            found = self.backend.get_many(list(out), no_ack=no_ack, on_message=on_message, **options)
-        else:
-            return
-        for task_id, meta in found:
-            yield from _settle(out.pop(task_id, ()), meta)
+        with tracker or contextlib.nullcontext():
+            yield from self._here(out)
+            if tracker is not None:
+                found = tracker.follow(self.backend, **options)
+            elif out:
+                found = self.backend.get_many(list(out), no_ack=no_ack, on_message=on_message, **options)
+            else:
+                return
+            for task_id, meta in found:
+                yield from _settle(out.pop(task_id, ()), meta)
 
     def _here(self, out: dict[str, list[Any]]) -> Iterator[Any]:
         """The leaves that are ready; the others are collected in `out`, by id."""
@@ -389,8 +392,10 @@ class ResultSet(ResultBase, Generic[T]):
         """As `get`, without blocking the event loop. `await results` is the same, without options."""
         self._may_wait(disable_sync_subtasks)
         told = _Telling(self, propagate, callback)
-        async for leaf in self._aarrivals(timeout=timeout, interval=interval, on_progress=on_progress):
-            told.arrived(leaf)
+        arrivals = self._aarrivals(timeout=timeout, interval=interval, on_progress=on_progress)
+        async with contextlib.aclosing(arrivals):
+            async for leaf in arrivals:
+                told.arrived(leaf)
         return told.values()
 
     ajoin = aget
@@ -406,20 +411,21 @@ class ResultSet(ResultBase, Generic[T]):
 
     async def _aarrivals(
         self, *, on_progress: Callable[[Progress], object] | None = None, **options: Any
-    ) -> AsyncIterator[Any]:
+    ) -> AsyncGenerator[Any]:
         tracker = None if on_progress is None else Tracker(self, on_progress)
         out: dict[str, list[Any]] = {}
-        for leaf in self._here(out):
-            yield leaf
-        if tracker is not None:
-            found = tracker.afollow(self.backend, **options)
-        elif out:
-            found = self.backend.aget_many(list(out), **options)
-        else:
-            return
-        async for task_id, meta in found:
-            for leaf in _settle(out.pop(task_id, ()), meta):
+        with tracker or contextlib.nullcontext():
+            for leaf in self._here(out):
                 yield leaf
+            if tracker is not None:
+                found = tracker.afollow(self.backend, **options)
+            elif out:
+                found = self.backend.aget_many(list(out), **options)
+            else:
+                return
+            async for task_id, meta in found:
+                for leaf in _settle(out.pop(task_id, ()), meta):
+                    yield leaf
 
     # -- being told
 

@@ -130,8 +130,9 @@ class AsyncResult(ResultBase, Generic[T]):
             on_interval = self._watching_parents(on_interval)
         if on_progress is not None:
             options = {"timeout": timeout, "interval": interval, "on_interval": on_interval}
-            for _ in Tracker(self, on_progress, on_message).follow(self.backend, **options):
-                pass
+            with Tracker(self, on_progress, on_message) as tracker:
+                for _ in tracker.follow(self.backend, **options):
+                    pass
             return cast("T", self.maybe_throw(propagate=propagate, callback=callback))
         if self._cache is None:
             self.backend.add_pending_result(self)
@@ -171,9 +172,9 @@ class AsyncResult(ResultBase, Generic[T]):
         if on_progress is not None:
             if disable_sync_subtasks and task_join_will_block() and not self.ready():
                 assert_will_not_block()
-            tracker = Tracker(self, on_progress)
-            async for _ in tracker.afollow(self.backend, timeout=timeout, interval=interval):
-                pass
+            with Tracker(self, on_progress) as tracker:
+                async for _ in tracker.afollow(self.backend, timeout=timeout, interval=interval):
+                    pass
         if self._cache is None:
             if disable_sync_subtasks and task_join_will_block() and not self.ready():
                 assert_will_not_block()
