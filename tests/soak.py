@@ -4,7 +4,7 @@
 
 What kills processes is repeated a hundred times, since what happens once in a hundred kills counts; the minute of chaos
 runs from each of its seeds; the rest is repeated some times. Parts take turns, so that a short run has a little
-of everything. It ends with a table of what ran, and with exit code 1 if anything failed; what failed
+of everything. It begins with what single faults cost (`tests.account`) and ends with a table of what ran, and with exit code 1 if anything failed; what failed
 is kept in `.cache/soak/`.
 """
 
@@ -18,6 +18,8 @@ import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from tests import account
 
 ROOT = Path(__file__).parents[1]
 KEPT = ROOT / ".cache" / "soak"
@@ -39,6 +41,8 @@ ROUNDS = {
 }
 #: Of a file that is not named.
 USUAL = 10
+#: Rounds of `tests.account`.
+ACCOUNTS = 2
 #: Seconds that one turn of a part should take.
 TURN = 60.0
 #: What a first turn is taken to cost, in seconds.
@@ -113,6 +117,7 @@ def main() -> int:
     options = parser.parse_args()
     end = time.monotonic() + options.minutes * 60
     todo = parts(options.only)
+    losses = 0 if options.only else account.run_all(ACCOUNTS)
     waiting = list(todo)
     while waiting:
         part = waiting.pop(0)
@@ -126,7 +131,7 @@ def main() -> int:
         print(f"{part.name}: {part.done} of {part.wanted} rounds, {left:.0f} minutes left", flush=True)
         if part.done < part.wanted:
             waiting.append(part)
-    return summary(todo)
+    return summary(todo) or losses
 
 
 def summary(todo: list[Part]) -> int:
