@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 import msgspec
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Mapping, Sequence
 
     from celery.message.headers import LazyObject
@@ -79,6 +80,8 @@ class Delivery(msgspec.Struct, eq=False):
             when a result is stored (`celery.backends.claims`); `""` if the driver cannot lose a hold, or has none.
         announced: a worker has logged that it came in, and then parked it. Drivers whose senders cannot say a due time
             keep this.
+        held: set if the broker has yet to confirm that this worker holds it: the task must not run before, and not at
+            all if the answer is False. Whoever calls `Consumer.begin` need not wait for it. None again when it is held.
     """
 
     body: bytes
@@ -94,6 +97,7 @@ class Delivery(msgspec.Struct, eq=False):
     due: float | None = None
     claim: str = ""
     announced: bool = False
+    held: asyncio.Future[bool] | None = None
 
 
 class DeadLetter(NamedTuple):

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from celery.app.jobs import Job
-    from celery.brokers.base import Consumer
+    from celery.brokers.base import Consumer, Delivery
     from celery.concurrency.base import Pool
 
     from .acks import Ending
@@ -112,34 +112,33 @@ class Dispatcher:
 
     def _move(self, room: int) -> None:
         ready, straight = self._ready, []
-        early: list[Run] = []
+        asking: list[Run] = []
         while ready and room > 0:
             run = ready[0]
-            if run.policy.acks_late or run.begun:
+            if run.begun or (run.policy.acks_late and run.delivery.held is None):
                 straight.append(run)
             elif self._task is None:
-                early.append(run)
+                asking.append(run)
             else:  # the batch before is being acknowledged: the next goes when that is done
                 break
             ready.popleft()
             room -= 1
         if straight:
             self._submit(straight)
-        if early:
-            self._beginning = early
-            for run in early:
+        if asking:
+            self._beginning = asking
+            for run in asking:
                 self._count(run)
-            self._task = asyncio.get_running_loop().create_task(self._begin(early))
-        if straight or early:
+            self._task = asyncio.get_running_loop().create_task(self._begin(asking))
+        if straight or asking:
             self._moved_at = asyncio.get_running_loop().time()
             self._stalled = False
 
     async def _begin(self, batch: list[Run]) -> None:
-        """Acknowledge a batch, then run what is still ours."""
-        assert self.consumer is not None
+        """Acknowledge a batch, or be told that it is held, then run what is still ours."""
         failed = False
         try:
-            kept = set(await self.consumer.begin([run.delivery for run in batch]))
+            kept = await self._ask(batch)
         except BrokerError as error:
             logger.warning("Could not acknowledge %d messages, trying again: %s", len(batch), error)
             kept, failed = set(), True
@@ -153,7 +152,7 @@ class Dispatcher:
             elif failed:
                 self._ready.appendleft(run)
             elif run.delivery in kept:
-                run.begun = True
+                run.begun = not run.policy.acks_late
                 mine.append(run)
             else:
                 logger.warning(
@@ -170,6 +169,17 @@ class Dispatcher:
         if mine:
             self._submit(mine)
         self.pump()
+
+    async def _ask(self, batch: list[Run]) -> set[Delivery]:
+        """Which of these may run: those that could be acknowledged, and late ones that are held."""
+        assert self.consumer is not None
+        early = [run.delivery for run in batch if not run.policy.acks_late]
+        kept = set(await self.consumer.begin(early)) if early else set()
+        for run in batch:
+            held = run.delivery.held
+            if run.policy.acks_late and (held is None or await held):
+                kept.add(run.delivery)
+        return kept
 
     def _submit(self, batch: list[Run]) -> None:
         jobs: list[Job] = []

@@ -344,7 +344,10 @@ def test_numbers_do_not_go_back(redis_url):
     client.call("HSET", record, "next", 12)
     raw = messages.pack(outgoing("a"))
     client.call("LPUSH", pending, raw)
-    call = [record, keys.unacked, keys.index, pending], ["one:", 10, raw, messages.suffix("work")]
-    assert client.run(scripts.ADOPT, *call) == 1
+    client.call("LPUSH", "work", "b")
+    lists = [record, keys.unacked, keys.index, pending, "work"]
+    call = lists, ["one:", 10, raw, messages.suffix("work")]
+    assert client.run(scripts.ADOPT, *call) == [1, 1]  # ours, and one more waits
     assert client.call("HGET", record, "next") == b"12"
+    assert client.run(scripts.ADOPT, *call) == [1, 1]  # said again
     broker.close()

@@ -45,6 +45,8 @@ logger = logging.getLogger(__name__)
 QUIET = 10.0
 #: Keys read or subscribed by one command.
 AT_ONCE = 500
+#: Subscriptions that are of no more use are ended with the next write that has another reason, or when they are so many.
+STALE = 16
 _CHUNK = 1 << 18
 _PING = pack("PING")
 
@@ -71,6 +73,7 @@ class Subscription:
         self._quiet = quiet
         self._lock = threading.Lock()
         self._keys: set[str] = set()
+        self._stale: dict[str, None] = {}  # subscribed and not wanted any longer, in order
         self._sock: socket.socket | None = None
         self._stream: Stream | None = None
         self._parser = Parser()
@@ -102,15 +105,16 @@ class Subscription:
             if self._stream is None:
                 self._connect()
             else:
-                self._send(_subscribe(fresh) + self._reading(keys))
+                self._send(self._unsubscribing() + _subscribe(fresh) + self._reading(keys))
 
     def forget(self, keys: Iterable[str]) -> None:
         """Do not hear of these any longer."""
         with self._lock:
             known = [key for key in keys if key in self._keys]
             self._keys.difference_update(known)
-            if known:
-                self._send(pack("UNSUBSCRIBE", *known))
+            self._stale.update(dict.fromkeys(known))
+            if len(self._stale) >= STALE:
+                self._send(self._unsubscribing())
 
     def check(self) -> None:
         """Called now and then while nothing comes: connect again, or make sure that it still lives."""
@@ -127,6 +131,10 @@ class Subscription:
                 self._asked.append(None)
                 self._pinged = now
                 self._send(_PING)
+
+    def _unsubscribing(self) -> bytes:
+        stale, self._stale = self._stale, {}
+        return pack("UNSUBSCRIBE", *stale) if stale else b""
 
     def _reading(self, keys: Sequence[str]) -> bytes:
         chunks = [keys[at : at + AT_ONCE] for at in range(0, len(keys), AT_ONCE)]
@@ -244,6 +252,7 @@ class Subscription:
         self._sock = self._stream = None
         self._again = 0
         self._asked.clear()
+        self._stale.clear()
 
     def _tell(self, error: Exception) -> None:
         text = str(translate(error, self._settings.url))

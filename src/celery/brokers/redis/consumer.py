@@ -108,16 +108,19 @@ class RedisConsumer(Core):
             else:  # some were begun before, or are gone
                 self.say(
                     ("HMGET", self.keys.unacked, *tags),
-                    done=lambda found: self._begun(
-                        [held for held, value in zip(helds, found[0], strict=True) if value is not None],
-                        answer,
-                    ),
+                    done=lambda found: self._begun(self._still_there(helds, found[0]), answer),
                 )
 
         self.outbox.append(Entry(data, 1, done, answer, set()))
         self.flush_soon()
         begun = await answer
         return [delivery for number, delivery in mine.items() if number in begun]
+
+    def _still_there(self, helds: list[Held], values: list[Any]) -> list[Held]:
+        for held, value in zip(helds, values, strict=True):
+            if value is None and self._holds(held):
+                self.let_go(held.number)
+        return [held for held, value in zip(helds, values, strict=True) if value is not None]
 
     def _begun(self, helds: list[Held], answer: asyncio.Future[set[int]]) -> None:
         for held in helds:

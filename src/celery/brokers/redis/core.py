@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from .aio import Link
     from .broker import RedisBroker
+    from .desk import Place
 
 logger = logging.getLogger("celery.brokers.redis")
 
@@ -265,11 +266,11 @@ class Core:
         self.rested.set()
 
     def _is_refused(self, replies: list[Any]) -> bool:
-        """Tell of what failed; whether it may work later."""
+        """Tell of what failed; whether it may work later, or elsewhere."""
         errors = [reply for reply in replies if type(reply) is ErrorReply]
         for error in errors:
             self.trouble(error)
-        return any(error.code in BUSY for error in errors)
+        return any(error.code in BUSY or _is_wrong_place(error) for error in errors)
 
     def _refuse(self, entry: Entry) -> None:
         if not self.refused:
@@ -285,7 +286,7 @@ class Core:
 
     def trouble(self, error: ErrorReply) -> None:
         """A command failed."""
-        if error.code in ELSEWHERE or error.code == "NOSCRIPT":
+        if _is_wrong_place(error):
             if self.link is not None:
                 self.link.abort(str(error))
             return
@@ -320,6 +321,17 @@ class Core:
         delivery.claim = self.session.claim and self.session.claim + held.tag
         return delivery
 
+    def let_go(self, number: int) -> None:
+        """Forget what turned out not to be ours."""
+        held = self.held.pop(number, None)
+        if held is not None and not held.begun:
+            self.out -= 1
+
+    def give_back(self, number: int, place: Place, raw: bytes) -> None:
+        """Put back what is ours on the server and is not held here; nothing happens if it is not."""
+        keys = [self.keys.unacked, self.keys.index]
+        self.say(scripts.GIVE_BACK.call(keys, [self.tag(number), place.ready, raw, 1]))
+
     def deliver(self, batch: list[Delivery]) -> None:
         if batch:
             self.intake.delivered(batch)
@@ -330,3 +342,8 @@ class Core:
         if ready is not None:
             self.waiting.watched = ready
         self.flush_soon()
+
+
+def _is_wrong_place(error: ErrorReply) -> bool:
+    """Whether it has to be said on a new connection, perhaps to another server."""
+    return error.code in ELSEWHERE or error.code == "NOSCRIPT"

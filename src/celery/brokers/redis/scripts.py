@@ -63,19 +63,20 @@ return #hash == 0 and trouble or found
 """
 )
 
-#: Take over what `BLMOVE` gave. KEYS: record, unacked, index, pending. ARGV: tag prefix, number, message, suffix.
+#: Take over what `BLMOVE` gave. KEYS: record, unacked, index, pending, list. ARGV: tag prefix, number, message, suffix. Returns
+#: false if the worker is fenced, else whether it is ours (1 or 0) and how many more wait.
 ADOPT = Script(
     _NOW
     + """
 if redis.call('EXISTS', KEYS[1]) == 0 then return false end
 local tag = ARGV[1] .. ARGV[2]
-if redis.call('LREM', KEYS[4], 1, ARGV[3]) == 0 then return redis.call('HEXISTS', KEYS[2], tag) end
+if redis.call('LREM', KEYS[4], 1, ARGV[3]) == 0 then return {redis.call('HEXISTS', KEYS[2], tag), 1} end
 redis.call('HSET', KEYS[2], tag, '[' .. ARGV[3] .. ARGV[4])
 redis.call('ZADD', KEYS[3], now, tag)
 if tonumber(ARGV[2]) >= tonumber(redis.call('HGET', KEYS[1], 'next') or 0) then
   redis.call('HSET', KEYS[1], 'next', ARGV[2] + 1)
 end
-return 1
+return {1, redis.call('LLEN', KEYS[5])}
 """
 )
 

@@ -143,10 +143,10 @@ class Session:
     async def _recover(self, link: Link) -> None:
         """Find what was reserved or moved for us and never arrived; say again what may not have been heard."""
         core = self._core
-        core.say_again()
         unsaid = [entry for turn in (*core.astray, *core.turns) for entry in turn.entries]
         lost = [turn for turn in (*core.astray, *core.turns) if turn.room]
         core.outbox[:0] = unsaid
+        core.say_again()  # it is older
         for turn in lost:
             turn.entries = []
         core.turns, core.astray = [], lost

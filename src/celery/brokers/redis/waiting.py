@@ -11,6 +11,7 @@ from celery.wire.resp import pack
 
 from . import scripts
 from .aio import ignore
+from .desk import Entry
 from .waiter import Waiter
 
 if TYPE_CHECKING:
@@ -96,7 +97,6 @@ class Waiting:
                 if core.window - core.out > 0 and consumed and not core.stopping:
                     self.watched = place.ready
                     self.adopt(place, raw)
-                    core.drained = False
                 else:
                     self.put_back(place, raw)
         except Exception as error:  # noqa: BLE001 - see `broken`
@@ -105,18 +105,26 @@ class Waiting:
         core.flush_soon()
 
     def adopt(self, place: Place, raw: bytes) -> None:
-        """Make ours what stands in a pending list, and deliver it then: a result is only taken for what is held."""
+        """Make ours what stands in a pending list. It is delivered at once, so that its early acknowledgement leaves
+        with the same write, but not known to be held: a result is only taken for what is."""
         core = self._core
         number, core.next = core.next, core.next + 1
         keys = core.keys
         pending = keys.pending(core.incarnation, place.ready)
         call = scripts.ADOPT.call(
-            [keys.worker(core.incarnation), keys.unacked, keys.index, pending],
+            [keys.worker(core.incarnation), keys.unacked, keys.index, pending, place.ready],
             [f"{core.incarnation}:", number, raw, place.suffix],
         )
         self.adopting += 1
         delivery = core.hold(number, raw, place.queue, place.ready)
-        core.say(call, done=lambda replies: self._adopted(delivery, number, replies[0]))
+        delivery.held = core.loop.create_future()
+
+        def done(replies: list[Any]) -> None:
+            self._adopted(delivery, number, place, raw, replies[0])
+
+        core.outbox.append(Entry(pack(*call), 1, done, delivery.held, void=False))
+        core.deliver([delivery])
+        core.flush_soon()
 
     def put_back(self, place: Place, raw: bytes) -> None:
         """Return what stands in a pending list to where it came from."""
@@ -124,15 +132,23 @@ class Waiting:
         pending = core.keys.pending(core.incarnation, place.ready)
         core.say(scripts.UNPEND.call([pending, place.ready], [raw, raw]))
 
-    def _adopted(self, delivery: Delivery, number: int, reply: Any) -> None:
+    def _adopted(self, delivery: Delivery, number: int, place: Place, raw: bytes, reply: Any) -> None:
         core = self._core
         self.adopting = max(self.adopting - 1, 0)
+        ours, more = reply if isinstance(reply, list) else (0, 0)
+        answer = delivery.held
+        if not ours:  # somebody else has it
+            core.let_go(number)
+        elif number in core.held:
+            delivery.held = None
+        else:  # it is settled, or what was said of it came before this, which had been refused
+            core.give_back(number, place, raw)
+        if answer is not None and not answer.done():
+            answer.set_result(bool(ours))
+        if more:
+            core.drained = False
         if reply is None:
             core.fenced_now()
-        elif reply == 1:
-            core.deliver([delivery])
-        elif core.held.pop(number, None) is not None:
-            core.out -= 1  # somebody else has it
 
     def pushed(self, push: list[Any]) -> None:
         """What the server says unasked."""
