@@ -285,7 +285,7 @@ class Core:
             try:
                 await consumer.start(self._queues, self.reception)
             except BrokerRefused as error:
-                raise StartFailed(f"consumer: Cannot connect to {self._url}: {error}") from error
+                raise StartFailed(f"consumer: Cannot connect to {self._url}: {self._cause(error)}") from error
             except BrokerError as error:
                 if not options.connection_retry_on_startup:
                     raise StartFailed(_retry_disabled("broker_connection_retry_on_startup", error)) from error
@@ -304,6 +304,13 @@ class Core:
     def _url(self) -> str:
         return shown(self._broker.url)
 
+    def _cause(self, error: BaseException) -> str:
+        """What went wrong, without the address, which the lines that say it begin with."""
+        text, address = str(error), f"{self._url}: "
+        while text.startswith(address):
+            text = text.removeprefix(address)
+        return text
+
     def _announce_retry(self, error: BaseException, attempt: int) -> float:
         """Log that a connection failed; return the seconds to wait.
 
@@ -313,14 +320,14 @@ class Core:
         most = self._options.connection_max_retries
         if most and attempt > most:
             raise StartFailed(
-                f"consumer: Cannot connect to {self._url}: {error}. Gave up after {most} retries."
+                f"consumer: Cannot connect to {self._url}: {self._cause(error)}. Gave up after {most} retries."
             )
         wait: float = min(FIRST_WAIT * 2.0 ** min(attempt - 1, 10), LONGEST_WAIT) * random.uniform(0.75, 1.0)
         count = f"({attempt}/{most})" if most else f"({attempt})"
         logger.error(
             "consumer: Cannot connect to %s: %s.\nTrying again in %.2f seconds... %s\n",
             self._url,
-            error,
+            self._cause(error),
             wait,
             count,
         )
@@ -385,7 +392,7 @@ class Core:
             return
         logger.warning(
             "consumer: Connection to broker lost. Trying to re-establish the connection... (%s)",
-            error,
+            self._cause(error),
             exc_info=error if logger.isEnabledFor(logging.DEBUG) else None,
         )
         self._link_task = asyncio.get_running_loop().create_task(self._count_retries(error))
