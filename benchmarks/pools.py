@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from celery.app.jobs import Job, Outcome, Verdict
 from celery.concurrency import ALIASES, get_implementation
 from celery.concurrency.base import PoolOptions
+from celery.concurrency.pace import share_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -72,7 +73,7 @@ class Reports:
             self.done.set()
 
     def roomy(self) -> None:
-        room = min(self._pool.room(), len(self._jobs))
+        room = min(self._pool.room(self._jobs[-1].share), len(self._jobs)) if self._jobs else 0
         if room:
             batch, self._jobs[-room:] = self._jobs[-room:], []
             self._pool.submit(batch)
@@ -99,7 +100,10 @@ class Reports:
 def jobs_of(count: int, brief: float | None) -> list[Job]:
     """Fresh jobs."""
     info = {"exchange": "", "routing_key": "celery", "priority": 0, "redelivered": False}
-    return [Job(n, f"id-{n}", "bench", HEADERS, b"{}", BODY, info, brief=brief) for n in range(1, count + 1)]
+    return [
+        Job(n, f"id-{n}", "bench", HEADERS, b"{}", BODY, info, share=share_of(brief))
+        for n in range(1, count + 1)
+    ]
 
 
 @asynccontextmanager

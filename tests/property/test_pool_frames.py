@@ -26,7 +26,7 @@ _jobs = st.builds(
     soft_time_limit=_seconds,
     announce=st.booleans(),
     claim=_text,
-    brief=_seconds,
+    share=st.integers(1, 64),
 )
 _outcomes = st.builds(
     Outcome,

@@ -22,8 +22,8 @@ class Job(msgspec.Struct, array_like=True, eq=False, gc=False):
         ignore_result, group, parent_id, compressed: what the headers say, so that most tasks can be run without decoding
             the rest; `compressed` is about the body.
         claim: of the delivery; the result is stored only while it is good (`celery.backends.claims`).
-        brief: the task's mean run time in seconds so far, None if not known: lets a pool decide how
-            deep to queue.
+        share: what it takes of a slot's window, by its task's run times so far, in sixty-fourths; 64 is all of it
+            (`celery.concurrency.pace`).
     """
 
     tag: int
@@ -41,7 +41,7 @@ class Job(msgspec.Struct, array_like=True, eq=False, gc=False):
     parent_id: str | None = None
     compressed: bool = False
     claim: str = ""
-    brief: float | None = None
+    share: int = 64
 
 
 class Verdict(IntEnum):

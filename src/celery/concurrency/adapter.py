@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from celery.app.jobs import Job, Outcome, Verdict
 from celery.concurrency.base import BasePool, PoolError, PoolOptions, Reports, Runner, RunnerFactory
 from celery.concurrency.mailbox import Mailbox
+from celery.concurrency.pace import SLOT
 from celery.concurrency.runners import default_runner
 
 if TYPE_CHECKING:
@@ -108,8 +109,9 @@ class PortedPool:
     def run_in_main(self) -> None:
         """Nothing to do."""
 
-    def room(self) -> int:
-        """How many more jobs it wants now."""
+    def room(self, share: int = SLOT) -> int:
+        """How many more jobs it wants now: one for each free place, whatever they are."""
+        del share
         return max(0, self.limit - len(self._running) - len(self._waiting)) if self._taking else 0
 
     def submit(self, jobs: Sequence[Job]) -> None:

@@ -25,7 +25,7 @@ from celery.concurrency.base import PoolError, PoolOptions, Reports, RunnerFacto
 from celery.concurrency.interrupt import in_body
 from celery.concurrency.lane import raise_in_thread
 from celery.concurrency.mailbox import Mailbox
-from celery.concurrency.pace import Pace
+from celery.concurrency.pace import SLOT, is_brief
 from celery.concurrency.runners import default_runner
 
 if TYPE_CHECKING:
@@ -242,7 +242,7 @@ class TaskPool:
         self._waiting: dict[int, Job] = {}
         self._running: dict[int, Job] = {}
         self._terminated: dict[int, int] = {}
-        self._pace = Pace()
+        self._long = 0  # of those held, not known to be brief
         self._taking = True
         self._killed = False
         self._left = False
@@ -274,17 +274,18 @@ class TaskPool:
 
     # -- jobs
 
-    def room(self) -> int:
-        """How many more jobs it wants now: the free places, and a few more of very brief ones."""
+    def room(self, share: int = SLOT) -> int:
+        """See `Pool.room`: the free places, and a few more of very brief ones unless long ones have every place."""
         if not self._taking:
             return 0
-        ahead = self._pace.depth - 1
+        ahead = SLOT // share - 1 if self._long < self.limit else 0
         return max(0, self.limit + ahead - len(self._running) - len(self._waiting))
 
     def submit(self, jobs: Sequence[Job]) -> None:
         """Run jobs as far as there are places; the rest waits here."""
         for job in jobs:
             self._waiting[job.tag] = job
+            self._long += not is_brief(job)
         self._advance()
 
     def _advance(self) -> None:
@@ -301,6 +302,7 @@ class TaskPool:
         """Give up what waits for a place."""
         jobs = list(self._waiting.values())
         self._waiting.clear()
+        self._long -= sum(not is_brief(job) for job in jobs)
         return jobs
 
     def terminate(self, tag: int, signum: int) -> bool:
@@ -322,9 +324,8 @@ class TaskPool:
             return
         self._advance()
         if finished:
-            self._pace.learn(finished)
             self._reports.finished(finished)
-        if self._ready and self.room():
+        if self._ready and self.room(1):
             self._reports.roomy()
 
     def _hear(self, news: _News, finished: list[tuple[int, Outcome]]) -> None:
@@ -366,7 +367,7 @@ class TaskPool:
         if self._tasks is not None:
             self._tasks.executor.grow(self.limit)
         self._advance()
-        if self.room():
+        if self.room(1):
             self._reports.roomy()
 
     def info(self) -> dict[str, Any]:

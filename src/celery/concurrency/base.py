@@ -5,8 +5,8 @@ The worker's core lives on an event loop on which no task code ever runs; every 
 pool is called there and returns at once, and every report is made there.
 
 **Windows.** A pool may hold more jobs than it has slots, so that a slot never waits for the core
-between two short tasks. `room()` says how many more it wants now; how deep it queues behind a
-slot follows measured run times (1 for long tasks, up to 64 for very short ones). A job that
+between two short tasks. `room(share)` says how many more of a kind it wants now; how deep it queues
+behind a slot follows measured run times (1 for long tasks, up to 64 for very short ones). A job that
 waits behind a long one is taken back and given to an idle slot.
 """
 
@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from celery.app.jobs import Job, Outcome, Verdict
+from celery.concurrency.pace import SLOT
 from celery.exceptions import WorkerShutdown, WorkerTerminate
 
 if TYPE_CHECKING:
@@ -123,8 +124,9 @@ class Pool(Protocol):
     def run_in_main(self) -> None:
         """Only if `needs_main_thread`: run tasks in this thread; return after `stop` or `kill`."""
 
-    def room(self) -> int:
-        """How many more jobs it wants now."""
+    def room(self, share: int = SLOT) -> int:
+        """How many more jobs it wants now, if each takes this share of a slot's window (`pace.share_of`); by default:
+        jobs of which nothing is known."""
 
     def submit(self, jobs: Sequence[Job]) -> None:
         """Run these; tags are positive. More than `room()` are accepted and wait."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from celery.concurrency.base import PoolOptions, Reports, RunnerFactory
 from celery.concurrency.lane import Begun, Ended, Lane, Left
 from celery.concurrency.mailbox import Mailbox
-from celery.concurrency.pace import Pace
+from celery.concurrency.pace import SLOT
 from celery.concurrency.runners import default_runner
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class InProcessPool:
         self._pending: dict[int, Job] = {}
         self._limited = 0
         self._lanes: set[Lane] = set()
-        self._pace = Pace()
+        self._held = 0  # by what is pending, in shares
         self._taking = True
         self._changed = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
@@ -84,14 +84,15 @@ class InProcessPool:
 
     # -- jobs
 
-    def room(self) -> int:
-        """How many more jobs it wants now."""
-        return max(0, self.limit * self._pace.depth - len(self._pending)) if self._taking else 0
+    def room(self, share: int = SLOT) -> int:
+        """See `Pool.room`."""
+        return max(0, self.limit * SLOT - self._held) // share if self._taking else 0
 
     def submit(self, jobs: Sequence[Job]) -> None:
         """Queue jobs for whichever lane is free first."""
         for job in jobs:
             self._pending[job.tag] = job
+            self._held += job.share
             if job.soft_time_limit is not None:
                 self._limited += 1
                 self._wake_in(job.soft_time_limit)
@@ -114,6 +115,7 @@ class InProcessPool:
         job = self._pending.pop(tag, None)
         if job is None:
             return False
+        self._held -= job.share
         self._limited -= job.soft_time_limit is not None
         return True
 
@@ -129,9 +131,8 @@ class InProcessPool:
                 self._lanes.discard(item.lane)
         self._changed.set()
         if finished:
-            self._pace.learn(finished)
             self._reports.finished(finished)
-            if self.room():
+            if self.room(1):
                 self._reports.roomy()
 
     def terminate(self, tag: int, signum: int) -> bool:
@@ -218,6 +219,7 @@ class InProcessPool:
         self._killed = True
         self.take_back()
         self._pending.clear()
+        self._held = 0
         for _ in self._lanes:
             self._jobs.put(None)
         self._changed.set()

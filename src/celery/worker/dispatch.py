@@ -12,6 +12,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from celery.brokers.base import BrokerError
+from celery.concurrency.pace import share_of
 
 from .acks import GIVEN_BACK
 from .limits import RunTimes, fetch_ahead, window
@@ -35,6 +36,8 @@ logger = logging.getLogger("celery.worker.dispatch")
 STALL = 0.5
 #: Seconds until a batch is tried again that could not be acknowledged.
 BEGIN_AGAIN = 0.2
+#: All of a pool's room, with a little for what is lost in adding parts up.
+_ALL = 1 + 1e-9
 
 
 class Dispatcher:
@@ -74,6 +77,7 @@ class Dispatcher:
         self._submit_by_request = submit_by_request
         self._ready: deque[Run] = deque()
         self._beginning: list[Run] = []
+        self._promised = 0.0  # to those: what part of the pool's room
         self._counted = 0
         self._closed = False
         self._stalled = False
@@ -105,24 +109,35 @@ class Dispatcher:
         """Hand over what there is room for, and tell the broker how much more may come."""
         if self._closed:
             return
-        room = self.pool.room() - len(self._beginning)
-        if room > 0 and self._ready:
-            self._move(room)
+        if self._ready:
+            self._move()
         self.refresh()
 
-    def _move(self, room: int) -> None:
+    def _move(self) -> None:
+        """Move on what the pool has room for, in order. Each run takes its part of the room: where 128 of its kind would
+        fit, a 128th."""
         ready, straight = self._ready, []
         asking: list[Run] = []
-        while ready and room > 0:
+        parts: dict[int, float] = {}
+        left, share_for = _ALL - self._promised, self.times.share
+        while ready and left > 0:
             run = ready[0]
+            run.share = share = share_for(run.headers.task)
+            part = parts.get(share)
+            if part is None:
+                room = self.pool.room(share)
+                part = parts[share] = 1 / room if room > 0 else 2.0
+            if part > left:
+                break
             if run.begun or (run.policy.acks_late and run.delivery.held is None):
                 straight.append(run)
             elif self._task is None:
                 asking.append(run)
+                self._promised += part
             else:  # the batch before is being acknowledged: the next goes when that is done
                 break
             ready.popleft()
-            room -= 1
+            left -= part
         if straight:
             self._submit(straight)
         if asking:
@@ -143,7 +158,7 @@ class Dispatcher:
             logger.warning("Could not acknowledge %d messages, trying again: %s", len(batch), error)
             kept, failed = set(), True
         finally:
-            self._beginning = []
+            self._beginning, self._promised = [], 0.0
         mine: list[Run] = []
         for run in batch:
             self.uncount(run)
@@ -183,12 +198,11 @@ class Dispatcher:
 
     def _submit(self, batch: list[Run]) -> None:
         jobs: list[Job] = []
-        mean = self.times.of
         for run in batch:
             self.state.activate(run)
             if not run.begun:
                 self._count(run)
-            job = job_for(run, mean(run.headers.task))
+            job = job_for(run)
             if run.policy.hooks and "execute_using_pool" in run.policy.hooks:
                 self._submit_by_request(run, job)
             else:
@@ -219,7 +233,7 @@ class Dispatcher:
         wanted = 0
         if not self._closed and not self._held_up():
             ahead = fetch_ahead(self.times.mix, self.slots) if self._ahead and not self._stalled else 0
-            room = self.pool.room() - len(self._beginning)
+            room = int(self.pool.room(share_of(self.times.mix)) * (_ALL - self._promised))
             wanted = window(held=self._counted, room=room, ahead=ahead, bound=self.bound)
         if wanted != self.window:
             self.window = wanted
@@ -227,7 +241,9 @@ class Dispatcher:
 
     def give_back_stalled(self, now: float) -> None:
         """Return what has waited long behind running tasks; called a few times a second."""
-        if not self._ready or self._closed or now - self._moved_at < STALL or self.pool.room() > 0:
+        if not self._ready or self._closed or now - self._moved_at < STALL:
+            return
+        if self.pool.room(self.times.share(self._ready[0].headers.task)) > 0:
             return
         self._stalled = True
         self.refresh()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from celery.app.jobs import Job
+from celery.concurrency.pace import SLOT
 
 if TYPE_CHECKING:
     from celery.brokers.base import Delivery
@@ -30,6 +31,7 @@ class Run(msgspec.Struct, eq=False):
         fenced: somebody else has the message now; settling it would be refused.
         adrift: with `fenced`: the broker offers the message again, but what becomes of the run still counts.
         cancelled: it is being ended because the broker is away; then it is offered again.
+        share: what it takes of a slot's window (`celery.concurrency.pace`), as of when it was moved to the pool.
         taken_at: monotonic time of receipt.
         started_at, pid: of the body, if the pool announced it (unix time; process id).
         duplicates: redeliveries of the same message that wait for this run to end.
@@ -50,6 +52,7 @@ class Run(msgspec.Struct, eq=False):
     fenced: bool = False
     cancelled: bool = False
     adrift: bool = False
+    share: int = SLOT
     started_at: float | None = None
     pid: int | None = None
     duplicates: list[Run] | None = None
@@ -78,12 +81,8 @@ def delivery_info(delivery: Delivery) -> dict[str, Any]:
     }
 
 
-def job_for(run: Run, mean: float | None) -> Job:
-    """What the pool needs to run it.
-
-    Args:
-        mean: mean run time of the task so far, in seconds.
-    """
+def job_for(run: Run) -> Job:
+    """What the pool needs to run it."""
     headers, delivery, hooks = run.headers, run.delivery, run.policy.hooks
     hard, soft = run.policy.limits(headers.timelimit)
     return Job(
@@ -102,5 +101,5 @@ def job_for(run: Run, mean: float | None) -> Job:
         parent_id=headers.parent_id,
         compressed=bool(headers.compression),
         claim=delivery.claim,
-        brief=mean,
+        share=run.share,
     )

@@ -17,6 +17,7 @@ from celery.app import coroutines
 from celery.app.jobs import Job, Outcome, Verdict
 from celery.concurrency.aio import TaskPool as AioPool
 from celery.concurrency.base import BasePool, PoolOptions, apply_target
+from celery.concurrency.pace import share_of
 from celery.concurrency.prefork import TaskPool as PreforkPool
 from celery.concurrency.solo import TaskPool as SoloPool
 from celery.concurrency.thread import TaskPool as ThreadPool
@@ -243,15 +244,17 @@ class FakeRunner:
 _tags = iter(range(1, 1 << 40))
 
 
-def job(action: str = "", *arguments: Any, store: str = "", **fields: Any) -> Job:
+def job(action: str = "", *arguments: Any, store: str = "", brief: float | None = None, **fields: Any) -> Job:
     """A job that calls one of the functions above.
 
     Args:
         store: file into which the runner writes the job's id as its result.
+        brief: mean run time, in seconds, that the task is thought to have.
     """
     tag = next(_tags)
     body = json.dumps([action, arguments, store]).encode() if action else b""
-    return Job(tag, f"id-{tag}", action or "nothing", b"{}", b"{}", body, {"routing_key": "q"}, **fields)
+    name, info = action or "nothing", {"routing_key": "q"}
+    return Job(tag, f"id-{tag}", name, b"{}", b"{}", body, info, share=share_of(brief), **fields)
 
 
 class Recorder:
@@ -335,7 +338,8 @@ class Recorder:
         waiting.reverse()
 
         def more() -> None:
-            batch = [waiting.pop() for _ in range(min(pool.room(), len(waiting)))]
+            room = pool.room(waiting[-1].share) if waiting else 0
+            batch = [waiting.pop() for _ in range(min(room, len(waiting)))]
             if batch:
                 pool.submit(batch)
 

@@ -17,6 +17,7 @@ from tests.conformance.pools.kit import job, lines, make, running, until_line, u
 from celery import signals
 from celery.app.jobs import Verdict
 from celery.concurrency.base import PoolError
+from celery.concurrency.pace import share_of
 from celery.concurrency.prefork import child as child_module
 from celery.concurrency.prefork.memory import MemoryWatch
 
@@ -214,11 +215,25 @@ def test_windows_follow_run_times() -> None:
             brief = [job("echo", 1, brief=1e-5) for _ in range(300)]
             reports.feed(pool, brief)
             await reports.until_settled(*brief)
-            assert pool.room() == 128
-            long = [job("sleep", 0.02) for _ in range(20)]
-            reports.feed(pool, long)
-            await reports.until_settled(*long)
-            assert pool.room() == 2
+            assert (pool.room(), pool.room(share_of(1e-5)), pool.room(share_of(5e-4))) == (2, 128, 18)
+
+    asyncio.run(main())
+
+
+def test_a_window_is_full_of_work_not_of_a_number(tmp_path: Path) -> None:
+    """Types share a window by what each takes: those of half a millisecond are not put in as deep as those of 10 us."""
+    go, begun = tmp_path / "go", tmp_path / "begun"
+
+    async def main() -> None:
+        async with running("prefork", 1) as (pool, reports):
+            gate = job("wait_for", str(go), str(begun), "x", brief=1e-5)
+            slower = [job("echo", n, brief=5e-4) for n in range(20)]
+            pool.submit([gate, *slower])
+            back = pool.take_back()
+            assert back == slower[9:]  # nine of seven sixty-fourths
+            go.touch()
+            recalled = [one for one in slower[:9] if one.tag in reports.losses]
+            await reports.until_settled(gate, *(one for one in slower[:9] if one not in recalled))
 
     asyncio.run(main())
 

@@ -44,7 +44,7 @@ class ScriptedPool:
     async def start(self, reports: Any) -> None:
         self.reports = reports
 
-    def room(self) -> int:
+    def room(self, share: int = 64) -> int:
         return self.slots - len(self.held)
 
     def submit(self, jobs: list[Job]) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from celery.app.jobs import Job, Outcome
 from celery.concurrency.base import PoolError, PoolOptions, Reports
-from celery.concurrency.pace import Pace, is_brief
+from celery.concurrency.pace import SLOT, is_brief
 from celery.concurrency.prefork.child import POKE
 from celery.concurrency.prefork.crew import Crew
 from celery.concurrency.prefork.frames import Note
@@ -49,7 +49,6 @@ class Foreman:
         self._link = link
         self._board = board
         self._options = options
-        self._pace = Pace()
         self.waiting: deque[Job] = deque()
         self._recalled: set[int] = set()
         self._condemned: dict[int, tuple[int, asyncio.TimerHandle]] = {}
@@ -107,10 +106,12 @@ class Foreman:
 
     # -- jobs in
 
-    def room(self) -> int:
-        """How many more jobs it wants now."""
-        depth = self._pace.depth
-        return max(0, sum(seat.capacity(depth) for seat in self.crew.seats.values()) - len(self.waiting))
+    def room(self, share: int = SLOT) -> int:
+        """See `Pool.room`."""
+        room = sum(seat.capacity(share) for seat in self.crew.seats.values())
+        if self.waiting:
+            room -= -(-sum(job.share for job in self.waiting) // share)
+        return max(0, room)
 
     def submit(self, jobs: Sequence[Job]) -> None:
         """Give jobs to children, brief ones many at a time; what finds no place waits here."""
@@ -125,12 +126,19 @@ class Foreman:
             if seat is None:
                 break
             batch = given.setdefault(seat, [])
-            share = self._share(seat) if is_brief(waiting[0]) else 1
-            while share and waiting and (not batch or is_brief(waiting[0])):
+            turn = self._turn(seat, waiting[0])
+            while True:
                 job = waiting.popleft()
                 seat.give(job)
                 batch.append(job)
-                share -= 1
+                turn -= 1
+                if (
+                    turn <= 0
+                    or not waiting
+                    or not is_brief(waiting[0])
+                    or seat.load + waiting[0].share > SLOT
+                ):
+                    break
         for seat, batch in given.items():
             seat.send(batch)
             self._writes[seat.number] = self._writes.get(seat.number, 0) + 1
@@ -141,19 +149,20 @@ class Foreman:
     def _seat_for(self, job: Job) -> Seat | None:
         """The child that should have this job: an idle one; for a brief job also one with little to do."""
         best: Seat | None = None
-        depth = self._pace.depth if is_brief(job) else 1
+        share = job.share if is_brief(job) else SLOT
         for seat in self.crew.seats.values():
-            if seat.capacity(depth) > 0 and (best is None or len(seat.window) < len(best.window)):
+            if seat.capacity(share) > 0 and (best is None or seat.load < best.load):
                 best = seat
                 if not seat.window:
                     break
         return best
 
-    def _share(self, seat: Seat) -> int:
+    def _turn(self, seat: Seat, first: Job) -> int:
         """How many of the waiting jobs one child may take at once, so that the others get theirs."""
-        depth = self._pace.depth
-        open_seats = sum(other.capacity(depth) > 0 for other in self.crew.seats.values())
-        return max(1, min(seat.capacity(depth), -(-len(self.waiting) // max(1, open_seats))))
+        if not is_brief(first):
+            return 1
+        open_seats = sum(other.capacity(first.share) > 0 for other in self.crew.seats.values())
+        return min(seat.left, -(-len(self.waiting) // max(1, open_seats)))
 
     def take_back(self) -> list[Job]:
         """Give up what waits here; recall what waits in children."""
@@ -207,7 +216,7 @@ class Foreman:
         """A child has taken a place."""
         self._changed.set()
         self._dispatch()
-        if self._started and self.room():
+        if self._started and self.room(1):
             self._reports.roomy()
 
     def heard(self, seat: Seat, notes: list[Record]) -> None:
@@ -228,7 +237,6 @@ class Foreman:
             else:
                 self._hear_of_itself(seat, note, tag, what)
         if finished:
-            self._pace.learn(finished)
             self._reports.finished(finished)
         self._settle_returned(returned)
         self._after(seat)
@@ -283,7 +291,7 @@ class Foreman:
                 self.crew.dismiss(seat)
                 self.crew.balance()
         self._dispatch()
-        if self._started and self.room():
+        if self._started and self.room(1):
             self._reports.roomy()
 
     def died(self, seat: Seat, exitcode: int) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from celery import signals
 from celery.concurrency.base import PoolOptions, Reports, RunnerFactory
+from celery.concurrency.pace import SLOT
 from celery.concurrency.prefork.board import Board
 from celery.concurrency.prefork.foreman import Foreman
 from celery.concurrency.prefork.life import Trade, live
@@ -96,9 +97,9 @@ class TaskPool:
     def run_in_main(self) -> None:
         """Nothing to do: tasks run in children."""
 
-    def room(self) -> int:
-        """How many more jobs it wants now."""
-        return self._foreman.room() if self._foreman is not None and self._taking else 0
+    def room(self, share: int = SLOT) -> int:
+        """See `Pool.room`."""
+        return self._foreman.room(share) if self._foreman is not None and self._taking else 0
 
     def submit(self, jobs: Sequence[Job]) -> None:
         """Give jobs to children, brief ones many at a time; what finds no place waits here."""

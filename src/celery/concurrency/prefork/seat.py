@@ -7,7 +7,7 @@ from collections import deque
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from celery.concurrency.pace import is_brief
+from celery.concurrency.pace import SLOT, is_brief
 from celery.concurrency.prefork.frames import RecordReader, encode_jobs
 from celery.concurrency.prefork.link import keep_private
 
@@ -40,6 +40,7 @@ class Seat:
 
     Attributes:
         window: jobs given and not yet accounted for, in the order in which the child runs them.
+        load: how full it is, in shares of `SLOT`.
         long: tags of those that are not known to be brief.
         limited: tags of those that have a time limit.
         given: jobs run or to be run by it, ever.
@@ -53,6 +54,7 @@ class Seat:
         self.state = State.BOOTING
         self.pid = 0
         self.window: dict[int, Job] = {}
+        self.load = 0
         self.long: set[int] = set()
         self.limited: set[int] = set()
         self.given = 0
@@ -75,19 +77,16 @@ class Seat:
         """How many more jobs it may be given in its life."""
         return 1 << 30 if self.quota is None else self.quota - self.given
 
-    def capacity(self, depth: int) -> int:
-        """How many brief jobs it may be given now, if windows are `depth` deep."""
+    def capacity(self, share: int) -> int:
+        """How many jobs of this share it may be given now; of all of the window, only if it is empty."""
         if self.state is not State.ACTIVE or self.long:
             return 0
-        return min(depth - len(self.window), self.left)
-
-    def idle(self) -> bool:
-        """Whether any job may be given to it now."""
-        return self.state is State.ACTIVE and not self.window and self.left > 0
+        return min((SLOT - self.load) // share, self.left)
 
     def give(self, job: Job) -> None:
         """Put a job into the window; `send` writes it."""
         self.window[job.tag] = job
+        self.load += job.share
         self.given += 1
         if not is_brief(job):
             self.long.add(job.tag)
@@ -100,7 +99,10 @@ class Seat:
             self.long.discard(tag)
         if self.limited:
             self.limited.discard(tag)
-        return self.window.pop(tag, None)
+        job = self.window.pop(tag, None)
+        if job is not None:
+            self.load -= job.share
+        return job
 
     def split_at(self, last_begun: int) -> tuple[list[Job], list[Job]]:
         """The window's jobs: those that had begun when `last_begun` was the last to begin, and those that had not."""
