@@ -47,7 +47,18 @@ class TestProgram:
     def test_help(self, project, args):
         text = project.celery(*args).stdout
         assert text.startswith("Usage: celery [OPTIONS] [COMMAND] [ARGS]...")
-        for command in ("call", "dlq", "help", "list", "purge", "report", "result", "shell", "worker"):
+        for command in (
+            "call",
+            "dlq",
+            "graph",
+            "help",
+            "list",
+            "purge",
+            "report",
+            "result",
+            "shell",
+            "worker",
+        ):
             assert f"\n  {command} " in text
 
     @pytest.mark.parametrize("args", [("help", "worker"), ("worker", "--help")])
@@ -65,6 +76,14 @@ class TestProgram:
         usage_error(
             project.celery("workr", check=False),
             "Error: No such command 'workr'.\n\nDid you mean one of these?\n    worker\n",
+        )
+
+    def test_a_workflow_that_nobody_knows(self, project):
+        done = project.celery("-A", "tasks", "graph", "workflow", "no-such-id", "--format", "tree")
+        assert done.stdout == "task[no-such-id] PENDING\n"
+        assert "Nothing is stored of no-such-id" in done.stderr
+        usage_error(
+            project.celery("-A", "tasks", "graph", "workflow", check=False), "Missing argument 'ID...'"
         )
 
     def test_the_script_does_the_same(self, project):

@@ -16,6 +16,11 @@ if TYPE_CHECKING:
 PAGE = (Path(__file__).parents[2] / "docs/workflows.md").read_text()
 PYTHON = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 FILES = [block for block in PYTHON if block.startswith("# tasks.py")]
+COMMANDS = [
+    line.removeprefix("$ ").split()
+    for block in re.findall(r"```console\n(.*?)```", PAGE, re.DOTALL)
+    for line in block.splitlines()
+]
 SCRIPTS = [block for block in PYTHON if block not in FILES]
 
 
@@ -42,3 +47,9 @@ def expected(script: str) -> list[str]:
 def test_script(project: Project, script: str) -> None:
     assert expected(script)
     assert project.python(script).split("\n")[-1 - len(expected(script)) :] == [*expected(script), ""]
+
+
+@pytest.mark.usefixtures("worker")
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_command(project: Project, command: list[str]) -> None:
+    project.celery(*command[1:])

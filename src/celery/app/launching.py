@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from celery.app import sending
 from celery.app.options import send_options
 from celery.app.task import Task
+from celery.result.workflows import BODY_OF
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -62,10 +63,15 @@ def _open(app: Celery, openings: Iterable[Opening]) -> None:
     """Members may report as soon as they are sent: their number has to be known before."""
     backend = app.backend
     for opening in openings:
-        if any(hasattr(member, "results") for member in opening.header.results):
+        extended = app.conf.result_extended
+        if extended or any(hasattr(member, "results") for member in opening.header.results):
+            # Whoever sends the body has to know the shape, and who asks for it what belongs together.
+            backend.save_group(opening.group_id, opening.header)
+        if extended and opening.body.subtask_type is None:
+            body = app.AsyncResult(opening.body.id)
             backend.save_group(
-                opening.group_id, opening.header
-            )  # whoever sends the body has to know the shape
+                opening.group_id + BODY_OF, app.GroupResult(opening.group_id + BODY_OF, [body])
+            )
         backend.set_chord_size(opening.group_id, opening.size)
 
 

@@ -16,6 +16,7 @@ from celery.bin.base import CeleryCommand, CeleryOption, CLIContext, get_current
 from celery.bin.call import call
 from celery.bin.dlq import dlq
 from celery.bin.errors import shown_as_one_line, users_frames
+from celery.bin.graph import graph
 from celery.bin.hoist import hoist_global_options
 from celery.bin.list import list_
 from celery.bin.purge import purge
@@ -250,7 +251,7 @@ def help_(ctx: click.Context, command: tuple[str, ...]) -> None:
     click.echo(context.get_help())
 
 
-for _command in (call, dlq, list_, purge, report, result, shell, worker):
+for _command in (call, dlq, graph, list_, purge, report, result, shell, worker):
     celery.add_command(_command)
 
 

@@ -10,6 +10,7 @@ from .guards import allow_join_result, assert_will_not_block, denied_join_result
 from .progress import Progress
 from .sets import GroupResult, ResultSet
 from .single import AsyncResult
+from .workflows import Workflow, workflow_of
 
 __all__ = (
     "AsyncResult",
@@ -18,11 +19,13 @@ __all__ = (
     "Progress",
     "ResultBase",
     "ResultSet",
+    "Workflow",
     "allow_join_result",
     "assert_will_not_block",
     "denied_join_result",
     "result_from_tuple",
     "task_join_will_block",
+    "workflow_of",
 )
 
 publish(globals())

@@ -17,12 +17,14 @@ from .base import ResultBase, control_of
 from .guards import assert_will_not_block, task_join_will_block
 from .progress import Tracker
 from .single import T
+from .workflows import workflow_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterable, Iterator
     from typing import Self
 
     from .progress import Progress
+    from .workflows import Workflow
 
     Meta = dict[str, Any]
     Callback = Callable[[str, Any], object]
@@ -518,6 +520,14 @@ class GroupResult(ResultSet[T]):
     def children(self) -> list[Any]:
         """The members."""
         return self.results
+
+    def workflow(self) -> Workflow:
+        """All that is stored of the workflow that this is of, and what this result itself knows; also while it runs.
+
+        Raises:
+            NotImplementedError: results are disabled.
+        """
+        return workflow_of(self)
 
     def save(self, backend: Any = None) -> Any:
         """Store which results these are, so that `restore` finds them by the group's id.

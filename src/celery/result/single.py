@@ -12,6 +12,7 @@ from celery.exceptions import ImproperlyConfigured, TimeoutError  # noqa: A004 -
 from .base import ResultBase, control_of, result_from_tuple
 from .guards import assert_will_not_block, task_join_will_block
 from .progress import Tracker
+from .workflows import workflow_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from celery.app.base import Celery
 
     from .progress import Progress
+    from .workflows import Workflow
 
     T = TypeVar("T", covariant=True, default=Any)
     Meta = dict[str, Any]
@@ -337,6 +339,14 @@ class AsyncResult(ResultBase, Generic[T]):
     def supports_native_join(self) -> bool:
         """Whether the backend can wait for many results at once."""
         return bool(self.backend.supports_native_join)
+
+    def workflow(self) -> Workflow:
+        """All that is stored of the workflow that this is of, and what this result itself knows; also while it runs.
+
+        Raises:
+            NotImplementedError: results are disabled.
+        """
+        return workflow_of(self)
 
     def forget(self) -> None:
         """Remove the result (and those of the tasks before it in the chain) from the backend."""
