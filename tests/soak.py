@@ -33,6 +33,7 @@ ROUNDS = {
     "test_shutdown": 20,
     "test_store_thread": 20,
     "test_rare_ends": 20,
+    "test_broker_servers": 20,
     "test_redis_broker": 20,
     "test_redis_results": 20,
     "test_limits": 10,

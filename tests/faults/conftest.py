@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from tests.support import Project
 
 #: Where the fault tests run that are about every broker.
-BROKERS = ("sqlite", "redis")
+BROKERS = ("sqlite", "redis", "rabbitmq")
 #: Seconds of a worker's lease: short, so that tests need not wait for the ten that users have.
 LEASE = 3
 
@@ -26,7 +26,33 @@ def site(request: pytest.FixtureRequest, project: Project) -> str:
             "CELERY_RESULT_BACKEND": url,
             "CELERY_BROKER_TRANSPORT_OPTIONS": json.dumps({"lease": LEASE}),
         }
+    elif request.param == "rabbitmq":
+        project.env |= {
+            "CELERY_BROKER_URL": request.getfixturevalue("amqp_url"),
+            "CELERY_RESULT_BACKEND": f"sqlite:///{project.path}/results.db",
+            "CELERY_BROKER_TRANSPORT_OPTIONS": json.dumps({"lease": LEASE}),
+        }
     return str(request.param)
+
+
+def on(*brokers: str) -> pytest.MarkDecorator:
+    """Run a test over these brokers only: the others would show nothing else."""
+    return pytest.mark.parametrize("site", brokers, indirect=True)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what is shown already: how the pools differ does not depend on a server being the broker's."""
+    shown = [
+        item
+        for item in items
+        if isinstance(item, pytest.Function)
+        and hasattr(item, "callspec")
+        and item.callspec.params.get("site") == "rabbitmq"
+        and item.callspec.params.get("pool", "prefork") != "prefork"
+    ]
+    if shown:
+        config.hook.pytest_deselected(items=shown)
+        items[:] = [item for item in items if item not in shown]
 
 
 @pytest.fixture(autouse=True)

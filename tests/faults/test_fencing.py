@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.faults.conftest import on
 from tests.faults.ledger import Ledger, send
 from tests.support import wait_until
 
@@ -56,6 +57,8 @@ def early(self, how="return"):
 def late(self, how="return"):
     return run(self, how)
 """
+#: Claims need a broker and a result store in the same place.
+pytestmark = on("sqlite", "redis")
 CONF = json.dumps({"broker_transport_options": {"lease": 1.0}})
 
 

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import signal
 import time
 
 import pytest
 
 from tests.faults.ledger import TASKS, Ledger, send
 from tests.faults.producing import producing
-from tests.servers.proxy import Proxy
 from tests.servers.redis import RedisSentinels, RedisServer
 from tests.support import wait_until
 
@@ -35,82 +33,6 @@ def began_since(ledger, since):
 
 def drained(server):
     return server.cli("LLEN", "celery") == "0" and server.cli("HLEN", "unacked") == "0"
-
-
-def test_the_broker_is_killed_three_times_under_load(project, private_redis):
-    """Promise 3."""
-    ledger = use(project, private_redis.url)
-    with project.worker() as worker, producing(project) as producer:
-        for _ in range(3):
-            producer.wait_for_more(30)
-            private_redis.kill()
-            private_redis.start()
-            back = time.time()
-            wait_until(lambda back=back: began_since(ledger, back), 15, lambda: worker.output[-2000:])
-            first = min(float(line[3]) for line in ledger.lines() if float(line[3]) > back)
-            assert first - back < 5, "consuming within 5 s of the broker's return"
-        producer.stop()
-        ledger.wait_for(producer.accepted)
-        assert worker.process.poll() is None
-        wait_until(lambda: drained(private_redis))
-
-
-def test_a_frozen_broker(project, private_redis):
-    """Promise 4: publishing waits or raises within its deadline, and nothing is lost."""
-    ledger = use(project, private_redis.url)
-    project.env["CELERY_TASK_PUBLISH_TIMEOUT"] = "2"
-    with project.worker() as worker, producing(project) as producer:
-        producer.wait_for_more()
-        private_redis.freeze()
-        wait_until(lambda: producer.refused, 20)
-        time.sleep(2)  # longer than the heartbeat allows
-        private_redis.thaw()
-        producer.wait_for_more()
-        producer.stop()
-        assert all(float(line.split()[0]) < 4 for line in producer.refused)
-        assert all("no answer in time" in line for line in producer.refused[:1])
-        ledger.wait_for(producer.accepted)
-        assert worker.process.poll() is None
-
-
-HARM = {
-    "cut": lambda proxy: proxy.cut(),
-    "reset": lambda proxy: proxy.cut(reset=True),
-    "in-mid-frame": lambda proxy: proxy.reset_after(700),
-    "half-open": lambda proxy: proxy.forget(),
-}
-
-
-@pytest.mark.parametrize("harm", HARM)
-def test_a_worker_whose_connections_suffer(project, private_redis, harm):
-    """Promise 5: noticed within two heartbeats, nothing lost, by itself."""
-    ledger = use(project, private_redis.url)
-    with Proxy(private_redis.port) as proxy, producing(project) as producer:
-        through = f"redis://127.0.0.1:{proxy.port}/0"
-        with project.worker(CELERY_BROKER_URL=through) as worker:
-            for _ in range(3):
-                producer.wait_for_more()
-                since = time.time()
-                HARM[harm](proxy)
-                wait_until(
-                    lambda since=since: began_since(ledger, since + 0.5), 20, lambda: worker.output[-2000:]
-                )
-            producer.stop()
-            ledger.wait_for(producer.accepted)
-            assert worker.process.poll() is None
-            assert "Connection to broker lost" in worker.output
-            wait_until(lambda: drained(private_redis))
-
-
-def test_a_slow_link(project, private_redis):
-    ledger = use(project, private_redis.url)
-    with Proxy(private_redis.port) as proxy, producing(project, pause=0.02) as producer:
-        proxy.delay(0.2)
-        with project.worker(CELERY_BROKER_URL=f"redis://127.0.0.1:{proxy.port}/0"):
-            producer.wait_for_more(50)
-            producer.stop()
-            ledger.wait_for(producer.accepted)
-    assert set(ledger.begun.values()) == {1}
 
 
 def test_a_full_redis(project, tmp_path):
@@ -139,28 +61,6 @@ def test_a_full_redis(project, tmp_path):
             assert worker.process.poll() is None
             assert "cut off" not in worker.output
     assert set(ledger.begun.values()) == {1}
-
-
-@pytest.mark.parametrize("repeat", range(3))
-def test_a_producer_is_killed(project, private_redis, repeat):
-    ledger = use(project, private_redis.url)
-    with project.worker(), producing(project, pause=0) as producer:
-        producer.wait_for_more(50 + 37 * repeat)
-        producer.process.send_signal(signal.SIGKILL)
-        producer.process.wait()
-        ledger.wait_for(producer.accepted)
-    assert set(ledger.begun.values()) == {1}
-
-
-def test_started_before_the_broker(project, private_redis):
-    """Promise 17: consuming within a second of the broker's return; the log says what is wrong meanwhile."""
-    ledger = use(project, private_redis.url)
-    private_redis.kill()
-    with project.worker(ready=False) as worker:
-        worker.wait_for("Cannot connect to redis://.*Connection refused")
-        private_redis.start()
-        (task_id,) = send(project, "print(late.delay().id)")
-        ledger.wait_for([task_id])
 
 
 def test_a_wrong_password(project, tmp_path):

@@ -8,6 +8,7 @@ import signal
 
 import pytest
 
+from tests.faults.conftest import on
 from tests.faults.ledger import TASKS, Ledger, send
 from tests.support import wait_until
 
@@ -46,6 +47,7 @@ def test_warm_lets_running_tasks_end_and_gives_the_rest_back(project, ledger, po
     assert set(ledger.begun.values()) == {1}
 
 
+@on("sqlite", "redis")
 def test_a_second_term_changes_nothing(project, ledger):
     with project.worker("-c", "1") as worker:
         (task_id,) = started(project, ledger, worker, "print(late.delay(1.5).id)")
@@ -56,6 +58,7 @@ def test_a_second_term_changes_nothing(project, ledger):
     assert ledger.ended[task_id] == 1
 
 
+@on("sqlite", "redis")
 def test_interrupt_hints_and_ends_warm_with_exit_code_1(project, ledger):
     with project.worker("-c", "1") as worker:
         (task_id,) = started(project, ledger, worker, "print(late.delay(1).id)")
@@ -92,6 +95,7 @@ def test_quit_requeues_late_tasks_and_records_early_ones(project, ledger, pool):
         assert state.strip() == "FAILURE"
 
 
+@on("sqlite", "redis")
 def test_term_can_be_remapped_to_quit(project, ledger):
     with project.worker("-c", "1", REMAP_SIGTERM="SIGQUIT") as worker:
         started(project, ledger, worker, "print(late.delay(60).id)")
@@ -101,6 +105,7 @@ def test_term_can_be_remapped_to_quit(project, ledger):
     assert sizes(project) == 1
 
 
+@on("sqlite", "redis")
 def test_soft_shutdown_waits_for_short_tasks_and_exits_as_soon_as_nothing_runs(project, ledger):
     conf = json.dumps({"worker_soft_shutdown_timeout": 40})
     with project.worker("-c", "1", TEST_CONF=conf) as worker:
@@ -143,19 +148,21 @@ def test_a_stopped_worker_is_fenced_and_goes_on(project, ledger):
         os.kill(other.pid, signal.SIGCONT)
         wait_until(lambda: ledger.begun[task_id] == 2)  # taken over while it runs
         stalled.send(signal.SIGCONT)
-        stalled.wait_for("cut off for longer than its lease")
+        stalled.wait_for("This worker was cut off")
         ledger.wait_for([task_id])
         more = send(project, "print(*[late.delay(0.2).id for _ in range(10)])", TEST_CONF=conf)
         ledger.wait_for(more)
         assert all(ledger.begun[task_id] == 1 for task_id in more)
 
 
+@on("sqlite", "redis")
 def test_usr1_shows_the_stacks(project, ledger):
     with project.worker("-c", "1") as worker:
         worker.send(signal.SIGUSR1)
         worker.wait_for("MainThread")
 
 
+@on("sqlite", "redis")
 def test_hup_restarts_the_worker(project, ledger):
     with project.worker("-c", "1") as worker:
         worker.send(signal.SIGHUP)

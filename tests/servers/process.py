@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -17,13 +18,18 @@ if TYPE_CHECKING:
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _PR_SET_PDEATHSIG = 1
+_random = random.SystemRandom()  # others that start servers at this moment must not draw the same numbers
 
 
 def free_port() -> int:
-    """A loopback port on which nobody listens now."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
+    """A loopback port on which nobody listens now.
+
+    None of those that the system gives to outgoing connections: one of these can be gone before the server starts.
+    """
+    while True:
+        port = _random.randint(16_000, 32_000)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 def die_with_parent() -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from celery import _foreign
+from celery.brokers import delaying
 from celery.brokers.kombu.entities import kombu_exchange, kombu_queue
 from celery.brokers.topology import Exchange, Queue, exchange_from_any, queue_from_any
 from celery.message.task import TaskMessage, build_v1, build_v2
@@ -273,6 +274,15 @@ class AMQP:
         if known is None or known.version != conf.version or known.conf is not conf:
             known = self._snapshot = Snapshot.of(self.app)
         return known
+
+    def delays_natively(self, exchange: str, routing_key: str) -> bool:
+        """Whether RabbitMQ's native delayed delivery fits messages to there: see `celery.brokers.delaying`."""
+        known = self.snapshot.delays
+        key = (self.queues.version, exchange, routing_key)
+        if key not in known:
+            queues = list(map(self.queues.topology, self.queues.values()))
+            known[key] = delaying.fits(queues, exchange, routing_key)
+        return known[key]
 
     # -- queues
 

@@ -35,7 +35,7 @@ from .options import SendOptions, checked_arguments, send_options
 
 if TYPE_CHECKING:
     from celery.app.base import Celery
-    from celery.brokers.base import BrokerError
+    from celery.brokers.base import Broker, BrokerError
 
     from .snapshot import Snapshot
 
@@ -418,7 +418,7 @@ def _deadline(options: SendOptions) -> float:
 def _publish(app: Celery, batch: list[Outgoing], options: SendOptions) -> None:
     broker = app.broker_for_write()
     if not broker.capabilities.due:
-        _without_due(batch)
+        _without_due(app, broker, batch)
     policy, deadline = _policy(app.amqp.snapshot, options), _deadline(options)
     outcomes = publishing.publish(broker.publisher(), batch, policy, deadline, url=broker.url)
     _check(outcomes, broker.url)
@@ -427,7 +427,7 @@ def _publish(app: Celery, batch: list[Outgoing], options: SendOptions) -> None:
 async def _apublish(app: Celery, batch: list[Outgoing], options: SendOptions) -> None:
     broker = app.broker_for_write()
     if not broker.capabilities.due:
-        _without_due(batch)
+        _without_due(app, broker, batch)
     policy, deadline = _policy(app.amqp.snapshot, options), _deadline(options)
     outcomes = await publishing.apublish(broker.publisher(), batch, policy, deadline, url=broker.url)
     _check(outcomes, broker.url)
@@ -442,10 +442,12 @@ def _check(outcomes: Sequence[BrokerError | None], url: str) -> None:
             raise error from refusal
 
 
-def _without_due(batch: list[Outgoing]) -> None:
-    """The worker that gets them parks them, by their `eta` header."""
+def _without_due(app: Celery, broker: Broker, batch: list[Outgoing]) -> None:
+    """The worker that gets them parks them, by their `eta` header; but for what the broker delays natively."""
+    native = broker.capabilities.delays_natively
     for one in batch:
-        one.due = None
+        if one.due is not None and not (native and app.amqp.delays_natively(one.exchange, one.routing_key)):
+            one.due = None
 
 
 def _publish_through_kombu(message: TaskMessage, options: SendOptions, policy: dict[str, Any]) -> None:

@@ -33,6 +33,7 @@ class Snapshot:
         plans: options of plain calls, by what decides them.
         calls: of tasks whose calls said nothing, by name: the options, the version of the queues, and the plan.
         destinations, templates: made as they are needed.
+        delays: by version of the queues, exchange and routing key: see `AMQP.delays_natively`.
     """
 
     app: Celery
@@ -54,6 +55,7 @@ class Snapshot:
     calls: dict[str, tuple[Mapping[str, Any], int, SendOptions]] = field(default_factory=dict)
     destinations: dict[tuple[Any, ...], Destination] = field(default_factory=dict)
     templates: dict[tuple[Any, ...], Template] = field(default_factory=dict)
+    delays: dict[tuple[int, str, str], bool] = field(default_factory=dict)
     _results_checked: bool = False
 
     @classmethod

@@ -125,6 +125,7 @@ class Capabilities:
     Attributes:
         highest_priority_first: True if 9 is the most urgent (RabbitMQ), False if 0 is (Redis).
         due: messages may carry a due time when published.
+        delays_natively: or those that `delaying.fits` may.
         fanout: mailboxes work.
         shared: other processes can reach it (False for `memory://`).
         names_queues: a message to the default exchange for a queue that nobody declared is `Unroutable`; False:
@@ -144,6 +145,7 @@ class Capabilities:
     priorities: bool = True
     highest_priority_first: bool = True
     due: bool = True
+    delays_natively: bool = False
     fanout: bool = True
     shared: bool = True
     names_queues: bool = True

@@ -39,7 +39,11 @@ class RabbitBroker:
     """
 
     capabilities = Capabilities(
-        due=False, counts_parked=False, lists_all_dead=False, held_at_most=CONSUMER_TIMEOUT
+        due=False,
+        delays_natively=True,
+        counts_parked=False,
+        lists_all_dead=False,
+        held_at_most=CONSUMER_TIMEOUT,
     )
 
     def __init__(self, url: str, options: BrokerOptions) -> None:

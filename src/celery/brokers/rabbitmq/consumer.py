@@ -12,6 +12,7 @@ import time
 from typing import TYPE_CHECKING
 
 from celery.brokers.base import BrokerError, BrokerRefused, BrokerUnavailable, Delivery
+from celery.brokers.delaying import is_quorum
 from celery.net.backoff import Backoff
 from celery.wire.amqp.frames import method
 
@@ -19,7 +20,7 @@ from .acks import Acks
 from .flow import Tap
 from .line import Line
 from .link import SENDING
-from .requests import declare_queue, is_quorum
+from .requests import declare_queue
 from .sender import Sender
 from .session import open_session
 

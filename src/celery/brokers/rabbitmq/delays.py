@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from celery.brokers.delaying import LEVELS, takes_delayed, way_key
 from celery.brokers.topology import Exchange, Queue
 
 from .requests import Request, bind, bind_exchange, declare_exchange, fitting, queue_itself
@@ -20,8 +21,7 @@ from .requests import Request, bind, bind_exchange, declare_exchange, fitting, q
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-LEVELS = 28
-#: Seconds that fit: about eight and a half years.
+#: Seconds that fit.
 LONGEST = (1 << LEVELS) - 1
 DELIVERY = "celery_delayed_delivery"
 
@@ -91,12 +91,10 @@ def ladder(queue_type: str) -> Iterator[Request]:
 
 def way_out(queue: Queue) -> Iterator[Request]:
     """What a queue needs so that messages which stock Celery delays arrive in it."""
-    exchange = queue.exchange
-    if not exchange.name or exchange.type == "direct":
-        return
-    key = f"#.{queue.routing_key}" if queue.routing_key else "#"
-    yield bind_exchange(exchange.name, DELIVERY, key)
-    yield bind(queue.name, exchange.name, key)
+    if takes_delayed(queue):
+        key = way_key(queue)
+        yield bind_exchange(queue.exchange.name, DELIVERY, key)
+        yield bind(queue.name, queue.exchange.name, key)
 
 
 def way_home(queue: str) -> Request:

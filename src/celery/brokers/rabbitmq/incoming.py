@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from celery.brokers.base import Delivery
+from celery.brokers.delaying import is_quorum
 from celery.wire.amqp.errors import ProtocolError
 from celery.wire.amqp.values import find_headers
 
 from .delays import DELIVERY, without_digits
 from .messages import ANNOUNCED, BROKERS_COUNT, DELIVERIES, ORIGIN, PropertyList, Table, read_headers
-from .requests import is_quorum
 
 if TYPE_CHECKING:
     from celery.brokers.topology import Queue

@@ -11,6 +11,7 @@ import random
 import time
 from typing import TYPE_CHECKING, Any
 
+from celery.brokers.delaying import is_quorum
 from celery.brokers.topology import Queue
 from celery.wire.amqp.errors import Closed
 
@@ -26,7 +27,7 @@ from .messages import (
     REASON,
     with_headers,
 )
-from .requests import Request, is_quorum, queue_itself
+from .requests import Request, queue_itself
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -12,6 +12,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from celery.brokers.base import BrokerError, BrokerRefused, BrokerUnavailable, Unroutable
+from celery.brokers.delaying import takes_delayed
 from celery.wire.amqp.confirms import Confirms
 from celery.wire.amqp.connection import channel_error
 from celery.wire.amqp.errors import NOT_FOUND, Closed
@@ -21,7 +22,7 @@ from .delays import Ladder
 from .errors import refused, unavailable, unroutable
 from .link import SENDING, Link
 from .messages import encoded
-from .requests import declare_queue, is_quorum
+from .requests import declare_queue
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -37,6 +38,8 @@ logger = logging.getLogger(__name__)
 #: Messages in one write; and how many may be on their way unconfirmed.
 _AT_ONCE = 500
 _UNCONFIRMED = 2000
+#: Seconds that a call may have taken until here: a countdown of 10 is one of 10, not of 9.
+_MEANWHILE = 0.25
 
 
 class _Ticket:
@@ -327,15 +330,19 @@ class RabbitPublisher:
         self._exchanges.add(outgoing.exchange)
 
     def _delayed(self, link: Link, outgoing: Outgoing, deadline: float) -> tuple[str, str]:
-        """Where a message goes that is not due yet: straight into the delay exchanges, if stock Celery would."""
-        queue = next((queue for queue in outgoing.declare if is_quorum(queue)), None)
-        seconds = int((outgoing.due or 0.0) - time.time())
-        if queue is None or queue.exchange.type == "direct" or seconds < 1:
+        """Where a message goes that is not due yet: straight into the delay exchanges.
+
+        Its worker waits for what is left of a second. Not where a way out of them is not known: then the worker parks it.
+        """
+        seconds = int((outgoing.due or 0.0) - time.time() + _MEANWHILE)
+        queues = [q for q in outgoing.declare if q.exchange.name == outgoing.exchange and takes_delayed(q)]
+        if not queues or seconds < 1:
             return outgoing.exchange, outgoing.routing_key
         if self._ladder is None:
             self._ladder = Ladder(self._nodes.options.delayed_queue_type)
-        for request in self._ladder.missing(queue):
-            link.carry_out(request, deadline)
+        for queue in queues:
+            for request in self._ladder.missing(queue):
+                link.carry_out(request, deadline)
         return self._ladder.entry(seconds, outgoing.routing_key)
 
     # -- what the broker says

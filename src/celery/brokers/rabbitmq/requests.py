@@ -104,11 +104,6 @@ def bind_exchange(destination: str, source: str, routing_key: str) -> Request:
     )
 
 
-def is_quorum(queue: Queue) -> bool:
-    """Whether it is declared as a quorum queue."""
-    return queue.arguments.get("x-queue-type") == "quorum"
-
-
 def fitting(name: str, most: int = 255) -> str:
     """A name that AMQP can say: the end of one that is longer than `most` bytes becomes a hash."""
     raw = name.encode()
