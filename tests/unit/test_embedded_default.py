@@ -33,6 +33,15 @@ def test_both_urls_name_the_project_s_store(tmp_path):
     assert not (tmp_path / ".celery").exists(), "reading settings creates nothing"
 
 
+def test_an_empty_text_is_as_good_as_nothing(tmp_path):
+    """`Celery(broker=os.environ.get("BROKER", ""))`."""
+    url = f"sqlite:///{tmp_path}/.celery/store.db"
+    app = make(broker="", backend="")
+    assert (app.conf.broker_url, app.conf.result_backend) == (url, url)
+    assert app.backend.url == url
+    assert make(broker="amqp://", backend="").backend.as_uri() == "disabled://"
+
+
 def test_it_stays_where_it_was_found(tmp_path, monkeypatch):
     conf = make().conf
     url = conf.broker_url

@@ -238,7 +238,7 @@ class Settings(MutableMapping[str, Any]):
         name = OLD_TO_NEW.get(key, key)
         if name in _ENVIRONMENT_FIRST:
             value = os.environ.get(variable_of(name)) or self._find(key, self.maps)
-            if value is None and name in ("broker_url", "result_backend") and self.uses_embedded_store:
+            if not value and name in ("broker_url", "result_backend") and self.uses_embedded_store:
                 return self._embedded()
             return value
         return self._find(key, self.maps)
