@@ -98,7 +98,7 @@ def _outcome(result: Any, deadline: float) -> Any:
     if isinstance(result, GroupResult):
         return [_outcome(member, deadline) for member in result.results]
     timeout = max(0.01, deadline - time.monotonic())
-    return shown(result.get(timeout=timeout, propagate=False, follow_parents=False))
+    return shown(result.get(timeout=timeout, interval=0.01, propagate=False, follow_parents=False))
 
 
 def shown(outcome: Any) -> Any:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from tests.servers.rabbitmq import RabbitServer
+
 pytestmark = [
     pytest.mark.filterwarnings("ignore::celery.exceptions.CPendingDeprecationWarning"),
     # That is the worker beside.
@@ -25,7 +27,7 @@ pytestmark = [
     pytest.mark.timeout(180),
 ]
 
-TARGETS = ("eager", "memory", "sqlite", "redis")
+TARGETS = ("eager", "memory", "sqlite", "redis", "rabbitmq+redis", "rabbitmq+database")
 MANY = settings(
     max_examples=200,
     derandomize=True,
@@ -39,7 +41,8 @@ MANY = settings(
 @pytest.fixture(scope="module", params=TARGETS)
 def runner(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runner]:
     """An app with the tasks of the trees, and a worker."""
-    with place(request.param, tmp_path_factory.mktemp("canvas")) as app:
+    node = request.getfixturevalue("rabbitmq_server") if request.param.startswith("rabbitmq") else None
+    with place(request.param, tmp_path_factory.mktemp("canvas"), node) as app:
         made = Runner(app)
         if app.conf.task_always_eager:
             yield made
@@ -57,7 +60,7 @@ def runner(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 
 @contextlib.contextmanager
-def place(target: str, folder: Path) -> Iterator[Celery]:
+def place(target: str, folder: Path, node: RabbitServer | None) -> Iterator[Celery]:
     """An app whose messages and results are somewhere."""
     if target == "eager":
         yield Celery("eager", broker="memory://", backend="cache+memory://", task_always_eager=True)
@@ -65,9 +68,13 @@ def place(target: str, folder: Path) -> Iterator[Celery]:
         yield Celery("memory", broker="memory://", backend="cache+memory://")
     elif target == "sqlite":
         yield Celery("sqlite", broker=f"sqlite:///{folder}/store.db", backend=f"sqlite:///{folder}/store.db")
+    elif target == "rabbitmq+database":
+        # Of a mixed fleet a task would look at the members of chords once a second.
+        backend = f"db+sqlite:///{folder}/results.db"
+        yield Celery(target, broker=node and node.vhost(), backend=backend, fleet="celeriac")
     else:
         with RedisServer(folder) as server:
-            yield Celery("redis", broker=server.url, backend=server.url)
+            yield Celery(target, broker=node.vhost() if node else server.url, backend=server.url)
 
 
 @given(tree=trees())

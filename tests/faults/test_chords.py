@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import signal
 from collections import Counter
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.faults.conftest import LEASE
 from tests.support import wait_until
 
 if TYPE_CHECKING:
@@ -80,6 +82,20 @@ if "RELAY_TWICE" in os.environ:
 
     chords.send_body = twice
 """
+
+
+@pytest.fixture(params=["sqlite", "redis", "rabbitmq"])
+def site(request: pytest.FixtureRequest, project: Project) -> str:
+    """Messages and counters in one place, or in two."""
+    if request.param != "sqlite":
+        url = request.getfixturevalue("redis_url")
+        broker = url if request.param == "redis" else request.getfixturevalue("amqp_url")
+        project.env |= {
+            "CELERY_BROKER_URL": broker,
+            "CELERY_RESULT_BACKEND": url,
+            "CELERY_BROKER_TRANSPORT_OPTIONS": json.dumps({"lease": LEASE}),
+        }
+    return str(request.param)
 
 
 class Ledger:

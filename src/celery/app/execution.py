@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from celery import _state, signals, states
-from celery.app import outcome
+from celery.app import outcome, patience
 from celery.app.context import Context
 from celery.app.einfo import ExceptionInfo, clear_frames
 from celery.app.jobs import Verdict
@@ -232,7 +232,12 @@ class Run(msgspec.Struct, eq=False):
     def _sent_twice(self) -> bool:
         """Whether this is the body of a chord that was sent before, and is run by who got it first."""
         request = self.request
-        if self.plan.eager or self.plan.task.backend.chords.admit(self.uuid, request.celeriac_mark):
+        if self.plan.eager:
+            return False
+        backend, mark = self.plan.task.backend, request.celeriac_mark
+        if backend._insist_on_storing(
+            lambda: backend.chords.admit(self.uuid, mark), f"that {self.uuid} runs"
+        ):
             return False
         request.replaced = True  # the other has its place
         self.raised(
@@ -256,8 +261,8 @@ class Run(msgspec.Struct, eq=False):
         request = self.request
         task = plan.task
         if request.callbacks or request.chain:
-            outcome.send_links(task, request, value, eager=plan.eager, inherit_priority=plan.inherit_priority)
-        if self.store or request.chord:
+            self._send_links(value)
+        if (self.store or request.chord) and request.trouble is None:
             try:
                 task.backend.mark_as_done(self.uuid, value, request, self.store)
                 if plan.on_success is not None or signals.task_success.receivers:
@@ -277,6 +282,17 @@ class Run(msgspec.Struct, eq=False):
             signals.task_success.send(sender=task, result=value, runtime=self.runtime)
         self.retstr = self._repr(value)
         plan.report(self)
+
+    def _send_links(self, value: Any) -> None:
+        plan, request = self.plan, self.request
+        try:
+            outcome.send_links(
+                plan.task, request, value, eager=plan.eager, inherit_priority=plan.inherit_priority
+            )
+        except OperationalError as exc:
+            if not patience.gave_up(exc):
+                raise
+            request.trouble = (Verdict.UNSTORED, exc)  # the worker ends: not stored, it runs again elsewhere
 
     def _failed(self, exc: BaseException) -> None:
         plan = self.plan

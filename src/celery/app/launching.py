@@ -61,18 +61,19 @@ async def alaunch(app: Celery, plan: Plan) -> None:
 
 def _open(app: Celery, openings: Iterable[Opening]) -> None:
     """Members may report as soon as they are sent: their number has to be known before."""
-    backend = app.backend
     for opening in openings:
-        extended = app.conf.result_extended
-        if extended or any(hasattr(member, "results") for member in opening.header.results):
-            # Whoever sends the body has to know the shape, and who asks for it what belongs together.
-            backend.save_group(opening.group_id, opening.header)
-        if extended and opening.body.subtask_type is None:
-            body = app.AsyncResult(opening.body.id)
-            backend.save_group(
-                opening.group_id + BODY_OF, app.GroupResult(opening.group_id + BODY_OF, [body])
-            )
-        backend.set_chord_size(opening.group_id, opening.size)
+        app.backend._insist_on_storing(lambda one=opening: _open_one(app, one), "the size of a chord")
+
+
+def _open_one(app: Celery, opening: Opening) -> None:
+    backend, extended = app.backend, app.conf.result_extended
+    if extended or any(hasattr(member, "results") for member in opening.header.results):
+        # Whoever sends the body has to know the shape, and who asks for it what belongs together.
+        backend.save_group(opening.group_id, opening.header)
+    if extended and opening.body.subtask_type is None:
+        body = app.AsyncResult(opening.body.id)
+        backend.save_group(opening.group_id + BODY_OF, app.GroupResult(opening.group_id + BODY_OF, [body]))
+    backend.set_chord_size(opening.group_id, opening.size)
 
 
 def _follow(app: Celery, openings: Iterable[Opening]) -> None:

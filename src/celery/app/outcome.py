@@ -19,6 +19,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from celery import canvas, signals
+from celery.app import patience
 from celery.app.einfo import ExceptionInfo
 from celery.canvas.calls import root_of
 from celery.canvas.plans import Plan
@@ -106,7 +107,12 @@ def _callbacks(task: Any, request: Context) -> list[Any]:
 
 
 def _send(task: Any, calls: list[tuple[Any, dict[str, Any]]], retval: Any) -> None:
-    """Send all of them together."""
+    """Send all of them together, however long the broker is away."""
+    with patience.patiently():
+        _launch(task, calls, retval)
+
+
+def _launch(task: Any, calls: list[tuple[Any, dict[str, Any]]], retval: Any) -> None:
     if len(calls) == 1 and calls[0][0].subtask_type is None:
         sig, options = calls[0]
         sig.apply_async((retval,), **options)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from celery.app import patience
 from celery.app.outcome import Replaced
 from celery.canvas import StampingVisitor, maybe_signature
 from celery.exceptions import Ignore, ImproperlyConfigured
@@ -83,7 +84,8 @@ def send(task: Any, sig: Any) -> NoReturn:
         with allow_join_result():
             value = sig.apply().get()
         raise Replaced(value)
-    sig.delay()
+    with patience.patiently():
+        sig.delay()
     request.replaced = True
     raise Ignore("Replaced by new task")
 

@@ -31,6 +31,7 @@ from celery.signals import after_task_publish, before_task_publish, task_sent
 from celery.utils import uuid
 from celery.utils.saferepr import saferepr
 
+from . import patience
 from .options import SendOptions, checked_arguments, send_options
 
 if TYPE_CHECKING:
@@ -419,18 +420,36 @@ def _publish(app: Celery, batch: list[Outgoing], options: SendOptions) -> None:
     broker = app.broker_for_write()
     if not broker.capabilities.due:
         _without_due(app, broker, batch)
-    policy, deadline = _policy(app.amqp.snapshot, options), _deadline(options)
-    outcomes = publishing.publish(broker.publisher(), batch, policy, deadline, url=broker.url)
-    _check(outcomes, broker.url)
+    policy, publisher = _policy(app.amqp.snapshot, options), broker.publisher()
+    while True:
+        try:
+            outcomes = publishing.publish(publisher, batch, policy, _deadline(options), url=broker.url)
+        except OperationalError as exc:
+            batch = patience.left(app, exc, options)
+            time.sleep(patience.PAUSE)
+        else:
+            return _check(outcomes, broker.url)
 
 
 async def _apublish(app: Celery, batch: list[Outgoing], options: SendOptions) -> None:
     broker = app.broker_for_write()
     if not broker.capabilities.due:
         _without_due(app, broker, batch)
-    policy, deadline = _policy(app.amqp.snapshot, options), _deadline(options)
-    outcomes = await publishing.apublish(broker.publisher(), batch, policy, deadline, url=broker.url)
-    _check(outcomes, broker.url)
+    policy, publisher = _policy(app.amqp.snapshot, options), broker.publisher()
+    while True:
+        try:
+            outcomes = await publishing.apublish(publisher, batch, policy, _deadline(options), url=broker.url)
+        except OperationalError as exc:
+            batch = patience.left(app, exc, options)
+            await _pause(patience.PAUSE)
+        else:
+            return _check(outcomes, broker.url)
+
+
+async def _pause(seconds: float) -> None:
+    import asyncio  # noqa: PLC0415 - a program that only calls `delay` need not load it
+
+    await asyncio.sleep(seconds)
 
 
 def _check(outcomes: Sequence[BrokerError | None], url: str) -> None:

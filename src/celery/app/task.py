@@ -535,15 +535,16 @@ class Task(Generic[P, R]):
             MaxRetriesExceededError: the limit is reached and `exc` was not given.
             Reject: the message could not be sent.
         """
-        from celery.app import retrying  # noqa: PLC0415 - workers only
+        from celery.app import patience, retrying  # noqa: PLC0415 - workers only
 
         plan = retrying.plan(self, args, kwargs, exc, eta, countdown, max_retries, options)
         if not plan.is_eager:
             retrying.store(self, plan)
             try:
-                plan.sig.apply_async(add_to_parent=False)
+                with patience.patiently():
+                    plan.sig.apply_async(add_to_parent=False)
             except Exception as error:
-                raise exceptions.Reject(error, requeue=False) from error
+                raise exceptions.Reject(error, requeue=patience.gave_up(error)) from error
         if throw:
             raise plan
         return plan
@@ -560,15 +561,16 @@ class Task(Generic[P, R]):
         **options: Any,
     ) -> exceptions.Retry:
         """`retry` that awaits the broker, for `async def` tasks: `raise await self.aretry(exc=error)`."""
-        from celery.app import retrying  # noqa: PLC0415 - workers only
+        from celery.app import patience, retrying  # noqa: PLC0415 - workers only
 
         plan = retrying.plan(self, args, kwargs, exc, eta, countdown, max_retries, options)
         if not plan.is_eager:
             await retrying.astore(self, plan)
             try:
-                await plan.sig.aapply_async(add_to_parent=False)
+                with patience.patiently():
+                    await plan.sig.aapply_async(add_to_parent=False)
             except Exception as error:
-                raise exceptions.Reject(error, requeue=False) from error
+                raise exceptions.Reject(error, requeue=patience.gave_up(error)) from error
         if throw:
             raise plan
         return plan

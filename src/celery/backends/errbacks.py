@@ -12,6 +12,7 @@ import inspect
 import logging
 from typing import TYPE_CHECKING, Any
 
+from celery.app.patience import patiently
 from celery.canvas import group, maybe_signature
 
 if TYPE_CHECKING:
@@ -42,7 +43,8 @@ def call_errbacks(app: Celery, request: Any, exc: BaseException, traceback: str 
         together = group(sent, app=app)
         # What runs in place calls in place.
         send = together.apply if getattr(request, "is_eager", False) else together.apply_async
-        send((request.id,), parent_id=request.id, root_id=request.root_id or request.id)
+        with patiently():
+            send((request.id,), parent_id=request.id, root_id=request.root_id or request.id)
 
 
 def takes_exception(task: Any, signature: Any) -> bool:

@@ -142,7 +142,9 @@ class _Attempts:
             if self._policy.errback is not None:
                 self._policy.errback(error, seconds)
             return seconds
-        raise publish_error(self._url, error, f"after {self._tried} attempts; {limit}") from error
+        failed = publish_error(self._url, error, f"after {self._tried} attempts; {limit}")
+        failed.left = self.rest()  # type: ignore[attr-defined]  # documented in `publish`
+        raise failed from error
 
 
 def publish(
@@ -163,7 +165,8 @@ def publish(
         One entry per message: None if the broker has it, else why it refused it.
 
     Raises:
-        OperationalError: kombu's as well as ours; some or all of the messages were not accepted.
+        OperationalError: kombu's as well as ours; some or all of the messages were not accepted. If the broker could
+            not be reached, its `left` has those.
     """
     deadline = time.monotonic() + DEFAULT_TIMEOUT if deadline is None else deadline
     attempts: _Attempts | None = None
