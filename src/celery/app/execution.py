@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from celery import _state, signals, states
-from celery.app import outcome, patience
+from celery.app import outcome
 from celery.app.context import Context
 from celery.app.einfo import ExceptionInfo, clear_frames
 from celery.app.jobs import Verdict
+from celery.brokers import patience
 from celery.exceptions import EncodeError, Ignore, OperationalError, Reject, Retry, WorkerLostError
 from celery.utils.saferepr import saferepr
 

@@ -19,8 +19,8 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from celery import canvas, signals
-from celery.app import patience
 from celery.app.einfo import ExceptionInfo
+from celery.brokers import patience
 from celery.canvas.calls import root_of
 from celery.canvas.plans import Plan
 from celery.exceptions import Ignore, Reject

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from celery.app import patience
 from celery.app.outcome import Replaced
+from celery.brokers import patience
 from celery.canvas import StampingVisitor, maybe_signature
 from celery.exceptions import Ignore, ImproperlyConfigured
 from celery.result import allow_join_result

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from celery import _foreign
-from celery.brokers import publishing
+from celery.brokers import patience, publishing
 from celery.brokers.base import Outgoing
 from celery.brokers.kombu.entities import kombu_queue
 from celery.exceptions import OperationalError
@@ -31,7 +31,6 @@ from celery.signals import after_task_publish, before_task_publish, task_sent
 from celery.utils import uuid
 from celery.utils.saferepr import saferepr
 
-from . import patience
 from .options import SendOptions, checked_arguments, send_options
 
 if TYPE_CHECKING:
@@ -425,7 +424,7 @@ def _publish(app: Celery, batch: list[Outgoing], options: SendOptions) -> None:
         try:
             outcomes = publishing.publish(publisher, batch, policy, _deadline(options), url=broker.url)
         except OperationalError as exc:
-            batch = patience.left(app, exc, options)
+            batch = patience.left(exc, policy, app.backend.give_up)
             time.sleep(patience.PAUSE)
         else:
             return _check(outcomes, broker.url)
@@ -440,7 +439,7 @@ async def _apublish(app: Celery, batch: list[Outgoing], options: SendOptions) ->
         try:
             outcomes = await publishing.apublish(publisher, batch, policy, _deadline(options), url=broker.url)
         except OperationalError as exc:
-            batch = patience.left(app, exc, options)
+            batch = patience.left(exc, policy, app.backend.give_up)
             await _pause(patience.PAUSE)
         else:
             return _check(outcomes, broker.url)

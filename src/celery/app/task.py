@@ -535,7 +535,8 @@ class Task(Generic[P, R]):
             MaxRetriesExceededError: the limit is reached and `exc` was not given.
             Reject: the message could not be sent.
         """
-        from celery.app import patience, retrying  # noqa: PLC0415 - workers only
+        from celery.app import retrying  # noqa: PLC0415 - workers only
+        from celery.brokers import patience  # noqa: PLC0415 - workers only
 
         plan = retrying.plan(self, args, kwargs, exc, eta, countdown, max_retries, options)
         if not plan.is_eager:
@@ -561,7 +562,8 @@ class Task(Generic[P, R]):
         **options: Any,
     ) -> exceptions.Retry:
         """`retry` that awaits the broker, for `async def` tasks: `raise await self.aretry(exc=error)`."""
-        from celery.app import patience, retrying  # noqa: PLC0415 - workers only
+        from celery.app import retrying  # noqa: PLC0415 - workers only
+        from celery.brokers import patience  # noqa: PLC0415 - workers only
 
         plan = retrying.plan(self, args, kwargs, exc, eta, countdown, max_retries, options)
         if not plan.is_eager:

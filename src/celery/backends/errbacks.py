@@ -12,7 +12,7 @@ import inspect
 import logging
 from typing import TYPE_CHECKING, Any
 
-from celery.app.patience import patiently
+from celery.brokers.patience import patiently
 from celery.canvas import group, maybe_signature
 
 if TYPE_CHECKING:

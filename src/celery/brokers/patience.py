@@ -14,21 +14,21 @@ import logging
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
-from celery.brokers.base import BrokerUnavailable
-from celery.brokers.publishing import RetryPolicy
+from .base import BrokerUnavailable
+from .publishing import RetryPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from celery.app.base import Celery
-    from celery.app.options import SendOptions
-    from celery.brokers.base import Outgoing
     from celery.exceptions import OperationalError
+
+    from .base import Outgoing
 
 logger = logging.getLogger("celery.app.trace")
 
 #: Seconds between rounds of attempts.
 PAUSE = 1.0
+#: Of users who did not say how often to try.
 _USUAL = RetryPolicy()
 
 _wanted: ContextVar[bool] = ContextVar("celery_patience", default=False)
@@ -44,26 +44,24 @@ def patiently() -> Iterator[None]:
         _wanted.reset(token)
 
 
-def left(app: Celery, exc: OperationalError, options: SendOptions) -> list[Outgoing]:
+def left(exc: OperationalError, policy: RetryPolicy, give_up: Any) -> list[Outgoing]:
     """The messages of a failed publish that are to be sent again, after a pause.
+
+    Args:
+        policy: that of the publish.
+        give_up: an event, or None.
 
     Raises:
         OperationalError: `exc`, if nobody waits, or the broker has answered and refused. (`gave_up` tells whether
             it is because the worker ends.)
     """
-    if not _wanted.get() or not isinstance(exc.__cause__, BrokerUnavailable) or not _as_usual(app, options):
+    if not _wanted.get() or not isinstance(exc.__cause__, BrokerUnavailable) or policy != _USUAL:
         raise exc
-    give_up = app.backend.give_up
     if give_up is not None and give_up.is_set():
         exc.gave_up = True  # type: ignore[attr-defined]  # see `gave_up`
         raise exc
     logger.warning("A workflow cannot go on now, trying again: %s", exc)
     return list(exc.left)  # type: ignore[attr-defined]  # see `publishing.publish`
-
-
-def _as_usual(app: Celery, options: SendOptions) -> bool:
-    """Whether the user did not say how often to try."""
-    return bool(options.retry) and not options.retry_policy and app.amqp.snapshot.policy == _USUAL
 
 
 def gave_up(exc: Any) -> bool:
