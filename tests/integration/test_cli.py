@@ -7,6 +7,7 @@ import signal
 import sys
 
 import pytest
+from tests.servers.process import free_port
 from tests.support import wait_until
 
 TASKS = """
@@ -304,6 +305,24 @@ class TestMistakes:
             ("task_create_missing_queues=False", ("-Q", "foo"), "queue 'foo' isn't defined"),
             ("", ("-P", "threads", "--time-limit", "3"), "the threads pool cannot enforce it"),
             ("broker='nosuch://'", (), "No such transport: nosuch"),
+            ("broker=5", (), "Setting 'broker_url' is 5 (int): expected a URL or a list of URLs"),
+            ("accept_content=['jsn']", (), "Setting 'accept_content': No encoder installed for jsn"),
+            ("worker_pool='nosuch'", (), "Setting 'worker_pool': There is no pool 'nosuch'"),
+            (
+                "result_compression='nosuch'",
+                (),
+                "Setting 'result_compression': no compression called 'nosuch'",
+            ),
+            (
+                "timezone='Mars/Base', enable_utc=False",
+                (),
+                "Setting 'timezone' is 'Mars/Base': expected the name of a time zone",
+            ),
+            (
+                "task_annotations={'tasks.add': {'rate_limit': 'lots'}}",
+                (),
+                "Task tasks.add: rate_limit is 'lots': expected a number of runs a second",
+            ),
         ],
     )
     def test_of_a_worker(self, project, settings, args, text):
@@ -320,10 +339,18 @@ class TestMistakes:
             (("worker", "--uid", "nosuchuser"), "User does not exist: nosuchuser"),
             (("worker", "--umask", "zz"), "--umask is an octal number like 022, got 'zz'"),
             (("result", "-t", "nope", "x"), "There is no task 'nope' in this application."),
+            (("worker", "--time-limit", "-3"), "-3.0 is not in the range x>=0"),
         ],
     )
     def test_of_usage(self, project, args, text):
         usage_error(project.celery("-A", "tasks", *args, check=False), text)
+
+    def test_results_that_cannot_be_reached(self, project):
+        url = f"redis://127.0.0.1:{free_port()}/0"
+        done = project.celery("-A", "tasks", "--result-backend", url, "result", "x", check=False)
+        assert done.returncode == 1
+        assert "Traceback" not in done.stderr
+        assert f"Error: Could not read results: {url}: Connection refused" in done.stderr
 
     def test_an_import_error_of_the_user_s_module_keeps_its_traceback(self, project):
         project.write("bad.py", "import nosuchmodule")

@@ -27,9 +27,12 @@ def broker_urls(conf: Any, url: Any, **parts: Any) -> tuple[str, ...]:
         parts: `transport`, `user`, `password`, `port`, `vhost` instead of those of the settings.
 
     Raises:
-        ImproperlyConfigured: a part of a list is no string.
+        ImproperlyConfigured: it is, or a part of a list is, no string.
     """
-    given = [url] if isinstance(url, str) or url is None else list(url)
+    try:
+        given = [url] if isinstance(url, str) or url is None else list(url)
+    except TypeError:
+        raise wrong_type("broker_url", url) from None
     for part in given:
         if part is not None and not isinstance(part, str):
             raise wrong_type("broker_url", url)

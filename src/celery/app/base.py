@@ -37,6 +37,7 @@ from celery.app.registry import TaskRegistry
 from celery.app.stores import ResultStores
 from celery.app.utils import AppPickler, Settings
 from celery.app.utils import bugreport as _bugreport
+from celery.exceptions import ImproperlyConfigured
 from celery.loaders import get_loader_cls
 from celery.platforms import IS_WINDOWS, SYSTEM, IS_macOS
 from celery.utils import cached_property
@@ -830,7 +831,13 @@ class Celery:
         conf = self.conf
         if not conf.timezone:
             return timezone.utc if conf.enable_utc else timezone.local
-        return timezone.get_timezone(conf.timezone)
+        try:
+            return timezone.get_timezone(conf.timezone)
+        except (KeyError, ValueError, OSError) as exc:
+            raise ImproperlyConfigured(
+                f"Setting 'timezone' is {conf.timezone!r}: expected the name of a time zone, such as 'Europe/Oslo' "
+                "(a system without time zone data needs the package tzdata)."
+            ) from exc
 
     def uses_utc_timezone(self) -> bool:
         """Whether the app's time zone is UTC."""

@@ -60,7 +60,7 @@ class JobRunner:
     def __init__(self, app: Any, hostname: str) -> None:
         self.app = app
         self.hostname = hostname
-        self._accept = prepare_accept_content(app.conf.accept_content)
+        self._accept = prepare_accept_content(app.conf.accept_content, setting="accept_content")
         self._reads_json = self._accept is None or JSON in self._accept
         self._tasks = app.tasks
         self._loglevel = logger.getEffectiveLevel()

@@ -380,7 +380,7 @@ def _outgoing(app: Celery, message: TaskMessage | None, options: SendOptions) ->
     properties = {"content_type": content_type, "content_encoding": content_encoding, **own}
     properties.setdefault("delivery_mode", where.delivery_mode)
     if priority is not None:
-        properties["priority"] = priority = int(priority)
+        properties["priority"] = priority = _whole(priority)
     if expires_in is not None:
         properties["expiration"] = str(int(float(expires_in) * 1000))
     return Outgoing(
@@ -685,3 +685,10 @@ def _composed(app: Celery, name: str, calls: list[Call], task_type: Any, given: 
 def _same_for_all(app: Celery) -> bool:
     """Whether the options of a call do not depend on its arguments."""
     return app.amqp.snapshot.static_routes
+
+
+def _whole(priority: Any) -> int:
+    try:
+        return int(priority)
+    except (TypeError, ValueError):
+        raise TypeError(f"priority must be a whole number, got {priority!r}") from None

@@ -18,10 +18,12 @@ from celery.exceptions import (
     BackendGetMetaError,
     BackendStoreError,
     ChordError,
+    ImproperlyConfigured,
     TaskRevokedError,
     TimeoutError,  # noqa: A004 - the public name
 )
 from celery.message import serializers
+from celery.message.compression import UnknownCompression
 from celery.result import ResultBase
 
 from . import encoding, unreached
@@ -148,9 +150,10 @@ class Backend(SyncBackendMixin, GroupStore):
         self.content_type, self.content_encoding, _ = serializers.dumps(None, self.serializer)
         self._cache = _Recent(max_cached_results or conf.result_cache_max)
         self.expires = self.prepare_expires(expires, expires_type)
-        if accept is None:
-            accept = conf.accept_content if conf.result_accept_content is None else conf.result_accept_content
-        self.accept = serializers.prepare_accept_content(accept)
+        source = "accept_content" if conf.result_accept_content is None else "result_accept_content"
+        self.accept = serializers.prepare_accept_content(
+            conf[source] if accept is None else accept, setting="" if accept else source
+        )
         self.compression = self.prepare_compression(conf.result_compression)
         self.always_retry = conf.get("result_backend_always_retry", False)
         # Storing is tried again unless somebody has said that it shall not be.
@@ -497,7 +500,16 @@ class Backend(SyncBackendMixin, GroupStore):
         return self.persistent if configured is None else configured
 
     def prepare_compression(self, compression: str | None) -> str | None:
-        """The compression to use: None, with a warning, if this store cannot hold bytes."""
+        """The compression to use: None, with a warning, if this store cannot hold bytes.
+
+        Raises:
+            ImproperlyConfigured: there is no such compression.
+        """
+        if compression:
+            try:
+                compress_payload(b"", compression)
+            except UnknownCompression as exc:
+                raise ImproperlyConfigured(f"Setting 'result_compression': {exc}") from exc
         if compression and not self.supports_result_compression:
             warnings.warn(
                 f"result_compression={compression!r} is ignored: {type(self).__name__} cannot store compressed results.",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from celery.brokers.base import BrokerError
 from celery.brokers.registry import UnknownTransport
-from celery.exceptions import ImproperlyConfigured, OperationalError, SecurityError
+from celery.exceptions import BackendError, ImproperlyConfigured, OperationalError, SecurityError
 from celery.platforms import EX_FAILURE, LockFailed
 from celery.utils.imports import NotAPackage
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 EXPECTED = (
     ImproperlyConfigured,
     OperationalError,
+    BackendError,
     SecurityError,
     BrokerError,
     UnknownTransport,

@@ -35,6 +35,7 @@ QUEUES = "Queue Options"
 
 #: Pools by name; `custom` is the class that the environment variable below names.
 POOLS = ("prefork", "processes", "threads", "asyncio", "solo", "custom")
+SECONDS, COUNT = click.FloatRange(min=0), click.IntRange(min=0)
 CUSTOM_POOL = "CELERY_CUSTOM_WORKER_POOL"
 
 
@@ -125,7 +126,7 @@ def _option(*names: str, group: str, **kwargs: Any) -> Callable[[Callable[..., A
 @_option(
     "--prefetch-multiplier",
     group=WORKER,
-    type=int,
+    type=COUNT,
     help="Fetch at most this number of messages for each process slot; the number adapts to run times below it.",
 )
 @_option(
@@ -153,25 +154,25 @@ def _option(*names: str, group: str, **kwargs: Any) -> Callable[[Callable[..., A
 @_option(
     "--time-limit",
     group=POOL,
-    type=float,
+    type=SECONDS,
     help="Enables a hard time limit (in seconds int/float) for tasks.",
 )
 @_option(
     "--soft-time-limit",
     group=POOL,
-    type=float,
+    type=SECONDS,
     help="Enables a soft time limit (in seconds int/float) for tasks.",
 )
 @_option(
     "--max-tasks-per-child",
     group=POOL,
-    type=int,
+    type=COUNT,
     help="Maximum number of tasks a pool worker can execute before it's terminated and replaced by a new worker.",
 )
 @_option(
     "--max-memory-per-child",
     group=POOL,
-    type=int,
+    type=COUNT,
     help="Maximum amount of resident memory, in KiB, that may be consumed by a child process before it will be "
     "replaced by a new one, after the task that exceeded it has completed.  Default: no limit.",
 )

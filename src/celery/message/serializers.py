@@ -15,7 +15,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from celery import _foreign
-from celery.exceptions import ContentDisallowed, DecodeError, EncodeError
+from celery.exceptions import ContentDisallowed, DecodeError, EncodeError, ImproperlyConfigured
 from celery.utils.installed import entry_points
 
 from . import json
@@ -336,22 +336,29 @@ def name_of(content_type: str) -> str:
 
 
 def prepare_accept_content(
-    content_types: Iterable[str] | None, name_to_type: Mapping[str, str] | None = None
+    content_types: Iterable[str] | None, name_to_type: Mapping[str, str] | None = None, *, setting: str = ""
 ) -> frozenset[str] | None:
     """Serializer names and MIME types, mixed, as the set of MIME types that `loads` wants.
 
     Args:
         content_types: None stays None.
         name_to_type: names to look up instead of the registered ones.
+        setting: where they come from.
 
     Raises:
         EncodeError: an unknown name.
+        ImproperlyConfigured: the same, if it came from a setting.
     """
     if content_types is None:
         return None
     if name_to_type is not None:
         return frozenset(n if "/" in n else name_to_type[n] for n in content_types)
-    return frozenset(n if "/" in n else _find(n).content_type for n in content_types)
+    try:
+        return frozenset(n if "/" in n else _find(n).content_type for n in content_types)
+    except EncodeError as exc:
+        if setting:
+            raise ImproperlyConfigured(f"Setting {setting!r}: {exc}") from exc
+        raise
 
 
 #: Names other modules use in `except`.

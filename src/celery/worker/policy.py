@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from celery.exceptions import ImproperlyConfigured
 from celery.utils.imports import symbol_by_name
 from celery.utils.time import rate
 
@@ -63,6 +64,16 @@ def _seconds(value: Any) -> float | None:
     return float(value) if value else None
 
 
+def _rate_of(task: Any) -> float:
+    try:
+        return rate(task.rate_limit)
+    except (ValueError, KeyError, TypeError) as exc:
+        raise ImproperlyConfigured(
+            f"Task {task.name}: rate_limit is {task.rate_limit!r}: expected a number of runs a second, "
+            "or one with its unit, such as '100/m' (s, m, h)."
+        ) from exc
+
+
 def overridden_hooks(request_class: type[Request]) -> frozenset[str]:
     """Names of the documented `Request` methods that `request_class` replaces."""
     return frozenset(name for name in HOOKS if getattr(request_class, name) is not getattr(Request, name))
@@ -74,6 +85,9 @@ def policy_for(task: Any, defaults: Mapping[str, Any]) -> TaskPolicy:
     Args:
         defaults: `time_limit` and `soft_time_limit` of this worker (setting or command line),
             `deduplicate`, `rate_limits` (False: ignore them).
+
+    Raises:
+        ImproperlyConfigured: its rate limit is none.
     """
     umbrella = _first(getattr(task, "acks_on_failure_or_timeout", None), True)
     request_class = symbol_by_name(getattr(task, "Request", None) or Request)
@@ -91,6 +105,6 @@ def policy_for(task: Any, defaults: Mapping[str, Any]) -> TaskPolicy:
         soft_time_limit=_seconds(_first(task.soft_time_limit, defaults.get("soft_time_limit"))),
         request_class=request_class if request_class is not Request else None,
         hooks=hooks,
-        rate=rate(task.rate_limit) if defaults.get("rate_limits", True) else 0.0,
+        rate=_rate_of(task) if defaults.get("rate_limits", True) else 0.0,
         deduplicate=late and bool(defaults.get("deduplicate")),
     )

@@ -278,8 +278,14 @@ class WorkController:
         """Make pool and core; nothing is started yet."""
         app = self.app
         tasks = list(app.tasks.values())
+        for task in tasks:
+            self._policy(task.name)  # what is wrong with one is said now, not when a message comes
+        try:
+            pool_cls = concurrency.get_implementation(self.pool_cls)
+        except ImportError as exc:
+            raise ImproperlyConfigured(f"Setting 'worker_pool': {exc}") from exc
         self.pool = concurrency.make_pool(
-            self.pool_cls, app, limit=self.concurrency, hostname=self.hostname, options=self._pool_options()
+            pool_cls, app, limit=self.concurrency, hostname=self.hostname, options=self._pool_options()
         )
         check_time_limits(self.pool, self.pool_name, self.time_limit, self.soft_time_limit, tasks)
         warn_of_long_tasks(app.broker_for_read().capabilities.held_at_most, self.time_limit, tasks)
@@ -345,7 +351,7 @@ class WorkController:
             ),
             heartbeat=conf.broker_heartbeat or 0.0,
             local=UTC if conf.enable_utc else self.app.timezone,
-            accept=prepare_accept_content(conf.accept_content),
+            accept=prepare_accept_content(conf.accept_content, setting="accept_content"),
             guarded=self.pool_name != "prefork",
         )
 
