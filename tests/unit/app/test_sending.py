@@ -370,6 +370,10 @@ class TestDates:
         with pytest.raises(error, match=text.replace("(", r"\(")):
             send_options(app, "t", **{option: value})
 
+    def test_a_priority_that_is_no_number(self, app):
+        with pytest.raises(TypeError, match="priority must be a whole number, got 'high'"):
+            app.send_task("t", priority="high")
+
 
 class TestOptions:
     def test_unregistered_name_has_no_ignore_result(self, app):
