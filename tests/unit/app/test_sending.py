@@ -353,12 +353,6 @@ class TestDates:
             ("countdown", float("inf"), ValueError, "countdown is out of range"),
             ("countdown", float("nan"), ValueError, "countdown is out of range"),
             ("countdown", "5", TypeError, "countdown must be a number of seconds, got '5'"),
-            (
-                "priority",
-                "high",
-                TypeError,
-                "priority must be a whole number, got 'high'",
-            ),
             ("expires", 1e12, ValueError, "expires is out of range"),
             ("expires", "abc", ValueError, "expires is no ISO-8601 date: 'abc'"),
             ("expires", dt.timedelta(1), TypeError, "expires must be a number"),
