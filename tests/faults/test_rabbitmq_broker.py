@@ -86,6 +86,29 @@ def test_a_cut_link_repeats_no_running_task(project, server):
     assert set(ledger.begun.values()) == {1}
 
 
+def test_what_was_begun_outlives_a_broker_that_is_away_for_longer_than_the_lease(project, server):
+    """Nobody else can have looked into the records of it: it goes on, and what waited in the pool runs."""
+    ledger = use(project, server.vhost(), lease=1)
+    with project.worker("-c", "1") as worker:
+        ids = send(project, "print(*[early.delay(s).id for s in [8.0] + [0.01] * 20])")
+        wait_until(lambda: ledger.begun)
+        server.kill()
+        time.sleep(1.5)  # longer than the lease
+        server.start()
+        ledger.wait_for(ids)
+        worker.wait_for("Trying again .*[^$]*Connection refused")
+        wait_until(lambda: drained(project))
+        wait_until(lambda: records(server, project) == "0")
+    assert set(ledger.begun.values()) == {1}
+
+
+def records(server, project):
+    """How many there are in the vhost."""
+    vhost = project.env["CELERY_BROKER_URL"].rpartition("/")[2]
+    lines = server.ctl("list_queues", "-p", vhost, "name", "messages").splitlines()
+    return str(sum(int(line.split()[1]) for line in lines if line.startswith("celeriac.begun.")))
+
+
 def test_a_queue_that_is_deleted_comes_back(project, server):
     ledger = use(project, server.vhost())
     with project.worker() as worker:

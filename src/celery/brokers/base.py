@@ -214,7 +214,8 @@ class Intake(Protocol):
         """
 
     def disconnected(self, error: BrokerError) -> None:
-        """The link is down; the consumer is already trying again."""
+        """The link is down; the consumer is already trying again. May be called again while it does, with what the
+        last attempt said."""
 
     def connected(self) -> None: ...
 

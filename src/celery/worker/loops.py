@@ -134,6 +134,7 @@ class Core:
         self._fatal: BaseException | None = None
         self._consumer: Consumer | None = None
         self._link_task: asyncio.Task[None] | None = None
+        self._link_error: BrokerError | None = None
         self._news: asyncio.Event | None = None
         self.restart_count = 0
         extension = ExtensionThread(lambda: self.call_soon(self.crew.dispatcher.pump))
@@ -375,7 +376,10 @@ class Core:
 
     # -- the link ---------------------------------------------------------------------------------
     def _link(self, error: BrokerError | None) -> None:
-        """The consumer lost its broker (`error`), or has it again (None)."""
+        """The consumer lost its broker (`error`), cannot have it back for this reason, or has it again (None)."""
+        trying, self._link_error = self._link_error is not None, error
+        if trying and error is not None:
+            return  # the next line says it
         if self._link_task is not None:
             self._link_task.cancel()
             self._link_task = None
@@ -395,15 +399,15 @@ class Core:
             self._cause(error),
             exc_info=error if logger.isEnabledFor(logging.DEBUG) else None,
         )
-        self._link_task = asyncio.get_running_loop().create_task(self._count_retries(error))
+        self._link_task = asyncio.get_running_loop().create_task(self._count_retries())
 
-    async def _count_retries(self, error: BrokerError) -> None:
+    async def _count_retries(self) -> None:
         """The consumer tries by itself; this says so, and gives up if there is a limit."""
         attempt = 0
         try:
-            while True:
+            while self._link_error is not None:
                 attempt += 1
-                await asyncio.sleep(self._announce_retry(error, attempt))
+                await asyncio.sleep(self._announce_retry(self._link_error, attempt))
         except StartFailed as failure:
             self._give_up(str(failure))
 

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from .incoming import Receipt
     from .nodes import Nodes
+    from .records import Record
 
 logger = logging.getLogger(__name__)
 
@@ -72,7 +73,8 @@ class RabbitConsumer(Line):
                 await self._connect()
                 return
             except BrokerError as exc:
-                if error is None or isinstance(exc, BrokerRefused):
+                # A refusal is what to tell, if all that others say is that they are away.
+                if not isinstance(error, BrokerRefused) or isinstance(exc, BrokerRefused):
                     error = exc
                 self._nodes.failed(tried)
         assert error is not None
@@ -133,13 +135,14 @@ class RabbitConsumer(Line):
                 await self._connect()
             except BrokerError as error:
                 self._tell(error)
+                self.intake.disconnected(error)
                 self._nodes.failed(tried)
                 await asyncio.sleep(backoff.next())
                 continue
             except Exception as error:  # noqa: BLE001 - a consumer must not fall silent
                 self.intake.broken(error)
                 return
-            if time.monotonic() - since > self._lease:
+            if time.monotonic() - since > self._lease and not self._records.restarted:
                 self._records.forget()
                 self.intake.fenced("the connection was away for longer than the lease")
             self.intake.connected()
@@ -168,11 +171,8 @@ class RabbitConsumer(Line):
             return
         self._window = 0
         if self.session is not None:
-            try:
-                async with asyncio.timeout(1.0):
-                    await self._settled()
-            except TimeoutError:
-                logger.debug("%d messages could not be moved in time", self._pending)
+            # As long as the caller likes: what is on its way elsewhere, and not confirmed, would be there twice.
+            await self._settled()
         self._stopped = True
         session, self._session = self._session, None
         if session is not None and session.open:
@@ -296,8 +296,19 @@ class RabbitConsumer(Line):
         # Said before the acknowledgements, which `_look` writes after it.
         made = self._records.begin(valid)
         self._look()
-        await session.written()
+        await self._confirmed(made)
         if self._epoch != epoch:
             self._records.undo(made)
             return orphans
         return orphans + valid
+
+    async def _confirmed(self, made: Sequence[Record]) -> None:
+        """Return when the broker has these records, and with them the acknowledgements; or when the connection is lost."""
+        for record in made:
+            if not record.written:
+                record.news = self.loop.create_future()
+                self._awaited.add(record.news)
+                try:
+                    await record.news
+                finally:
+                    self._awaited.discard(record.news)

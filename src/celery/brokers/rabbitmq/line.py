@@ -67,6 +67,7 @@ class Line:
         self._calm: asyncio.Event | None = None
         self._soon = False
         self._syncs: deque[asyncio.Future[None]] = deque()
+        self._awaited: set[asyncio.Future[None]] = set()  # confirmations of records
         self._errands: set[asyncio.Task[None]] = set()
         self._stall: asyncio.TimerHandle | None = None
         self._stopped = False
@@ -210,9 +211,9 @@ class Line:
         self._taps.clear()
         for errand in self._errands:
             errand.cancel()
-        for sync in self._syncs:
-            if not sync.done():
-                sync.set_result(None)
+        for future in (*self._syncs, *self._awaited):
+            if not future.done():
+                future.set_result(None)
         self._syncs.clear()
         self._check_calm()
 

@@ -7,11 +7,12 @@ gets the record back at once and leaves it unacknowledged until all of its tasks
     celeriac.begun.<worker>.<queue>    records; ready ones (their worker's connection died) expire after half a lease
       -> celeriac.lost.<queue>         where they go then; every worker that consumes <queue> listens
     celeriac.alive.<worker>            exclusive: it exists exactly as long as the worker's connection
+    celeriac.mark.<worker>             one transient message: if it is gone, so is all that the broker knew of records
 
 Whoever gets a lost record waits for another half lease, so that a worker that was only cut off can come back, and asks whether
 its `alive` queue exists. If so the record goes back to its worker; if not its tasks are orphans. Records are
 transient: they guard against a worker's death. If the broker restarts, the worker writes those that are open
-again.
+again, however long that took: nobody else can have looked into them.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from celery.brokers.base import BrokerError
 from celery.brokers.topology import Queue
 from celery.wire.amqp import values
 from celery.wire.amqp.errors import RESOURCE_LOCKED, Closed
-from celery.wire.amqp.frames import Message, method
+from celery.wire.amqp.frames import Command, Message, method
 from celery.wire.amqp.spec import DELIVER
 
 from .incoming import Receipt
@@ -84,9 +85,10 @@ class Record:
         open: how many of them have not ended.
         tags: deliveries of the record itself that are held, as (epoch, tag).
         void: the connection was lost before it was known whether they were begun.
+        written: the broker has it; `news` ends the sleep of whoever waits for that.
     """
 
-    __slots__ = ("deliveries", "open", "paper", "tags", "void")
+    __slots__ = ("deliveries", "news", "open", "paper", "tags", "void", "written")
 
     def __init__(self, paper: bytes, deliveries: Sequence[Delivery]) -> None:
         self.paper = paper
@@ -94,10 +96,22 @@ class Record:
         self.open = len(deliveries)
         self.tags: list[Receipt] = []
         self.void = False
+        self.written = False
+        self.news: asyncio.Future[None] | None = None
+
+    def confirmed(self, fate: Any) -> None:
+        """The broker has it, or will not have it."""
+        self.written = True
+        if self.news is not None and not self.news.done():
+            self.news.set_result(None)
 
 
 class Records:
-    """Those of one worker, and those of others that it finds lost."""
+    """Those of one worker, and those of others that it finds lost.
+
+    Attributes:
+        restarted: when we connected last, the broker had forgotten us: nobody can have looked into our records.
+    """
 
     def __init__(self, link: Line, worker_id: str, lease: float) -> None:
         self._link = link
@@ -106,6 +120,7 @@ class Records:
         self._mine: dict[bytes, Record] = {}
         self._begun: set[str] = set()  # queues for which our record queue exists and is listened to
         self._heard: set[str] = set()  # queues whose lost records we listen for
+        self.restarted = False
 
     def _record_queue(self, queue: str) -> str:
         return fitting(f"celeriac.begun.{self._worker}.{queue}")
@@ -116,6 +131,9 @@ class Records:
         """Declare what others know us by, on a new connection."""
         self._begun, begun = set(), self._begun
         self._heard = set()
+        left = await session.carry_out(_mark_queue(self._worker))
+        self.restarted = isinstance(left, Command) and not left.values["message_count"]
+        self._link.loop.call_later(_LITTER / 2, self._keep_mark, session)
         try:
             await session.carry_out(
                 queue_itself(Queue(_alive(self._worker), durable=False, exclusive=True, auto_delete=False))
@@ -137,6 +155,12 @@ class Records:
                 counted=False,
             )
 
+    def _keep_mark(self, session: Session) -> None:
+        """Declaring a queue is using it: it does not expire."""
+        if self._link.session is session:
+            self._link.spawn(session.carry_out(_mark_queue(self._worker)), counted=False)
+            self._link.loop.call_later(_LITTER / 2, self._keep_mark, session)
+
     def _declare_begun(self, queue: str) -> Request:
         arguments = {
             "x-expires": _LITTER * 1000,
@@ -148,6 +172,7 @@ class Records:
 
     def connected(self) -> None:
         """Listen, on a new connection; and write open records again: the broker may have forgotten them."""
+        self._link.publish("", _mark(self._worker), _TRANSIENT, b"", _unconcerned)
         for name in self._link.queues:
             self._listen(name)
         for name in self._begun:
@@ -183,9 +208,9 @@ class Records:
     async def retire(self, session: Session) -> None:
         """Remove our queues, but those in which something is left for survivors."""
         left = {record.deliveries[0].queue for record in self._mine.values()}
-        for name in self._begun - left:
+        for queue in (_mark(self._worker), *map(self._record_queue, self._begun - left)):
             try:
-                await session.ask("queue.delete", queue=self._record_queue(name))
+                await session.ask("queue.delete", queue=queue)
             except (Closed, BrokerError) as error:
                 logger.debug("%s", error)
                 return
@@ -213,7 +238,7 @@ class Records:
 
     def _write(self, record: Record) -> None:
         queue = self._record_queue(record.deliveries[0].queue)
-        self._link.publish("", queue, _TRANSIENT, record.paper, _unconcerned)
+        self._link.publish("", queue, _TRANSIENT, record.paper, record.confirmed)
 
     def undo(self, made: list[Record]) -> None:
         """The connection was lost while these were being begun: whether they were is not known."""
@@ -312,6 +337,15 @@ def _unconcerned(fate: Any) -> None:
 
 def _alive(worker: str) -> str:
     return f"celeriac.alive.{worker}"
+
+
+def _mark(worker: str) -> str:
+    return fitting(f"celeriac.mark.{worker}")
+
+
+def _mark_queue(worker: str) -> Request:
+    arguments = {"x-expires": _LITTER * 1000, "x-max-length": 1}
+    return queue_itself(Queue(_mark(worker), arguments=arguments))._replace(tolerant=True)
 
 
 def _lost(queue: str) -> str:

@@ -67,7 +67,6 @@ class Session(asyncio.Protocol):
         self._asking = False
         self._turn = asyncio.Lock()
         self._answer: tuple[tuple[str, ...], asyncio.Future[Command | Message]] | None = None
-        self._drained: asyncio.Future[None] | None = None
         self._keeper: Keeper | None = None
         self._high = 1 << 20
         self._full = False  # something waits because the system's buffer is full (without a keeper: a lot)
@@ -139,8 +138,6 @@ class Session(asyncio.Protocol):
             self._opened.exception()  # whoever waits for it may have given up
         if self._answer is not None and not self._answer[1].done():
             self._answer[1].set_exception(error)
-        if self._drained is not None and not self._drained.done():
-            self._drained.set_result(None)
         if not self._gone.done():
             self._gone.set_result(None)
             if not self._opened.cancelled() and self._opened.exception() is None and not self._closing:
@@ -231,16 +228,6 @@ class Session(asyncio.Protocol):
             self._spoke = time.monotonic()
             self._transport.write(data)
 
-    async def written(self) -> None:
-        """Return when the operating system has everything that was written: our death cannot take it back."""
-        transport = self._transport
-        await asyncio.sleep(0)
-        while transport is not None and not self._gone.done() and transport.get_write_buffer_size():
-            transport.set_write_buffer_limits(high=0)
-            self._drained = self._loop.create_future()
-            if transport.get_write_buffer_size():
-                await self._drained
-
     def pause_writing(self) -> None:
         """See `asyncio.Protocol`."""
         self._full = True
@@ -250,10 +237,6 @@ class Session(asyncio.Protocol):
         """See `asyncio.Protocol`."""
         self._full = False
         self._tell_keeper(time.monotonic())
-        if self._transport is not None:
-            self._transport.set_write_buffer_limits(high=self._high)
-        if self._drained is not None and not self._drained.done():
-            self._drained.set_result(None)
 
     # -- requests
 
