@@ -167,3 +167,30 @@ def test_retry_on_worker_lost_runs_again(project, ledger):
     name, task_id = text.split()
     assert name == "WorkerLostError"
     assert ledger.begun[task_id] == 4
+
+
+#: Brief like the others of its name, until it meets a mark that nobody has made: then it kills a process.
+SUDDEN = """
+@app.task(bind=True, acks_late=True, reject_on_worker_lost=True)
+def sudden(self, mark=""):
+    note("begin", self)
+    if mark:
+        try:
+            os.close(os.open(mark, os.O_CREAT | os.O_EXCL))
+        except FileExistsError:
+            pass
+        else:
+            os.kill(os.getpid(), signal.SIGKILL)
+    note("end", self)
+"""
+
+
+def test_what_ended_before_a_child_died_is_not_repeated(project, ledger):
+    """Ends of brief tasks are told together only where nothing runs again for that."""
+    project.write("tasks.py", TASKS + SUDDEN)
+    with project.worker("-c", "1"):
+        ids = send(
+            project, "print(*[sudden.delay(n % 50 == 49 and f'mark-{n}' or '').id for n in range(300)])"
+        )
+        ledger.wait_for(ids)
+    assert sum(ledger.begun.values()) == 300 + 6

@@ -24,6 +24,7 @@ class Job(msgspec.Struct, array_like=True, eq=False, gc=False):
         claim: of the delivery; the result is stored only while it is good (`celery.backends.claims`).
         share: what it takes of a slot's window, by its task's run times so far, in sixty-fourths; 64 is all of it
             (`celery.concurrency.pace`).
+        prompt: its end is to be stored and told at once: whatever dies before that has it run again.
     """
 
     tag: int
@@ -42,6 +43,7 @@ class Job(msgspec.Struct, array_like=True, eq=False, gc=False):
     compressed: bool = False
     claim: str = ""
     share: int = 64
+    prompt: bool = False
 
 
 class Verdict(IntEnum):

@@ -102,4 +102,5 @@ def job_for(run: Run) -> Job:
         compressed=bool(headers.compression),
         claim=delivery.claim,
         share=run.share,
+        prompt=run.policy.acks_late,
     )

@@ -1,6 +1,7 @@
 """A child: it reads jobs, runs them one after another and reports in batches.
 
-Results and reports of brief tasks are collected for some milliseconds. They never wait for a task that is not
+Results and reports of brief tasks are collected for some milliseconds, unless they are acknowledged late: what has
+ended then would run again if this process, or the worker, died meanwhile. They never wait for a task that is not
 known to be brief: before such a task, and when nothing is left to do, everything is flushed. If a task that was
 thought to be brief turns out not to be, the core *pokes* the child with a signal whose handler runs in the
 midst of the task: it hands back the jobs that wait behind it and flushes.
@@ -106,18 +107,20 @@ class Child:
             self._flush()
             return self._receive()
         job = self._jobs.popleft()
-        brief = is_brief(job)
-        if self._out and (not brief or time.monotonic() - self._oldest > HOLD):
+        hold = is_brief(job) and not job.prompt
+        if self._out and (not hold or time.monotonic() - self._oldest > HOLD):
             self._flush()
-        self._run(job, brief)
+        self._run(job, hold)
+        if job.prompt:
+            self._send_out()
         return True
 
     # -- one job
 
-    def _run(self, job: Job, brief: bool) -> None:
+    def _run(self, job: Job, hold: bool) -> None:
         if job.announce:
             self._out.append((Note.STARTED, job.tag, time.time()))
-            if not brief:
+            if not hold:
                 self._send_out()
         self._soft_raised = False
         self._current = job
@@ -125,7 +128,7 @@ class Child:
         self._board.begin(self._slot, job.tag, now)
         self._in_task = True
         try:
-            outcome = self._runner.run(job, defer=brief)
+            outcome = self._runner.run(job, defer=hold)
         except SystemExit:
             self._in_task = False
             raise
@@ -137,7 +140,7 @@ class Child:
         self._current = None
         if not self._out:
             self._oldest = now
-        if brief:
+        if hold:
             self._unstored.append((len(self._out), job.tag, outcome))
         self._out.append((Note.DONE, job.tag, outcome))
         if self._memory.limit is not None and not self._retiring:
