@@ -48,6 +48,14 @@ def test_errors_are_values_and_pushes_are_told_apart():
     assert type(plain) is list
 
 
+@pytest.mark.parametrize("code", ["OOM", "READONLY", "MISCONF", "NOREPLICAS"])
+def test_what_failed_in_a_script_of_redis_6(code):
+    script = "ERR Error running script (call to f_6b1bf486c81ceb7edf3c093f4c48582e38c0e791): @user_script:9: "
+    assert ErrorReply(f"{script}@user_script: 9: -{code} no\n").code == code
+    assert ErrorReply(f"{code} no script: 6b1b, on @user_script:9.").code == code
+    assert ErrorReply(f"{script}user_script:9: attempt to index a nil value").code == "ERR"
+
+
 def test_nonsense_is_an_error():
     with pytest.raises(ProtocolError):
         feed(b"HTTP/1.1 400 Bad Request\r\n\r\n", [])

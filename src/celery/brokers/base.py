@@ -206,11 +206,12 @@ class Intake(Protocol):
     def orphaned(self, batch: list[Delivery]) -> None:
         """Begun tasks (acknowledged early) of a worker that died; settle each when dealt with."""
 
-    def fenced(self, reason: str, *, begun: bool = True) -> None:
+    def fenced(self, reason: str, *, begun: bool = True, ended: Sequence[str] = ()) -> None:
         """The lease was lost while this worker still lived: everything it held is somebody else's.
 
         Args:
             begun: False: what was begun is still this worker's.
+            ended: ids of tasks that have ended here, and whose acknowledgement came too late.
         """
 
     def disconnected(self, error: BrokerError) -> None:

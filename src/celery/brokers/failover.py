@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import random
 import threading
+import weakref
 from itertools import cycle
 from typing import TYPE_CHECKING
 
@@ -81,6 +83,7 @@ class Failover:
         self._lock = threading.Lock()
         self._order: Iterator[str] = iter(())
         self.current = self._advance()
+        _all.add(self)
 
     def __len__(self) -> int:
         return len(self.urls)
@@ -93,6 +96,11 @@ class Failover:
                 self.current = self._advance()
             return self.current
 
+    def after_fork(self) -> None:
+        """In a child: another thread of the parent may have been about to move on."""
+        self._lock = threading.Lock()
+        self._order = iter(())
+
     def _advance(self) -> str:
         for _ in range(2):
             for url in self._order:
@@ -101,3 +109,15 @@ class Failover:
         raise ImproperlyConfigured(
             f"broker_failover_strategy {self._strategy!r} gave none of {len(self.urls)} URLs."
         )
+
+
+_all: weakref.WeakSet[Failover] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for one in list(_all):
+        one.after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -7,6 +7,7 @@ subscriptions, invalidations). The work is done by hiredis, which comes with the
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import hiredis
@@ -27,16 +28,22 @@ class ProtocolError(Exception):
     """What arrived is not Redis' protocol: the connection is of no more use."""
 
 
+#: How Redis before 7 tells of a command that failed in a script:
+#: `ERR Error running script (call to f_...): @user_script:1: @user_script: 1: -OOM command not allowed ...`
+_IN_SCRIPT = re.compile(r"ERR Error running script .*@user_script: ?\d+: -([A-Z]+) ", re.DOTALL)
+
+
 class ErrorReply(Exception):
     """Redis answered with an error.
 
     Attributes:
-        code: its first word, as `WRONGPASS`, `OOM`, `NOSCRIPT`.
+        code: its first word, as `WRONGPASS`, `OOM`, `NOSCRIPT`; that of the command if it failed in a script.
     """
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
-        self.code = text.partition(" ")[0]
+        inner = _IN_SCRIPT.match(text)
+        self.code = inner[1] if inner else text.partition(" ")[0]
 
 
 def pack(*arguments: Argument) -> bytes:

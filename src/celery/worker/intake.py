@@ -23,7 +23,7 @@ from .runs import Run, delivery_info
 from .strategy import Discard, Park, Poison, decide
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from celery.brokers.base import BrokerError, Delivery
     from celery.message.headers import LazyObject
@@ -38,6 +38,8 @@ UNKNOWN_EVERY = 5.0
 UNKNOWN_FOR = 3600.0
 #: At most this many bytes of a strange message are shown in the log.
 SHOWN = 1024
+#: At most so many task ids are named in one line.
+NAMED = 20
 
 UNKNOWN_TASK = """\
 Received unregistered task of type %r.
@@ -134,7 +136,7 @@ class Reception:
         self._crew.state.add(run)
         self._crew.errands.start(self._record_orphan(run, error))
 
-    def fenced(self, reason: str, *, begun: bool = True) -> None:
+    def fenced(self, reason: str, *, begun: bool = True, ended: Sequence[str] = ()) -> None:
         """What this worker held belongs to others now: forget it, and go on."""
         crew = self._crew
         lost = [run for run in crew.state.runs.values() if begun or not run.begun]
@@ -145,6 +147,14 @@ class Reception:
                 " for longer than its lease" if begun else "",
                 reason,
                 len(lost),
+            )
+        if ended:
+            logger.warning(
+                "%d tasks that have ended here were not acknowledged before this worker's lease was over (%s): "
+                "other workers run them again: %s",
+                len(ended),
+                reason,
+                ", ".join(ended[:NAMED]) + (", ..." if len(ended) > NAMED else ""),
             )
         for run in lost:
             run.fenced = True

@@ -50,7 +50,7 @@ class Holder:
             self.held.append(delivery)
             say("orphan", delivery.body.decode())
 
-    def fenced(self, reason: str, *, begun: bool = True) -> None:
+    def fenced(self, reason: str, *, begun: bool = True, ended: Sequence[str] = ()) -> None:
         say("fenced")
 
     def disconnected(self, error: BrokerError) -> None:

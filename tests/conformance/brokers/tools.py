@@ -116,6 +116,7 @@ class Recorder:
         self.deliveries: list[Delivery] = []
         self.orphans: list[Delivery] = []
         self.fences: list[str] = []
+        self.too_late: list[str] = []
         self.errors: list[BrokerError] = []
         self.connects = 0
         self._changed = asyncio.Event()
@@ -128,8 +129,9 @@ class Recorder:
         self.orphans += batch
         self._changed.set()
 
-    def fenced(self, reason, *, begun=True):
+    def fenced(self, reason, *, begun=True, ended=()):
         self.fences.append(reason)
+        self.too_late += ended
         self._changed.set()
 
     def disconnected(self, error):

@@ -5,16 +5,21 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import ssl
 import subprocess
 import time
 
 import kombu
 import pytest
-from tests.conformance.brokers.tools import Recorder, Worker, send
+from tests.conformance.brokers.tools import Recorder, Worker, outgoing, send
 from tests.servers.redis import RedisCluster, RedisServer
 from tests.support import wait_until
 
+from celery.brokers import publishing
 from celery.brokers.base import BrokerOptions, BrokerRefused, BrokerUnavailable, Outgoing
+from celery.brokers.publishing import RetryPolicy
+from celery.brokers.redis import keeper
+from celery.brokers.redis.lease import entry_of
 from celery.brokers.registry import open_broker
 from celery.brokers.topology import Exchange, Queue
 from celery.message.headers import LazyObject
@@ -259,6 +264,29 @@ def test_dead_letters_are_bounded(redis_url):
     asyncio.run(main())
 
 
+def test_dead_letters_are_forgotten(redis_url):
+    """By the workers of their queue, when they are as old as `dead_letter_ttl`."""
+
+    async def main(ttl):
+        made = BrokerOptions(transport_options={"lease": 1.0}, dead_letter_ttl=ttl)
+        broker = open_broker(redis_url, made)
+        async with worker_of(broker) as worker:
+            await worker.consumer.flush()
+            if ttl:
+                send(broker, *range(3))
+                for delivery in await worker.seen.count(3):
+                    worker.consumer.bury(delivery, "why")
+                await worker.consumer.flush()
+                assert len(broker.dead("work")) == 3
+            else:
+                await asyncio.to_thread(wait_until, lambda: broker.dead() == [])
+                assert broker.client.call("SMEMBERS", broker.keys.dead_queues) == []
+        broker.close()
+
+    asyncio.run(main(3600))
+    asyncio.run(main(0))
+
+
 # -- places
 
 
@@ -295,6 +323,13 @@ def test_tls(tmp_path):
             round_trip(broker)
         with broker_at(f"{server.url}?ssl_cert_reqs=none") as broker:
             round_trip(broker)
+        for data in (cert.read_text(), ssl.PEM_cert_to_DER_cert(cert.read_text())):
+            with broker_at(server.url, ssl={"ssl_ca_data": data}) as broker:
+                round_trip(broker)
+                # A keeper makes the context again from values that go through JSON.
+                said = json.loads(json.dumps(entry_of(broker.settings.targets[0]) | {"renew": ["PING"]}))
+                with contextlib.closing(keeper.Line()) as line:
+                    line.renew(said, 10.0)
         with (
             broker_at(server.url) as broker,
             pytest.raises(BrokerRefused, match="certificate is not accepted"),
@@ -320,6 +355,34 @@ def test_of_several_servers_one_is_used_by_all(tmp_path):
 
     with RedisServer(tmp_path / "1") as first, RedisServer(tmp_path / "2") as second:
         asyncio.run(main(first, second))
+
+
+def test_a_silent_server_leaves_time_for_another(tmp_path):
+    """One frozen server of several does not use up the whole deadline of a publish."""
+
+    def publish(broker):
+        return publishing.publish(
+            broker.publisher(), [outgoing("b")], RetryPolicy(max_retries=5), time.monotonic() + 4
+        )
+
+    async def apublish(broker):
+        await broker.publisher().apublish([outgoing("a")], deadline=time.monotonic() + 10)
+        first.freeze()
+        return await publishing.apublish(
+            broker.publisher(), [outgoing("b")], RetryPolicy(max_retries=5), time.monotonic() + 4
+        )
+
+    with RedisServer(tmp_path / "1") as first, RedisServer(tmp_path / "2") as second:
+        for number in (1, 2):
+            with broker_at(f"{first.url};{second.url}", socket_connect_timeout=0.5) as broker:
+                if number == 1:
+                    send(broker, "a")
+                    first.freeze()
+                    assert publish(broker) == [None]
+                else:
+                    assert asyncio.run(apublish(broker)) == [None]
+                assert int(second.cli("LLEN", "work")) == number
+                first.thaw()
 
 
 def test_cluster(tmp_path):

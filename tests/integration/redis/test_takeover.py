@@ -122,6 +122,29 @@ def test_nothing_is_begun_after_the_lease(redis_url):
     asyncio.run(main())
 
 
+def test_what_ended_too_late_is_told(redis_url):
+    """The acknowledgement was refused, for the message is another worker's by now."""
+
+    async def main():
+        broker = broker_at(redis_url, lease=30.0)
+        send(broker, "a", "b")
+        worker = await started(broker)
+        first, second = await worker.seen.count(2)
+        worker.consumer.ack(first)
+        await worker.consumer.flush()
+        client = AsyncClient.of(broker.settings)
+        await end_lease(worker, broker.keys, client)
+        await client.call("DEL", broker.keys.unacked, broker.keys.index)  # and now it has taken what was held
+        worker.consumer.ack(second)
+        await worker.consumer.subscribe(OTHER)
+        await worker.seen.until(lambda: worker.seen.fences)
+        assert worker.seen.too_late == [second.headers.value["id"]]
+        await worker.consumer.stop()
+        broker.close()
+
+    asyncio.run(main())
+
+
 def test_a_lease_that_is_over_does_not_begin_again(redis_url):
     """A worker that is told to consume another queue before it knows that it was taken for dead."""
 

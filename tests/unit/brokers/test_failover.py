@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 
 import pytest
 
@@ -91,3 +92,13 @@ def test_lists_that_cannot_be(urls, said, monkeypatch):
 
 def test_passwords_are_masked_in_every_url():
     assert mask("x://u:p@a;x://:q@b") == "x://u:**@a;x://:**@b"
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+def test_a_fork_while_another_thread_moves_on():
+    failover = Failover(URLS)
+    with failover._lock:
+        child = os.fork()
+        if not child:
+            os._exit(0 if failover.failed("x://a") == "x://a" and failover.failed("x://a") == "x://b" else 1)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0

@@ -291,7 +291,7 @@ class AsyncClient:
                 await asyncio.sleep(pause)
 
     async def _send(self, data: bytes, count: int, deadline: float) -> list[Any]:
-        link = self._link
+        link, began = self._link, time.monotonic()
         try:
             async with asyncio.timeout(max(deadline - time.monotonic(), 0.001)):
                 if link is None or not link.is_open:
@@ -299,6 +299,8 @@ class AsyncClient:
                 replies = await link.send(data, count)
         except TimeoutError:
             if link is not None:
+                if time.monotonic() - began >= self.settings.connect_timeout:
+                    self.settings.gave_up(link.target)
                 link.abort("no answer in time")
             raise BrokerUnavailable(f"{self.settings.url}: no answer in time") from None
         if any(type(reply) is ErrorReply and reply.code in ELSEWHERE for reply in replies):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -69,18 +68,14 @@ class RedisBroker:
             names_queues=False,
             keeps_fanout=False,
         )
-        self._lock = threading.Lock()
-        self._publisher: RedisPublisher | None = None
+        self._publisher = RedisPublisher(
+            self.settings, self.client, self.keys, self.exchanges, self.visibility_timeout
+        )
 
     # -- faces ------------------------------------------------------------------------------------
     def publisher(self) -> RedisPublisher:
         """See `Broker.publisher`."""
-        with self._lock:
-            if self._publisher is None:
-                self._publisher = RedisPublisher(
-                    self.settings, self.client, self.keys, self.exchanges, self.visibility_timeout
-                )
-            return self._publisher
+        return self._publisher
 
     def consumer(self, worker_id: str, *, guarded: bool = False) -> RedisConsumer:
         """See `Broker.consumer`."""
@@ -141,8 +136,7 @@ class RedisBroker:
         names = sorted({*(name.decode() for name in known), queue, "celery"})
         members = self._do([("SMEMBERS", keys.binding(name)) for name in names])
         self._do(list(self.exchanges.forgetting(queue, names, dict(zip(names, members, strict=True)))))
-        if self._publisher is not None:
-            self._publisher.forget(queue)
+        self._publisher.forget(queue)
         return count
 
     def dead(self, queue: str | None = None, limit: int = 100) -> list[DeadLetter]:

@@ -58,7 +58,7 @@ if TYPE_CHECKING:
     from celery.wire.resp import Argument, Command
 
     from .locate import Locator
-    from .settings import Settings
+    from .settings import Settings, Target
 
 logger = logging.getLogger("celery.brokers.redis")
 
@@ -94,6 +94,7 @@ class Client:
         self._lock = threading.Lock()
         self._waiting: deque[_Ticket] = deque()
         self._connection: Connection | None = None
+        self._target: Target | None = None
         self._used_at = 0.0
         self._closed = False
         _clients.add(self)
@@ -191,9 +192,11 @@ class Client:
                 ticket = waiting.popleft()
                 batch.append(ticket)
                 size += len(ticket.data)
+            began = time.monotonic()
             try:
                 self._carry_out(batch)
             except BaseException as error:
+                self._note_silence(error, began)
                 self._disconnect()
                 cause = error if isinstance(error, Exception) else BrokerUnavailable("interrupted")
                 trouble = translate(cause, self._where())
@@ -204,9 +207,11 @@ class Client:
 
     def _send_alone(self, data: bytes, count: int, deadline: float) -> list[Any]:
         """`_serve` for one caller while nobody else waits."""
+        began = time.monotonic()
         try:
             replies = self._connected(deadline).send(data, count, deadline)
         except (OSError, ErrorReply, BrokerError) as error:
+            self._note_silence(error, began)
             self._disconnect()
             raise translate(error, self._where()) from error
         except BaseException:
@@ -218,6 +223,11 @@ class Client:
                 self._disconnect()  # the next call finds the right server
                 break
         return replies
+
+    def _note_silence(self, error: BaseException, since: float) -> None:
+        """A server that was silent for longer than connecting may take is given up, if there are others."""
+        if isinstance(error, TimeoutError) and time.monotonic() - since >= self.settings.connect_timeout:
+            self.settings.gave_up(self._target)
 
     def _carry_out(self, batch: list[_Ticket]) -> None:
         deadline = max(ticket.deadline for ticket in batch)
@@ -254,7 +264,7 @@ class Client:
                 last = translate(error, where)
                 self.settings.gave_up(target)
                 continue
-            self._connection = connection
+            self._connection, self._target = connection, target
             return connection
         assert last is not None
         raise last

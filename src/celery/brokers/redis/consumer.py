@@ -191,7 +191,7 @@ class RedisConsumer(Core):
         keys, options = self.keys, self.broker.options
         call = scripts.BURY.call(
             [keys.unacked, keys.index, keys.dead(held.queue), keys.dead_queues, keys.dead_counter],
-            [options.dead_letter_limit, options.dead_letter_ttl, held.queue, held.tag, reason, held.raw],
+            [options.dead_letter_limit, held.queue, held.tag, reason, held.raw],
         )
         self.say(call)
 

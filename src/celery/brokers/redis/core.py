@@ -53,6 +53,7 @@ class Core:
         window, out: how many may be delivered and neither settled nor begun, and how many are.
         turns: writes that are not answered; `astray`: those that reserved on a connection that was lost.
         refused: what the server could not carry out then: it is said again a little later.
+        short: late acknowledgements that the server has answered, but found less than they name.
         drained: the last reservation found less than it wanted: wait to be told of more.
     """
 
@@ -70,6 +71,7 @@ class Core:
         self.out = 0
         self.outbox: list[Entry] = []
         self.acks: list[Held] = []
+        self.short: list[Held] = []
         self.parks: dict[str, list[Any]] = {}  # by queue: for each its tag, the new one, due time, nothing
         self.turns: list[Turn] = []
         self.astray: list[Turn] = []
@@ -151,6 +153,9 @@ class Core:
         self.out = 0
         self.say_again()
         entries = [entry for turn in (*self.astray, *self.turns) for entry in turn.entries] + self.outbox
+        unsaid = [held for held in self.acks if not held.begun]
+        ended = {held.tag: held for held in (*self.short, *unsaid, *(h for e in entries for h in e.late))}
+        self.short.clear()
         self.astray, self.turns, self.outbox, self.acks = [], [], [], []
         self.parks.clear()
         self.waiting.adopting = 0
@@ -159,7 +164,7 @@ class Core:
                 entry.answer.set_result(entry.void)
         self.dues.at.clear()
         self.incarnation = ""
-        self.intake.fenced(reason)
+        self.intake.fenced(reason, ended=[messages.id_of(held.raw) for held in ended.values()])
 
     def fenced_now(self) -> None:
         """The server says that we are not known any more."""
@@ -240,10 +245,17 @@ class Core:
         acks, self.acks = self.acks, []
         keys = self.keys
         data = pack("HDEL", keys.unacked, *[held.tag for held in acks])
-        late = [held.tag for held in acks if not held.begun]
+        late = [held for held in acks if not held.begun]
         if not late:
             return Entry(data)
-        return Entry(data + pack("ZREM", keys.index, *late), 2)
+
+        def done(replies: list[Any]) -> None:
+            if replies[1] != len(late):
+                self.short += late
+
+        entry = Entry(data + pack("ZREM", keys.index, *[held.tag for held in late]), 2, done)
+        entry.late = late
+        return entry
 
     def _answered(self, replies: list[Any]) -> None:
         """The replies to the oldest write."""

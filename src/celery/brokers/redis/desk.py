@@ -13,7 +13,7 @@ from .scripts import RESERVE
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from celery.brokers.topology import Queue
 
@@ -47,9 +47,10 @@ class Entry:
     Attributes:
         done: called with the replies.
         answer: is given `void` if the consumer is fenced first.
+        late: what it acknowledges late.
     """
 
-    __slots__ = ("answer", "count", "data", "done", "void")
+    __slots__ = ("answer", "count", "data", "done", "late", "void")
 
     def __init__(
         self,
@@ -64,6 +65,7 @@ class Entry:
         self.done = done
         self.answer = answer
         self.void = void
+        self.late: Sequence[Held] = ()
 
 
 @dataclass(slots=True)

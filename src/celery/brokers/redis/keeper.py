@@ -65,11 +65,18 @@ class Line:
         """Run the renewal. `OSError` if it did not work."""
         try:
             if self._sock is None or self._where != said["where"]:
+                self.close()
                 self._connect(said, seconds)
             self._call(*said["renew"])
         except OSError:
-            self._sock = None
+            self.close()
             raise
+
+    def close(self) -> None:
+        """Close the connection; the next renewal makes another."""
+        sock, self._sock = self._sock, None
+        if sock is not None:
+            sock.close()
 
     def _connect(self, said: dict[str, Any], seconds: float) -> None:
         where = self._where = said["where"]
@@ -108,12 +115,15 @@ def _context(options: dict[str, Any]) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = options["check_hostname"]
     context.verify_mode = ssl.VerifyMode(options["verify_mode"])
-    if options["ca_certs"]:
-        context.load_verify_locations(options["ca_certs"])
+    authorities = options["ca_certs"], options["ca_path"], options["ca_data"]
+    if any(authorities):
+        context.load_verify_locations(*(given or None for given in authorities))
     elif context.verify_mode != ssl.CERT_NONE:
         context.load_default_certs()
     if options["certfile"]:
         context.load_cert_chain(options["certfile"], options["keyfile"], options["password"])
+    if options["ciphers"]:
+        context.set_ciphers(options["ciphers"])
     return context
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import ssl
 from typing import TYPE_CHECKING, Any
 
 from celery.wire.resp import ErrorReply, pack
@@ -24,8 +25,10 @@ logger = logging.getLogger("celery.brokers.redis")
 _RENEW = 0.3
 #: Seconds between looks for messages that stock workers have left.
 _RESTORE = 20.0
-#: Seconds between mending what may have been evicted: bindings.
+#: Seconds between mending what may have been evicted (bindings) and forgetting what is too old (dead letters).
 _SWEEP = 60.0
+#: Dead letters forgotten in one go.
+_AT_ONCE = 1000
 
 
 class Lease:
@@ -126,6 +129,7 @@ class Lease:
         if reply is None:
             core.fenced_now()
             return
+        core.short.clear()  # said twice, then
         self.guard(core.link)
         now = core.loop.time()
         if now - asked_at > core.lease_seconds * _RENEW or asked_at - self.seen_at > core.lease_seconds * 0.8:
@@ -156,12 +160,18 @@ class Lease:
             self._sweep()
 
     def _sweep(self) -> None:
-        """Mend bindings that may have been evicted."""
+        """Mend bindings that may have been evicted, forget old dead letters."""
         core = self._core
         for queue in core.queues.by_name.values():
             commands = core.declaring(queue)
             if commands:
                 core.say(*commands)
+            keys, options = core.keys, core.broker.options
+            core.say(
+                scripts.FORGET_DEAD.call(
+                    [keys.dead(queue.name), keys.dead_queues], [options.dead_letter_ttl, queue.name, _AT_ONCE]
+                )
+            )
 
     def _keep_expiring(self) -> None:
         """A queue that expires with disuse is in use as long as it is consumed."""
@@ -169,6 +179,11 @@ class Lease:
         for queue in core.queues.by_name.values():
             if (ms := lifetime(queue)) is not None:
                 core.say(*(("PEXPIRE", ready, ms) for ready in core.keys.lists(queue.name)))
+
+
+def _text(certificates: str | bytes | None) -> str | None:
+    """Certificates as text."""
+    return ssl.DER_cert_to_PEM_cert(certificates) if isinstance(certificates, bytes) else certificates
 
 
 def entry_of(target: Target) -> dict[str, Any]:
@@ -181,6 +196,9 @@ def entry_of(target: Target) -> dict[str, Any]:
             "check_hostname": context.check_hostname,
             "verify_mode": int(context.verify_mode),
             "ca_certs": options.get("ca_certs"),
+            "ca_path": options.get("ca_path"),
+            "ca_data": _text(options.get("ca_data")),
+            "ciphers": options.get("ciphers"),
             "certfile": options.get("certfile"),
             "keyfile": options.get("keyfile"),
             "password": options.get("password") or options.get("keyfile_password"),

@@ -105,6 +105,14 @@ def priority_of(raw: bytes) -> int:
         return 0
 
 
+def id_of(raw: bytes) -> str:
+    """The id of a message's task; "?" if it has none."""
+    try:
+        return str(as_mapping(envelope.decode(raw).headers).get("id", "?"))
+    except MalformedMessage:
+        return "?"
+
+
 def again(raw: bytes, deliveries: int | None = None, *, redelivered: bool = True) -> bytes:
     """The message as it is offered again, marked as kombu marks it, with the deliveries that count so far.
 

@@ -83,6 +83,7 @@ class RedisPublisher:
 
     def publish(self, batch: Sequence[Outgoing], *, deadline: float) -> list[BrokerError | None]:
         """See `Publisher.publish`."""
+        deadline = self._until(deadline)
         if len(batch) == 1 and (simple := self._one(batch[0])) is not None:
             (reply,) = self._client.send(simple, 1, deadline)
             return [translate(reply, self._settings.url) if type(reply) is ErrorReply else None]
@@ -97,6 +98,7 @@ class RedisPublisher:
 
     async def apublish(self, batch: Sequence[Outgoing], *, deadline: float) -> list[BrokerError | None]:
         """See `Publisher.apublish`."""
+        deadline = self._until(deadline)
         client = self._loops_client()
         if len(batch) == 1 and (simple := self._one(batch[0])) is not None:
             (reply,) = await client.send(simple, 1, deadline)
@@ -109,6 +111,13 @@ class RedisPublisher:
         if not plan.commands:
             return plan.outcomes
         return plan.read(await client.pipeline(plan.commands, deadline=deadline), self._settings.url)
+
+    def _until(self, deadline: float) -> float:
+        """When a server that says nothing is given up: half-way, if there is another one to send to."""
+        if self._settings.failover is None:
+            return deadline
+        now = time.monotonic()
+        return now + (deadline - now) / 2
 
     def _loops_client(self) -> AsyncClient:
         from .aio import AsyncClient  # noqa: PLC0415 - a program that only calls `delay` need not load asyncio

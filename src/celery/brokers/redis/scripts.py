@@ -169,13 +169,13 @@ return {#tags, first and tostring(first - now) or ''}
 """
 )
 
-#: Set aside. KEYS: unacked, index, dead letters, queues that have any, counter. ARGV: at most, oldest (unix time), queue,
-#: then for each: tag, reason, message.
+#: Set aside. KEYS: unacked, index, dead letters, queues that have any, counter. ARGV: at most, queue, then for each: tag,
+#: reason, message.
 BURY = Script(
     _NOW
     + """
 local count = 0
-for i = 4, #ARGV, 3 do
+for i = 3, #ARGV, 3 do
   if redis.call('HDEL', KEYS[1], ARGV[i]) == 1 then
     redis.call('ZREM', KEYS[2], ARGV[i])
     local id = redis.call('INCR', KEYS[5])
@@ -189,14 +189,28 @@ for i = 4, #ARGV, 3 do
     count = count + 1
   end
 end
-if count > 0 then
-  redis.call('SADD', KEYS[4], ARGV[3])
-  for _, old in ipairs(redis.call('XRANGE', KEYS[3], '-', '+', 'COUNT', 100)) do
-    if tonumber(old[2][4]) > now - ARGV[2] then break end
-    redis.call('XDEL', KEYS[3], old[1])
+if count > 0 then redis.call('SADD', KEYS[4], ARGV[2]) end
+return count
+"""
+)
+
+#: Forget old dead letters. KEYS: dead letters, queues that have any. ARGV: oldest (seconds of age), queue, at most.
+FORGET_DEAD = Script(
+    _NOW
+    + """
+local old = {}
+for _, letter in ipairs(redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', ARGV[3])) do
+  if tonumber(letter[2][4]) > now - ARGV[1] then break end
+  old[#old + 1] = letter[1]
+end
+if #old > 0 then
+  redis.call('XDEL', KEYS[1], unpack(old))
+  if redis.call('XLEN', KEYS[1]) == 0 then
+    redis.call('DEL', KEYS[1])
+    redis.call('SREM', KEYS[2], ARGV[2])
   end
 end
-return count
+return #old
 """
 )
 
@@ -363,6 +377,7 @@ OF_WORKERS = (
     PARK,
     PROMOTE,
     BURY,
+    FORGET_DEAD,
     ANNOUNCE,
     KEEP,
     TICK,
