@@ -810,6 +810,13 @@ class Celery:
         address: str = self.backend.oid
         return address
 
+    def replies_to(self, said: str | None) -> str:
+        """Where replies go to something that names `said` for them: there, or to this process if that is a process from
+        which it was forked (a signature frozen before)."""
+        if said and not (self.amqp.snapshot.replies and self.backend.is_inherited(said)):
+            return said
+        return self.reply_address
+
     def listen_for_replies(self) -> str:
         """`reply_address`, at which replies are heard from now on: before something is sent.
 

@@ -478,7 +478,8 @@ def _publishing(app: Celery, snapshot: Snapshot, routed: Mapping[str, Any], fiel
     retry = get("retry")
     fields["retry"] = snapshot.retry if retry is None else bool(retry)
     here = app.listen_for_replies()  # also if it was said before: a frozen signature has the address alone
-    fields["reply_to"] = get("reply_to") or here
+    said = get("reply_to")
+    fields["reply_to"] = app.replies_to(said) if said else here
     fields["origin"] = get("origin") or origin()
     fields["producer"] = get("producer") or get("publisher")
     limit = snapshot.publish_timeout

@@ -145,9 +145,12 @@ class _Process:
 _process = _Process()
 #: By the app's identity.
 _owned: dict[int, _Own] = {}
+#: Reply queues of the processes that this one was forked from.
+_inherited: set[str] = set()
 
 
 def _in_child() -> None:
+    _inherited.update(own.name for own in _owned.values())
     _owned.clear()
     _process.lock = threading.RLock()
 
@@ -252,6 +255,10 @@ class RPCBackend(BaseBackend):
     def oid(self) -> str:
         """The name of this process's reply queue."""
         return self._mine().name
+
+    def is_inherited(self, address: str) -> bool:
+        """Whether a reply queue is that of a process from which this one was forked: nobody here hears it."""
+        return address in _inherited
 
     def reply_address(self) -> str:
         """Where results shall go, as a message says; the queue exists when this returns, unless a task calls: it does

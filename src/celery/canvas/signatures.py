@@ -432,8 +432,7 @@ class Signature(dict[str, Any], Generic[R]):
             options["root_id"] = root_id
         if parent_id:
             options["parent_id"] = parent_id
-        if "reply_to" not in options:
-            options["reply_to"] = self.app.reply_address
+        options["reply_to"] = self.app.replies_to(options.get("reply_to"))
         if group_id and "group_id" not in options:
             options["group_id"] = group_id
         if chord:

@@ -125,8 +125,8 @@ class Recorder:
         return not self._busy
 
     def close(self) -> None:
-        """End the thread; what it has not begun is dropped."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        """End the thread; what it has not begun is dropped. One that is still in the result store is not waited for."""
+        self._threads.shutdown(wait=not self._busy, cancel_futures=True)
 
     # -- on the thread ----------------------------------------------------------------------------
     async def _in_thread(self, fun: Callable[..., Any], *args: Any) -> Any:

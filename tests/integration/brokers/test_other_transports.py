@@ -8,6 +8,7 @@ import sys
 import time
 
 import pytest
+from kombu import Connection
 from tests.conformance.brokers.tools import Recorder, Worker, needs, send
 from tests.servers.process import Process, accepts, free_port
 
@@ -188,3 +189,35 @@ def test_a_mailbox(broker):
         await box.aclose()
 
     asyncio.run(test())
+
+
+def test_sqs_lends_for_as_long_as_a_message_is_held(tmp_path, monkeypatch):
+    """`visibility_timeout` is 2 s. Somebody else takes a message later, and keeps it for just that long."""
+    with contextlib.ExitStack() as stack:
+        broker = open_sqs(stack, tmp_path, monkeypatch)
+        stack.callback(broker.close)
+
+        async def test(worker):
+            send(broker, "held")
+            (held,) = await worker.take(1)
+            worker.consumer.allow(0)
+            await worker.consumer.flush()
+            send(broker, "clock")
+            channel = Connection(broker.url, transport_options=broker._options.transport_options).channel()
+            await asyncio.to_thread(_take_and_forget, channel, "work")
+            worker.consumer.allow(5)
+            (_, clock) = await worker.seen.count(2)
+            assert clock.body == b"clock"  # it became visible again; what was taken before it did not
+            worker.consumer.ack(held)
+            worker.consumer.ack(clock)
+            await worker.consumer.flush()
+            assert broker.size("work") == 0
+
+        play(broker, test)
+
+
+def _take_and_forget(channel, queue):
+    """Take one message as a client that then dies."""
+    url = channel.sqs(queue=queue).get_queue_url(QueueName=queue)["QueueUrl"]
+    while not channel.sqs(queue=queue).receive_message(QueueUrl=url, WaitTimeSeconds=1).get("Messages"):
+        pass

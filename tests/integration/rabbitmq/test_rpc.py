@@ -67,7 +67,17 @@ def test_threads_forks_loops_and_many(rpc):
                         os._exit(code)
                 children.append(pid)
             assert all(add.delay(n, 9).get(timeout=30) == n + 9 for n in range(10))
-            assert [os.waitpid(pid, 0)[1] for pid in children] == [0] * 4
+            frozen, chained = add.s(4, 5), add.s(1, 1) | add.s(2)
+            frozen.freeze(), chained.freeze()
+            pid = os.fork()
+            if not pid:
+                code = 1
+                try:
+                    code = (frozen.delay().get(timeout=30), chained.delay().get(timeout=30)) != (9, 4)
+                finally:
+                    os._exit(code)
+            children.append(pid)
+            assert [os.waitpid(pid, 0)[1] for pid in children] == [0] * 5
             async def main():
                 calls = [await add.adelay(n, 5) for n in range(50)]
                 return [await call.aget(timeout=30) for call in calls]

@@ -31,6 +31,7 @@ from .dead import bury
 from .entities import kombu_queue
 from .forks import gate
 from .links import busy, explained
+from .visibility import Visibility
 
 if TYPE_CHECKING:
     import asyncio
@@ -117,6 +118,7 @@ class Drainer:
         self._resting = False
         # Owned by the thread.
         self._link: Link | None = None
+        self._visibility: Visibility | None = None
         self._relic: Any = None
         self._consumers: dict[str, tuple[Queue, Any]] = {}
         self._held: dict[int, Held] = {}
@@ -215,6 +217,7 @@ class Drainer:
                 link.close()
                 raise
             self._link = link
+            self._visibility = Visibility.of(link.channel)
         return self._link
 
     def _readopt(self, link: Link) -> None:
@@ -250,6 +253,7 @@ class Drainer:
                 self._obey(link)
                 if self._finished:
                     return
+                self._renew()
                 room = self.window - len(self._held)
                 took = self._drain(link, room) if room > 0 and self._consumers else 0
             backoff.reset()
@@ -260,6 +264,10 @@ class Drainer:
             elif not self._orders:
                 self._rest(link, room)
 
+    def _renew(self) -> None:
+        if self._visibility is not None and not self._visibility.left():
+            self._visibility.renew((*self._held.values(), *self._parked))
+
     def _rest(self, link: Link, room: int) -> None:
         """Sleep until something is ordered or due, or it is time to look again."""
         most = link.transport.polling_interval
@@ -269,6 +277,9 @@ class Drainer:
             self._pause *= 2
         if self._parked and room > 0:
             left = max((self._parked[0].due or 0.0) - time.time(), 0.0)
+            seconds = left if seconds is None else min(seconds, left)
+        if self._visibility is not None and (self._held or self._parked):
+            left = self._visibility.left()
             seconds = left if seconds is None else min(seconds, left)
         self._resting = True
         self._bell.wait(seconds)
