@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 from typing import TYPE_CHECKING
+from unittest import mock
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 
 from celery import Celery
+from celery.canvas import graphs
 from celery.contrib.testing.worker import start_worker
 from tests.canvas.running import Runner
 from tests.canvas.trees import Tree, trees
@@ -28,6 +30,8 @@ pytestmark = [
 ]
 
 TARGETS = ("eager", "memory", "sqlite", "redis", "rabbitmq+redis", "rabbitmq+database")
+#: With `fleet = 'celeriac'`, where nothing travels in messages that can be stored.
+STORED = ("memory, stored", "sqlite, stored", "redis, stored", "rabbitmq+database, stored")
 MANY = settings(
     max_examples=200,
     derandomize=True,
@@ -38,11 +42,16 @@ MANY = settings(
 )
 
 
-@pytest.fixture(scope="module", params=TARGETS)
+@pytest.fixture(scope="module", params=TARGETS + STORED)
 def runner(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runner]:
     """An app with the tasks of the trees, and a worker."""
     node = request.getfixturevalue("rabbitmq_server") if request.param.startswith("rabbitmq") else None
-    with place(request.param, tmp_path_factory.mktemp("canvas"), node) as app:
+    target, _, stored = request.param.partition(", ")
+    folder = tmp_path_factory.mktemp("canvas")
+    few = 0 if stored else graphs.FEW
+    with mock.patch.object(graphs, "FEW", few), place(target, folder, node) as app:
+        if stored:
+            app.conf.fleet = "celeriac"
         made = Runner(app)
         if app.conf.task_always_eager:
             yield made

@@ -47,8 +47,10 @@ import json, os
 from pathlib import Path
 
 from celery import Celery
+from celery.canvas import graphs
 from tests.canvas.tasks import add_tasks
 
+graphs.FEW = int(os.environ.get("FEW", graphs.FEW))
 app = Celery("tasks")
 app.conf.update(task_acks_late=True, task_reject_on_worker_lost=True, task_max_deliveries=50)
 LEDGER = Path(__file__).with_name("ledger.txt")
@@ -166,7 +168,7 @@ def some_trees(count: int, seed: int) -> list[Tree]:
     return found[-count:]
 
 
-SITES = ("sqlite", "redis", "rabbitmq")
+SITES = ("sqlite", "redis", "rabbitmq", "redis, stored", "rabbitmq, stored")
 
 
 @pytest.fixture(params=SITES)
@@ -175,7 +177,10 @@ def site(request: pytest.FixtureRequest, project: Project) -> Iterator[dict[str,
     project.write("tasks.py", TASKS)
     project.env["PYTHONPATH"] = str(Path(__file__).parents[2])
     project.env["CELERY_BROKER_TRANSPORT_OPTIONS"] = json.dumps({"lease": LEASE})
-    if request.param == "sqlite":
+    place, _, stored = request.param.partition(", ")
+    if stored:  # what comes later travels in no message
+        project.env |= {"CELERY_FLEET": "celeriac", "FEW": "0"}
+    if place == "sqlite":
         url = f"sqlite:///{project.path}/store.db"
         project.env |= {"CELERY_BROKER_URL": url, "CELERY_RESULT_BACKEND": url}
         yield {}
@@ -183,7 +188,7 @@ def site(request: pytest.FixtureRequest, project: Project) -> Iterator[dict[str,
     with RedisServer(project.path / "redis", persistent=True) as redis:
         servers: dict[str, Process] = {"results": redis}
         broker = redis.url
-        if request.param == "rabbitmq":
+        if place == "rabbitmq":
             node = request.getfixturevalue("private_rabbitmq")
             if not node.running:
                 node.start()
@@ -219,7 +224,13 @@ def kill(pid: int) -> None:
 
 @pytest.mark.parametrize(
     ("site", "victim"),
-    [("redis", "results"), ("rabbitmq", "broker"), ("rabbitmq", "results")],
+    [
+        ("redis", "results"),
+        ("rabbitmq", "broker"),
+        ("rabbitmq", "results"),
+        ("redis, stored", "results"),
+        ("rabbitmq, stored", "results"),
+    ],
     indirect=["site"],
 )
 def test_while_a_server_is_killed_and_comes_back(project, site, victim, request):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from celery.app import sending
 from celery.app.options import send_options
 from celery.app.task import Task
+from celery.canvas import graphs
 from celery.result.workflows import BODY_OF
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def launch(app: Celery, plan: Plan) -> None:
         OperationalError: the broker did not take all of it.
         EncodeError: an argument cannot be serialized.
     """
-    _open(app, plan.openings)
+    _open(app, plan)
     sends = plan.sends
     if len(sends) > 1 and _together(app, sends, "apply_async", _STOCK):
         sending.send_composed(app, _composed(app, sends))
@@ -47,8 +48,8 @@ async def alaunch(app: Celery, plan: Plan) -> None:
     """`launch` that awaits the broker instead of blocking the event loop."""
     from celery.app import coroutines  # noqa: PLC0415 - asyncio, which only some programs need
 
-    if plan.openings:
-        await coroutines.in_thread(True, _open, app, plan.openings)
+    if plan.openings or plan.kept:
+        await coroutines.in_thread(True, _open, app, plan)
     sends = plan.sends
     if len(sends) > 1 and _together(app, sends, "aapply_async", _ASTOCK):
         await sending.asend_composed(app, _composed(app, sends))
@@ -59,9 +60,10 @@ async def alaunch(app: Celery, plan: Plan) -> None:
         await coroutines.in_thread(True, _follow, app, plan.openings)
 
 
-def _open(app: Celery, openings: Iterable[Opening]) -> None:
-    """Members may report as soon as they are sent: their number has to be known before."""
-    for opening in openings:
+def _open(app: Celery, plan: Plan) -> None:
+    """Members may report as soon as they are sent: their number, and what follows, has to be known before."""
+    graphs.store(app, plan)
+    for opening in plan.openings:
         app.backend._insist_on_storing(lambda one=opening: _open_one(app, one), "the size of a chord")
 
 

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from celery import canvas, signals
 from celery.app.einfo import ExceptionInfo
 from celery.brokers import patience
+from celery.canvas import graphs
 from celery.canvas.calls import root_of
 from celery.canvas.plans import Plan
 from celery.exceptions import Ignore, Reject
@@ -83,17 +84,17 @@ def send_links(task: Any, request: Context, retval: Any, *, eager: bool, inherit
     if inherit_priority:
         options["priority"] = (request.delivery_info or {}).get("priority")
     callbacks = _callbacks(task, request)
-    if request.chain:
-        *rest, following = request.chain
-        step = canvas.maybe_signature(following, app=task.app)
-        calls = [*((one, options) for one in callbacks), (step, {**options, "chain": rest})]
-    else:
-        calls = [(one, options) for one in callbacks]
+    calls = [(one, options) for one in callbacks]
+    following = graphs.Next(task.app, request.chain) if request.chain else None
+    if following is not None and following.step is not None:
+        calls.append((following.step, {**options, "chain": following.rest}))
     if eager:
         for sig, given in calls:
             sig.apply((retval,), **given)
-    else:
+    elif calls:
         _send(task, calls, retval)
+    if following is not None:
+        following.sent()
 
 
 def _callbacks(task: Any, request: Context) -> list[Any]:

@@ -25,16 +25,19 @@ import time
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from celery import states
-from celery.canvas import maybe_signature
+from celery.canvas import graphs, maybe_signature
 from celery.canvas.plans import Plan
 from celery.exceptions import ChordError
 from celery.utils import uuid
+
+from .shelves import LedgerShelf
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from .core import Backend
+    from .shelves import Shelf
 
 logger = logging.getLogger("celery.backends.base")
 
@@ -108,6 +111,10 @@ class Chords(Protocol):
     #: Whether there can be anything to `sweep`.
     sweeps: bool
 
+    @property
+    def shelf(self) -> Shelf | None:
+        """Where what comes later in workflows can be stored; None: messages must carry it."""
+
     def sweep(self) -> int:
         """Send the bodies that are due and were not sent by who noted it; return how many those are."""
 
@@ -129,7 +136,7 @@ def part_of(backend: Backend, request: Any, state: str, result: Any) -> Part | N
 def relay(
     backend: Backend, due: Due, members: Iterable[tuple[str, str, Any]], shape: list[Any] | None = None
 ) -> None:
-    """Send a body, or fail it.
+    """Send a body, or fail it; nothing if that was done before.
 
     Args:
         members: id, state and value (or exception) of each, in order.
@@ -138,6 +145,10 @@ def relay(
     Raises:
         OperationalError: the broker did not take it.
     """
+    body = graphs.body_of(backend.app, due.body)
+    if body is None:
+        return
+    due = due._replace(body=body)
     members = list(members)
     failed = next((member for member in members if member[1] in states.PROPAGATE_STATES), None)
     if failed is None:
@@ -234,6 +245,7 @@ class TransactionalChords:
     def __init__(self, backend: Any, transaction: Callable[[], AbstractContextManager[Ledger]]) -> None:
         self._backend = backend
         self._transaction = transaction
+        self.shelf = LedgerShelf(transaction, self._key, lambda: self._seconds)
 
     # -- as `Chords`
 
@@ -317,6 +329,8 @@ class TransactionalChords:
                 "The body of chord %s could not be sent now; it will be tried again", due.group_id
             )
             return
+        if graphs.is_reference(due.body):
+            graphs.dropped(backend.app, due.group_id)
         with self._transaction() as ledger:
             ledger.delete(self._due_key(due.group_id))
             for suffix in (".j", ".n", ".s"):
@@ -360,7 +374,9 @@ def _as_text(value: Any) -> str:
 
 
 class CountingChords:
-    """Chords in a key-value store that has `incr`."""
+    """Chords in a key-value store that has `incr`. It may not take large values, so there is no shelf."""
+
+    shelf = None
 
     def __init__(self, backend: Any) -> None:
         self._backend = backend
@@ -436,6 +452,8 @@ class CountingChords:
 
 class PollingChords:
     """Chords in any store: the task `celery.chord_unlock` looks at the members, less and less often."""
+
+    shelf = None
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend

@@ -5,13 +5,19 @@ They are stored with the exception of what failed; those that are members of a c
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
-from celery.canvas import maybe_signature
+from celery.canvas import graphs, maybe_signature
 from celery.utils.functional import maybe_list
+
+from .shelves import GraphLost
 
 if TYPE_CHECKING:
     from .core import Backend
+
+
+logger = logging.getLogger("celery.backends.base")
 
 
 class _Request:
@@ -39,8 +45,11 @@ class _Request:
 
 def fail_following(backend: Backend, request: Any, exc: BaseException, state: str) -> None:
     """Fail the steps that were to come after a task of a chain."""
-    for step in reversed(request.chain or ()):
-        fail(backend, step, exc, state, call_errbacks=False)
+    try:
+        for step in graphs.steps(backend.app, request.chain):
+            fail(backend, step, exc, state, call_errbacks=False)
+    except GraphLost as lost:
+        logger.error("What comes after task %s cannot be marked as failed: %s", request.id, lost)
 
 
 def fail(
@@ -108,8 +117,8 @@ class _Walk:
             self._backend._call_task_errbacks(request, self._exc, self._traceback)
 
     def _fail_rest(self, sig: Any, counts: bool) -> None:
-        for step in reversed(sig.options.get("chain") or ()):
-            self.fail(maybe_signature(step, app=self._backend.app), False, counts)
+        for step in graphs.steps(self._backend.app, sig.options.get("chain")):
+            self.fail(step, False, counts)
 
     def _end(self, sig: Any, call_errbacks: bool, counts: bool) -> None:
         request = _Request(sig, self._eager)

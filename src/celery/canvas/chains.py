@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from celery.utils.functional import is_list, maybe_list
 
-from . import calls, stamping
+from . import calls, graphs, stamping
 from .algebra import fold, kind_of, shortened
 from .calls import after
 from .signatures import Signature, maybe_signature
@@ -205,7 +205,8 @@ class _chain(Signature[Any]):
         rest = options.pop("chain", None) or []
         first, *others = self.tasks
         options = {key: value for key, value in options.items() if key not in _OF_LAST}
-        first._plan(plan, args, kwargs, {**options, "chain": [*rest, *reversed(others)] or None})
+        chain = graphs.following(plan, self.app, rest, others)
+        first._plan(plan, args, kwargs, {**options, "chain": chain})
         return result
 
     def apply(self, args: Any = None, kwargs: Mapping[str, Any] | None = None, **options: Any) -> Any:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 from celery.exceptions import CPendingDeprecationWarning
 from celery.utils.functional import is_list, maybe_list, regen
 
-from . import calls, stamping
+from . import calls, graphs, stamping
 from .algebra import kind_of, shortened
 from .groups import group, signatures_of
 from .plans import Opening
@@ -282,7 +282,8 @@ class _chord(Signature[Any]):
             )
             return result
         first = {k: v for k, v in options.items() if k in ("countdown", "eta", "root_id", "parent_id")}
-        header_result = header._plan(plan, args, kwargs, {**both, **first, "chord": body})
+        carried = graphs.body_for(plan, self.app, header.id or "", body)
+        header_result = header._plan(plan, args, kwargs, {**both, **first, "chord": carried})
         plan.open(Opening(header.id or "", header._width(), header_result, body, options))
         result.parent = header_result  # also if there are steps between, as in Celery
         return result

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 from celery.utils import uuid
 from celery.utils.functional import is_list, maybe_list, regen
 
-from . import calls, stamping
+from . import calls, graphs, stamping
 from .algebra import kind_of, shortened
 from .signatures import Signature, maybe_signature
 
@@ -247,7 +247,7 @@ class group(Signature[Any]):
 
     def _as_chord(self, rest: list[Any]) -> Any:
         """The chord whose header this is, if `rest` (last first) is to follow."""
-        steps = [maybe_signature(step, app=self._app) for step in reversed(rest)]
+        steps = list(graphs.steps(self.app, rest))
         make: Any = Signature.TYPES
         body = steps[0] if len(steps) == 1 else make["chain"](*steps, app=self._app)
         return make["chord"](self, body=body, app=self._app)

@@ -1,7 +1,7 @@
 """What one call of a workflow sends at once: first messages, and chords to open before.
 
 A workflow is gone through once (`Signature._plan`); what is found is sent together, in as few round trips as
-the broker allows. The rest of the workflow travels in the messages.
+the broker allows. The rest of the workflow travels in the messages, or is stored before (`graphs`).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +47,17 @@ class Plan:
 
     sends: list[Send] = field(default_factory=list)
     openings: list[Opening] = field(default_factory=list)
+    #: What messages refer to: a name, and parts of the workflow.
+    kept: list[tuple[str, Sequence[Any]]] = field(default_factory=list)
 
     def send(self, signature: Any, args: Any, kwargs: Mapping[str, Any], options: dict[str, Any]) -> None:
         """Add a message."""
         # The workflow as a whole is a child of the task that calls it, its messages are not.
         self.sends.append(Send(signature, args, kwargs, {**options, "add_to_parent": False}))
+
+    def keep(self, name: str, parts: Sequence[Any]) -> None:
+        """Add something that is to be stored before anything is sent."""
+        self.kept.append((name, parts))
 
     def open(self, opening: Opening) -> None:
         """Add a chord."""

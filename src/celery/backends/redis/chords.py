@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from celery.backends import chords
 from celery.backends.chords import REMEMBERED, Due, Part, chord_of, part_of
+from celery.canvas import graphs
 from celery.utils import uuid
 
 from .scripts import FINISH, SWEEP
+from .shelf import RedisShelf
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -42,6 +44,7 @@ class RedisChords:
     def __init__(self, backend: RedisBackend, *, ordered: bool = True) -> None:
         self._backend = backend
         self._ordered = ordered
+        self.shelf = RedisShelf(backend, lambda: self._seconds)
 
     # -- as `Chords`
 
@@ -112,6 +115,8 @@ class RedisChords:
                 "The body of chord %s could not be sent now; it will be tried again", due.group_id
             )
             return
+        if graphs.is_reference(due.body):
+            graphs.dropped(backend.app, due.group_id)
         books = [self._key(due.group_id, suffix) for suffix in (".c", ".j", ".t", ".s", ".d")]
         backend.run_script(FINISH, [*books, self._due_key], [due.group_id, int(REMEMBERED)])
 

@@ -1,0 +1,179 @@
+"""With `fleet = 'celeriac'`, what comes later in a workflow is stored once, and messages refer to it.
+
+In a mixed fleet every message carries all that follows it, as Celery's do: each member of a chord the body with the rest of
+the workflow, each step of a chain all later steps. That is quadratic. If all programs are ours, and the result store
+has a shelf (`celery.backends.shelves`), then
+
+- the body of a chord is put there under the chord's id, and its members carry a reference;
+- the later steps of a chain, if there are more than a few tasks in them, are put there one by one, and the option `chain` has
+  one reference in place of them: `(name, how many are left)`.
+
+References have the form of signatures, so that they travel wherever a signature would.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, cast
+
+from celery.message import serializers
+from celery.utils import uuid
+
+from .signatures import maybe_signature
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from celery.app.base import Celery
+
+    from .plans import Plan
+
+logger = logging.getLogger("celery.app.trace")
+
+#: What a reference has beside what signatures have: the name on the shelf, and a number.
+KEY = "celeriac_graph"
+#: So many tasks that come later are carried along.
+FEW = 8
+
+
+def shelf_of(app: Celery) -> Any:
+    """Where workflows are stored; None if messages carry them."""
+    return app.backend.chords.shelf if app.conf.fleet == "celeriac" else None
+
+
+def is_reference(sig: Any) -> bool:
+    """Whether this stands for something on the shelf."""
+    return isinstance(sig, Mapping) and KEY in sig
+
+
+# -- when a workflow is sent
+
+
+def body_for(plan: Plan, app: Celery, group_id: str, body: Any) -> Any:
+    """What the members of a chord are to carry in place of its body."""
+    if shelf_of(app) is None:
+        return body
+    plan.keep(group_id, [body])
+    return _reference(body.task, body.id, group_id, 0)
+
+
+def following(plan: Plan, app: Celery, rest: Sequence[Any], steps: Sequence[Any]) -> list[Any] | None:
+    """The option `chain` of a step that is followed by `steps`, and then by `rest`, which is in this form already."""
+    if sum(map(_size, steps)) <= FEW or shelf_of(app) is None:
+        return [*rest, *reversed(steps)] or None
+    name = uuid()
+    plan.keep(name, steps[::-1])
+    return [*rest, _reference(steps[0].task, None, name, len(steps))]
+
+
+def store(app: Celery, plan: Plan) -> None:
+    """Put on the shelf what messages of a plan refer to. Done before any of them is sent."""
+    for name, parts in plan.kept:
+        items = [_written(app, part) for part in parts]
+        app.backend._insist_on_storing(
+            lambda name=name, items=items: shelf_of(app).keep(name, items), "what comes later in a workflow"
+        )
+
+
+def _reference(task: str, task_id: str | None, name: str, number: int) -> dict[str, Any]:
+    options = {"task_id": task_id} if task_id else {}
+    return {
+        "task": task,
+        "args": (),
+        "kwargs": {},
+        "options": options,
+        "subtask_type": None,
+        "immutable": False,
+        KEY: [name, number],
+    }
+
+
+def _size(sig: Any) -> int:
+    """How many tasks there are in it."""
+    if sig.subtask_type in ("chain", "group"):
+        return sum(map(_size, sig.tasks))
+    if sig.subtask_type == "chord":
+        header = sig.tasks
+        return sum(map(_size, getattr(header, "tasks", header))) + _size(sig.body)
+    return 1
+
+
+# -- when it goes on
+
+
+class Next:
+    """The step that follows in a chain.
+
+    Attributes:
+        step: the signature; None if it was sent before (the task that it follows runs again).
+        rest: the option `chain` of it.
+    """
+
+    def __init__(self, app: Celery, chain: Sequence[Any]) -> None:
+        self._app = app
+        self._used: str | None = None
+        *self.rest, step = chain
+        if is_reference(step):
+            name, left = step[KEY]
+            step = _fetched(app, name, left - 1)
+            if left > 1:
+                self.rest.append(_reference("", None, name, left - 1))
+            else:
+                self._used = name
+        self.step = maybe_signature(step, app=app)
+
+    def sent(self) -> None:
+        """It was sent: what nobody needs any longer is thrown away."""
+        if self._used is not None:
+            dropped(self._app, self._used)
+
+
+def steps(app: Celery, chain: Iterable[Any] | None) -> Iterator[Any]:
+    """All that follows, by the option `chain` (last first): in the order in which it runs.
+
+    What was sent already, and dropped, is left out.
+    """
+    for one in reversed(list(chain or ())):
+        if not is_reference(one):
+            yield maybe_signature(one, app=app)
+            continue
+        name, left = one[KEY]
+        for index in reversed(range(left)):
+            step = _fetched(app, name, index)
+            if step is not None:
+                yield maybe_signature(step, app=app)
+
+
+def body_of(app: Celery, carried: Any) -> Any:
+    """The body that the members of a chord carry, or refer to; None if it was sent before."""
+    if not is_reference(carried):
+        return carried
+    name, index = carried[KEY]
+    return _fetched(app, name, index)
+
+
+def dropped(app: Celery, name: str) -> None:
+    """Throw away what was sent. If the store does not answer it will expire."""
+    with contextlib.suppress(Exception):
+        shelf_of(app).drop(name)
+
+
+def _written(app: Celery, sig: Any) -> bytes:
+    content_type, encoding, payload = serializers.dumps(sig, app.conf.task_serializer)
+    return f"{content_type}\n{encoding}\n".encode() + payload
+
+
+def _fetched(app: Celery, name: str, index: int) -> dict[str, Any] | None:
+    shelf = app.backend.chords.shelf
+    item = app.backend._insist_on_storing(lambda: shelf.fetch(name, index), "that a workflow goes on")
+    if item is None:
+        logger.info("What follows (%s) was sent before", name)
+        return None
+    content_type, encoding, payload = item.split(b"\n", 2)
+    accept = serializers.prepare_accept_content(app.conf.accept_content)
+    return cast(
+        "dict[str, Any]",
+        serializers.loads(payload, content_type.decode(), encoding.decode(), accept=accept),
+    )
