@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import mmap
 import os
-import tempfile
 
 #: Words of 8 bytes: the tag last begun, when (monotonic seconds, 0.0 when it has ended), the tag to be terminated.
 _BEGUN, _SINCE, _CONDEMNED, _WIDTH = 0, 1, 2, 4
@@ -83,6 +82,8 @@ def unnamed_file(size: int) -> int:
     if hasattr(os, "memfd_create"):
         fd = os.memfd_create("celery-pool")
     else:
+        import tempfile  # noqa: PLC0415 - where there is no memfd
+
         with tempfile.TemporaryFile() as file:
             fd = os.dup(file.fileno())
     os.ftruncate(fd, size)

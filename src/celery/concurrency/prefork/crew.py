@@ -81,7 +81,8 @@ class Crew:
         self._manager = manager
         self.seats: dict[int, Seat] = {}
         self._by_pid: dict[int, Seat] = {}
-        self._free_slots = list(range(SLOTS - 1, -1, -1))
+        self._unused_slots = iter(range(SLOTS))
+        self._free_slots: list[int] = []
         self._made = 0
         self._failures = 0
         self._retry: asyncio.TimerHandle | None = None
@@ -157,9 +158,9 @@ class Crew:
         self._timers.add(handle)
 
     def _request(self) -> None:
-        if not self._free_slots:
+        slot = self._free_slots.pop() if self._free_slots else next(self._unused_slots, None)
+        if slot is None:
             return
-        slot = self._free_slots.pop()
         self._board.clear(slot)
         self._made += 1
         seat = Seat(slot, self._made, self._free_index(), self._options.max_tasks_per_child or None)

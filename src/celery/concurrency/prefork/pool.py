@@ -14,7 +14,6 @@ from celery.concurrency.prefork.board import Board
 from celery.concurrency.prefork.foreman import Foreman
 from celery.concurrency.prefork.life import Trade, live
 from celery.concurrency.prefork.link import Link
-from celery.concurrency.prefork.spawned import spawn_live
 from celery.concurrency.prefork.spawner import Spawner
 from celery.concurrency.runners import default_runner
 
@@ -74,8 +73,12 @@ class TaskPool:
     def _serve_spawner(self, board: Board, control: socket.socket, core_pid: int) -> None:
         spawning = self.options.start_method == "spawn"
         prefix = "SpawnPoolWorker" if spawning else "ForkPoolWorker"
+        if spawning:
+            from celery.concurrency.prefork.spawned import spawn_live as life  # noqa: PLC0415 - most workers fork
+        else:
+            life = live
         trade = Trade(self.app, self.hostname, self.options, self._runner, prefix)
-        be = partial(spawn_live if spawning else live, trade, board)
+        be = partial(life, trade, board)
         Spawner(control, core_pid, board, be, partial(_announce_birth, prefix)).run()
 
     async def start(self, reports: Reports) -> None:
