@@ -225,8 +225,6 @@ class AsyncClient:
         self._locator = locator_of(settings)
         self._link: Link | None = None
         self._connecting: asyncio.Task[Link] | None = None
-        self._channels: dict[bytes, list[Callable[[bytes | None], None]]] = {}
-        self._resubscribing: asyncio.Task[None] | None = None
         self._closed = False
         self._guard: AsyncGenerator[None, None] | None = None
 
@@ -319,7 +317,7 @@ class AsyncClient:
         error: BrokerError | None = None
         for _ in self.settings.targets:
             try:
-                link = await Link.open(self.settings, self._locator, on_push=self._pushed, on_lost=self._lost)
+                link = await Link.open(self.settings, self._locator, on_lost=self._lost)
             except BrokerError as failure:
                 error = failure
                 continue
@@ -327,65 +325,18 @@ class AsyncClient:
                 link.close()
                 raise BrokerUnavailable(f"{self.settings.url}: closed")
             self._link = link
-            if self._channels:
-                link.write(pack("SUBSCRIBE", *self._channels) + pack("PING"), 1, ignore)
-                for callbacks in list(self._channels.values()):
-                    for callback in list(callbacks):
-                        callback(None)
             return link
         assert error is not None
         raise error
 
-    # -- subscriptions ----------------------------------------------------------------------------
-    async def subscribe(
-        self, channel: str, on_message: Callable[[bytes | None], None], *, deadline: float | None = None
-    ) -> None:
-        """Have `on_message` called with every message from when this returns on; with None after a lost connection."""
-        name = channel.encode()
-        callbacks = self._channels.setdefault(name, [])
-        callbacks.append(on_message)
-        if len(callbacks) == 1:
-            # The confirmation is a push, so a ping marks it.
-            data = pack("SUBSCRIBE", name) + pack("PING")
-            until = time.monotonic() + self.settings.timeout if deadline is None else deadline
-            await self.send(data, 1, until, again=True)
-
-    async def unsubscribe(self, channel: str, on_message: Callable[[bytes | None], None]) -> None:
-        """Undo `subscribe`; returns at once."""
-        name = channel.encode()
-        callbacks = self._channels.get(name, [])
-        if on_message in callbacks:
-            callbacks.remove(on_message)
-            if not callbacks:
-                del self._channels[name]
-                if self._link is not None and self._link.is_open:
-                    self._link.write(pack("UNSUBSCRIBE", name) + pack("PING"), 1, ignore)
-
-    def _pushed(self, push: list[Any]) -> None:
-        if push[0] == b"message":
-            for callback in list(self._channels.get(push[1], ())):
-                callback(push[2])
-
     def _lost(self, error: BrokerError) -> None:
         self._link = None
-        if self._channels:  # none after `close`
-            self._resubscribing = self._loop.create_task(self._resubscribe())
-
-    async def _resubscribe(self) -> None:
-        backoff = Backoff()
-        while self._channels and not (self._link and self._link.is_open):
-            try:
-                await self._connected()
-            except BrokerError:
-                await asyncio.sleep(backoff.next())
 
     def close(self) -> None:
-        """Close the connection and forget all subscriptions; what is pending fails."""
+        """Close the connection; what is pending fails."""
         self._closed = True
-        self._channels.clear()
-        for task in (self._connecting, self._resubscribing):
-            if task is not None:
-                task.cancel()
+        if self._connecting is not None:
+            self._connecting.cancel()
         link, self._link = self._link, None
         if link is not None:
             link.close()

@@ -17,12 +17,6 @@ shares, which is closed when the loop shuts its generators down (`asyncio.run` d
     client = AsyncClient.of(settings)
     await client.call("GET", key, deadline=...)
     await client.pipeline([...], deadline=...)
-    await client.subscribe(channel, on_message)       # on_message(data: bytes), on the loop
-    await client.unsubscribe(channel, on_message)
-
-Subscriptions share its one connection (RESP3) and are made again by themselves after a lost connection; a message that was
-published meanwhile is lost, so whoever subscribes looks once more when `on_message` is called with None.
-For blocking subscribers there is `subscriber.Subscriber`.
 
 **Errors**: `BrokerUnavailable` (cannot be reached, did not answer, is a replica, is full: trying again may help),
 `BrokerRefused` (it said no: trying again is no use), both with server, cause and what to do, without password. `call` and
@@ -96,7 +90,6 @@ class Client:
         self._connection: Connection | None = None
         self._target: Target | None = None
         self._used_at = 0.0
-        self._closed = False
         _clients.add(self)
 
     # -- calls ------------------------------------------------------------------------------------

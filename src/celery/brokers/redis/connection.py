@@ -11,7 +11,7 @@ from celery.wire.resp import INCOMPLETE, ErrorReply, Parser, ProtocolError, Push
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
     from celery.wire.resp import Command
 
@@ -68,34 +68,22 @@ class Connection:
     Args:
         sock: connected.
         where: the server, for messages.
-        on_push: called with what the server says unasked (a list, its kind first: `[b"message", channel, data]`);
-            only `exchange` and `wait` listen.
     """
 
-    def __init__(
-        self, sock: socket.socket, where: str, on_push: Callable[[list[Any]], None] | None = None
-    ) -> None:
+    def __init__(self, sock: socket.socket, where: str) -> None:
         self._stream = Stream(sock)
         self._parser = Parser()
-        self._on_push = on_push
         self.where = where
         self.hello: dict[bytes, Any] = {}
 
     @classmethod
-    def open(
-        cls,
-        target: Target,
-        deadline: float,
-        *,
-        name: str = "",
-        on_push: Callable[[list[Any]], None] | None = None,
-    ) -> Connection:
+    def open(cls, target: Target, deadline: float, *, name: str = "") -> Connection:
         """Connect and greet.
 
         Raises:
             OSError, ErrorReply, BrokerError: see `errors.translate`.
         """
-        made = cls(connect_stream(target.place, deadline), str(target.place), on_push)
+        made = cls(connect_stream(target.place, deadline), str(target.place))
         try:
             made.greet(target, name, deadline)
         except BaseException:
@@ -127,32 +115,15 @@ class Connection:
                 reply = get()
                 if reply is INCOMPLETE:
                     self._parser.feed(self._stream.receive(deadline))
-                elif type(reply) is Push:
-                    if self._on_push is not None:
-                        self._on_push(reply)
-                else:
+                elif type(reply) is not Push:
                     replies.append(reply)
         except ProtocolError as error:
             raise ConnectionResetError(f"this is not Redis' protocol: {error}") from error
         return replies
 
-    def wait(self, deadline: float) -> None:
-        """Wait until something arrives, and pass on what was pushed. `TimeoutError` if nothing does."""
-        self._parser.feed(self._stream.receive(deadline))
-        try:
-            for reply in self._parser.replies():
-                if type(reply) is Push and self._on_push is not None:
-                    self._on_push(reply)
-        except ProtocolError as error:
-            raise ConnectionResetError(f"this is not Redis' protocol: {error}") from error
-
     def is_quiet(self) -> bool:
         """False if the server has hung up, or something waits to be read."""
         return self._stream.is_quiet()
-
-    def fileno(self) -> int:
-        """Of the socket."""
-        return self._stream.fileno()
 
     def close(self) -> None:
         """Close it, at once and without a word."""

@@ -52,11 +52,6 @@ def split(held: bytes) -> tuple[bytes, str, str]:
     return bytes(raw), exchange or "", key or ""
 
 
-def message_of(held: bytes, queue: str) -> bytes:
-    """The message of a value that we wrote."""
-    return held[1 : -len(suffix(queue))]
-
-
 def pack(outgoing: Outgoing, due: float | None = None) -> bytes:
     """A message to send, in its envelope."""
     return envelope.encode(
