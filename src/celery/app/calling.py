@@ -6,7 +6,7 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 from celery import _state
-from celery.app import sending
+from celery.app import bulk, sending
 from celery.app.options import call_options
 from celery.exceptions import AlwaysEagerIgnored
 
@@ -74,13 +74,13 @@ async def asend_task(
 def send_many(app: Celery, task: Any, calls: Iterable[Any], options: dict[str, Any]) -> list[Any]:
     """See `Celery.send_many`."""
     name, task_type = _name_and_type(task)
-    return [app.AsyncResult(i) for i in sending.send_many(app, name, calls, task_type=task_type, **options)]
+    return [app.AsyncResult(i) for i in bulk.send_many(app, name, calls, task_type=task_type, **options)]
 
 
 async def asend_many(app: Celery, task: Any, calls: Iterable[Any], options: dict[str, Any]) -> list[Any]:
     """See `Celery.asend_many`."""
     name, task_type = _name_and_type(task)
-    ids = await sending.asend_many(app, name, calls, task_type=task_type, **options)
+    ids = await bulk.asend_many(app, name, calls, task_type=task_type, **options)
     return [app.AsyncResult(i) for i in ids]
 
 

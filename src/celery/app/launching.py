@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from celery.app import sending
+from celery.app import bulk
 from celery.app.options import send_options
 from celery.app.task import Task
 from celery.canvas import graphs
@@ -37,7 +37,7 @@ def launch(app: Celery, plan: Plan) -> None:
     _open(app, plan)
     sends = plan.sends
     if len(sends) > 1 and _together(app, sends, "apply_async", _STOCK):
-        sending.send_composed(app, _composed(app, sends))
+        bulk.send_composed(app, _composed(app, sends))
     else:
         for send in sends:
             _sender(send, "apply_async", "send_task")(send.args, send.kwargs, **send.options)
@@ -52,7 +52,7 @@ async def alaunch(app: Celery, plan: Plan) -> None:
         await coroutines.in_thread(True, _open, app, plan)
     sends = plan.sends
     if len(sends) > 1 and _together(app, sends, "aapply_async", _ASTOCK):
-        await sending.asend_composed(app, _composed(app, sends))
+        await bulk.asend_composed(app, _composed(app, sends))
     else:
         for send in sends:
             await _sender(send, "aapply_async", "asend_task")(send.args, send.kwargs, **send.options)

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from celery import Celery, signals
-from celery.app import sending
+from celery.app import bulk, composing
 from celery.app.sending import Call, compose, send_options
 from celery.brokers.topology import Queue
 from celery.exceptions import EncodeError, OperationalError, QueueNotFound
@@ -607,7 +607,7 @@ class TestSignals:
 
 class TestMany:
     def test_forms_of_calls(self, app):
-        ids = sending.send_many(
+        ids = bulk.send_many(
             app,
             "tasks.add",
             [(1, 2), [3, 4], {"x": 5, "y": 6}, Call((7,), {"y": 8}, {"priority": 4, "task_id": ID}), Call()],
@@ -621,14 +621,14 @@ class TestMany:
         assert messages[ID].priority == 4
 
     def test_many_of_a_generator(self, app):
-        ids = sending.send_many(app, "tasks.add", ((i,) for i in range(1234)), priority=2)
+        ids = bulk.send_many(app, "tasks.add", ((i,) for i in range(1234)), priority=2)
         assert len(set(ids)) == 1234
         got = sent(app)
         assert [d.headers.value["id"] for d in got] == ids
         assert {d.priority for d in got} == {2}
 
     def test_same_as_one_by_one(self, app):
-        sending.send_many(app, "tasks.add", [(2, 2)], ignore_result=True, shadow="s", time_limit=3)
+        bulk.send_many(app, "tasks.add", [(2, 2)], ignore_result=True, shadow="s", time_limit=3)
         one = composed(app, ignore_result=True, shadow="s", time_limit=3)
         [many] = sent(app)
         ours = {**many.headers.value, "id": ID, "root_id": ID}
@@ -637,28 +637,28 @@ class TestMany:
 
     def test_routed_by_arguments(self, app):
         app.conf.task_routes = [lambda name, args, kwargs, options, task=None, **kw: f"q{args[0]}"]
-        sending.send_many(app, "t", [(1,), (2,), (1,)])
+        bulk.send_many(app, "t", [(1,), (2,), (1,)])
         assert (len(sent(app, "q1")), len(sent(app, "q2"))) == (2, 1)
 
     def test_awaited(self, app):
-        ids = asyncio.run(sending.asend_many(app, "t", [(1,), (2,)]))
+        ids = asyncio.run(bulk.asend_many(app, "t", [(1,), (2,)]))
         assert len(ids) == len(sent(app)) == 2
 
     def test_none(self, app):
-        assert sending.send_many(app, "t", []) == []
+        assert bulk.send_many(app, "t", []) == []
 
     @pytest.mark.parametrize("option", ["task_id", "producer", "connection"])
     def test_not_for_all(self, app, option):
         with pytest.raises(TypeError, match=f"send_many: {option} cannot be the same"):
-            sending.send_many(app, "t", [(1,)], **{option: "x"})
+            bulk.send_many(app, "t", [(1,)], **{option: "x"})
 
     def test_no_call(self, app):
         with pytest.raises(TypeError, match="a call is a list, a tuple, a mapping or a Call, got 5"):
-            sending.send_many(app, "t", [5])
+            bulk.send_many(app, "t", [5])
 
     def test_partly_sent(self, app):
         with pytest.raises(OperationalError) as caught:
-            sending.send_many(
+            bulk.send_many(
                 app,
                 "t",
                 [
@@ -738,9 +738,9 @@ arguments = st.lists(plain | st.lists(plain, max_size=3) | st.binary(max_size=5)
 )
 def test_template_and_values_make_the_same_message(app, args, kwargs, options):
     settled = send_options(app, "tasks.add", args, kwargs, task_id=ID, **options)
-    assert sending._is_ordinary(settled)
+    assert composing._is_ordinary(settled)
     quick = compose(app, "tasks.add", args, kwargs, settled)
-    full = sending._outgoing(app, sending._values(app, "tasks.add", args, kwargs, settled), settled)
+    full = composing.outgoing(app, composing._values(app, "tasks.add", args, kwargs, settled), settled)
     assert quick.headers.raw == full.headers.raw
     assert quick.properties.value == full.properties.value
     assert (quick.exchange, quick.routing_key, quick.priority, quick.due, quick.declare) == (

@@ -1,0 +1,193 @@
+"""Many messages at once: one publish for every 500."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+
+from celery.exceptions import OperationalError
+from celery.utils import uuid
+
+from .composing import outgoing, prepare
+from .options import SendOptions, send_options
+from .sending import Call, announce, apublish, publish
+
+if TYPE_CHECKING:
+    from celery.app.base import Celery
+    from celery.brokers.base import Outgoing
+    from celery.message.task import TaskMessage
+
+__all__ = ("Call", "asend_composed", "asend_many", "send_composed", "send_many")
+
+#: Messages handed to the broker at once.
+BULK = 500
+
+
+class _Chunk(NamedTuple):
+    ids: list[str]
+    batch: list[Outgoing]
+    options: SendOptions
+    watched: list[tuple[str, TaskMessage, SendOptions]]
+
+
+def send_many(
+    app: Celery, name: str, calls: Iterable[Any], *, task_type: Any = None, **given: Any
+) -> list[str]:
+    """Send a task many times: one publish for every 500 calls instead of one for each.
+
+    Args:
+        calls: for each call its positional arguments as a list or tuple, its keyword arguments as a mapping, or
+            a `Call`. Read as it is needed, so a generator of any length will do.
+        task_type: see `send_options`.
+        **given: options of `apply_async` for all calls; those of a `Call` add to them.
+
+    Returns:
+        The task ids, in the order of `calls`.
+
+    Raises:
+        TypeError: `task_id`, `producer` or `connection` was given for all.
+        EncodeError: an argument cannot be serialized; earlier chunks were sent.
+        OperationalError: the broker did not take all of them. Its `accepted` has the ids of those it certainly has,
+            earlier chunks included, its `sent` how many that are.
+
+    >>> send_many(app, 'tasks.add', [(1, 1), (2, 2), {'x': 3, 'y': 3}], countdown=10)
+    ['8f6d...', '1c02...', '77aa...']
+    """
+    ids: list[str] = []
+    for chunk in _chunks(app, name, calls, task_type, given):
+        try:
+            publish(app, chunk.batch, chunk.options)
+        except OperationalError as exc:
+            raise _partly_sent(exc, ids, chunk) from exc.__cause__
+        ids += chunk.ids
+        _tell(chunk)
+    return ids
+
+
+async def asend_many(
+    app: Celery, name: str, calls: Iterable[Any], *, task_type: Any = None, **given: Any
+) -> list[str]:
+    """`send_many` that awaits the broker instead of blocking the event loop."""
+    ids: list[str] = []
+    for chunk in _chunks(app, name, calls, task_type, given):
+        try:
+            await apublish(app, chunk.batch, chunk.options)
+        except OperationalError as exc:
+            raise _partly_sent(exc, ids, chunk) from exc.__cause__
+        ids += chunk.ids
+        _tell(chunk)
+    return ids
+
+
+def send_composed(app: Celery, calls: Iterable[tuple[str, Any, Any, SendOptions]]) -> None:
+    """Publish calls of any tasks, whose options are settled: one publish for every 500.
+
+    Args:
+        calls: name, args, kwargs and options of each.
+
+    Raises:
+        EncodeError, OperationalError: as `send_many`.
+    """
+    sent: list[str] = []
+    for chunk in _settled_chunks(app, calls):
+        try:
+            publish(app, chunk.batch, chunk.options)
+        except OperationalError as exc:
+            raise _partly_sent(exc, sent, chunk) from exc.__cause__
+        _tell(chunk)
+        sent += chunk.ids
+
+
+async def asend_composed(app: Celery, calls: Iterable[tuple[str, Any, Any, SendOptions]]) -> None:
+    """`send_composed` that awaits the broker instead of blocking the event loop."""
+    sent: list[str] = []
+    for chunk in _settled_chunks(app, calls):
+        try:
+            await apublish(app, chunk.batch, chunk.options)
+        except OperationalError as exc:
+            raise _partly_sent(exc, sent, chunk) from exc.__cause__
+        _tell(chunk)
+        sent += chunk.ids
+
+
+def _settled_chunks(app: Celery, calls: Iterable[tuple[str, Any, Any, SendOptions]]) -> Iterator[_Chunk]:
+    pending = iter(calls)
+    while part := list(islice(pending, BULK)):
+        ids, batch, watched = [], [], []
+        for name, args, kwargs, options in part:
+            message, ready = prepare(app, name, args, kwargs, options)
+            batch.append(outgoing(app, message, options) if ready is None else ready)
+            if message is not None:
+                watched.append((name, message, options))
+            ids.append(options.task_id)
+        yield _Chunk(ids, batch, part[0][3], watched)
+
+
+def _tell(chunk: _Chunk) -> None:
+    for name, message, options in chunk.watched:
+        announce(name, message, options)
+
+
+def _partly_sent(exc: OperationalError, before: list[str], chunk: _Chunk) -> OperationalError:
+    outcomes = getattr(exc, "outcomes", None)
+    accepted = (
+        [] if outcomes is None else [i for i, bad in zip(chunk.ids, outcomes, strict=True) if bad is None]
+    )
+    exc.accepted = before + accepted  # type: ignore[attr-defined]  # documented in send_many
+    exc.sent = len(before) + len(accepted)  # type: ignore[attr-defined]  # documented in send_many
+    return exc
+
+
+def _chunks(
+    app: Celery, name: str, calls: Iterable[Any], task_type: Any, given: dict[str, Any]
+) -> Iterator[_Chunk]:
+    refused = [
+        key for key in ("task_id", "producer", "publisher", "connection") if given.get(key) is not None
+    ]
+    if refused:
+        raise TypeError(f"send_many: {refused[0]} cannot be the same for all calls")
+    pending = iter(calls)
+    while True:
+        chunk = list(islice(pending, BULK))
+        if not chunk:
+            return
+        yield _composed(app, name, [_as_call(item) for item in chunk], task_type, given)
+
+
+def _as_call(item: Any) -> Call:
+    if isinstance(item, Call):
+        return item
+    if isinstance(item, Mapping):
+        return Call(None, item)
+    if isinstance(item, (list, tuple)):
+        return Call(item)
+    raise TypeError(f"send_many: a call is a list, a tuple, a mapping or a Call, got {item!r}")
+
+
+def _composed(app: Celery, name: str, calls: list[Call], task_type: Any, given: dict[str, Any]) -> _Chunk:
+    common = send_options(app, name, (), {}, task_type=task_type, **given) if _same_for_all(app) else None
+    ids, batch, watched = [], [], []
+    options = common
+    for call in calls:
+        if common is not None and not call.options:
+            options = msgspec.structs.replace(common, task_id=uuid())
+        else:
+            own = {**given, **(call.options or {})}
+            options = send_options(app, name, call.args, call.kwargs, task_type=task_type, **own)
+        message, ready = prepare(app, name, call.args, call.kwargs, options)
+        if ready is None:
+            ready = outgoing(app, message, options)
+        if message is not None:
+            watched.append((name, message, options))
+        ids.append(options.task_id)
+        batch.append(ready)
+    assert options is not None
+    return _Chunk(ids, batch, common or options, watched)
+
+
+def _same_for_all(app: Celery) -> bool:
+    """Whether the options of a call do not depend on its arguments."""
+    return app.amqp.snapshot.static_routes
