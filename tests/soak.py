@@ -24,7 +24,7 @@ from tests import account
 ROOT = Path(__file__).parents[1]
 KEPT = ROOT / ".cache" / "soak"
 
-#: How often each test of a file is wanted. `test_worker_kills` has its kills three times in itself: 102 of each.
+#: How often each test of a file is wanted. `test_worker_kills` and `test_chords` have their kills three times in themselves: 102 of each.
 ROUNDS = {
     "test_worker_kills": 34,
     "test_fencing": 20,
@@ -36,6 +36,8 @@ ROUNDS = {
     "test_broker_servers": 20,
     "test_redis_broker": 20,
     "test_redis_results": 20,
+    "test_chords": 34,
+    "test_workflows": 20,
     "test_limits": 10,
     "test_store_file": 3,
     "test_malformed": 3,

@@ -86,6 +86,14 @@ def place(target: str, folder: Path, node: RabbitServer | None) -> Iterator[Cele
             yield Celery(target, broker=node.vhost() if node else server.url, backend=server.url)
 
 
+@pytest.mark.soak
+@pytest.mark.timeout(3000)
+@given(tree=trees(most=20))
+@settings(MANY, max_examples=3000)
+def test_thousands_as_the_reference(runner: Runner, tree: Tree) -> None:
+    runner.check(tree)
+
+
 @given(tree=trees())
 @MANY
 def test_as_the_reference(runner: Runner, tree: Tree) -> None:

@@ -25,12 +25,13 @@ import time
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from celery import states
+from celery.brokers.base import BrokerUnavailable
 from celery.canvas import graphs, maybe_signature
 from celery.canvas.plans import Plan
-from celery.exceptions import ChordError
+from celery.exceptions import BackendStoreError, ChordError
 from celery.utils import uuid
 
-from .shelves import LedgerShelf
+from .shelves import GraphLost, LedgerShelf
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -45,6 +46,8 @@ logger = logging.getLogger("celery.backends.base")
 MARK = "celeriac_mark"
 #: Seconds for which who noted that a body is due has the sending of it to itself.
 RELAY_LEASE = 5.0
+#: How often a body that is refused (too large, unroutable, not to be serialized) is tried before the chord fails.
+TRIES = 5
 #: Seconds for which a chord that is over is remembered, against members that end again.
 REMEMBERED = 3600.0
 
@@ -159,6 +162,50 @@ def relay(
     _log(due.group_id, error, cause)
     # The members of a group fail as what they waited for.
     backend.fail_signature(due.body, cause if due.body.get("subtask_type") == "group" else error)
+
+
+def try_to_relay(
+    backend: Backend,
+    due: Due,
+    members: Callable[[], Iterable[tuple[str, str, Any]]],
+    tried: Callable[[], int],
+) -> bool:
+    """`relay`; whether that is settled, one way or the other. If not, the note has to stay.
+
+    Args:
+        members: reads them.
+        tried: counts a try that was refused, and says how many that were.
+    """
+    try:
+        relay(backend, due, members())
+    except Exception as exc:
+        try:
+            if _is_refusal(backend, exc) and tried() >= TRIES:
+                give_up(backend, due, exc)
+                return True
+        except Exception:
+            logger.exception("Chord %s could not be failed now", due.group_id)
+        logger.exception("The body of chord %s could not be sent now; it will be tried again", due.group_id)
+        return False
+    return True
+
+
+def _is_refusal(backend: Backend, exc: Exception) -> bool:
+    """Whether a body will not be sent at another time either; not if broker or store did not answer."""
+    away = isinstance(exc, (BrokerUnavailable, BackendStoreError)) or backend.exception_safe_to_retry(exc)
+    return not away and not isinstance(exc.__cause__, BrokerUnavailable)
+
+
+def give_up(backend: Backend, due: Due, exc: Exception) -> None:
+    """Fail a body that cannot be sent."""
+    error = ChordError(f"The body of chord {due.group_id} could not be sent: {exc!r}")
+    _log(due.group_id, error, exc)
+    try:
+        body = graphs.body_of(backend.app, due.body)
+    except GraphLost:
+        body = due.body  # at least whoever waits for it is told
+    if body is not None:
+        backend.fail_signature(body, error)
 
 
 def _log(group_id: str, error: ChordError, cause: BaseException) -> None:
@@ -318,23 +365,26 @@ class TransactionalChords:
 
     def relay(self, due: Due) -> None:
         """Send a body and take the note back. If that does not work now, somebody will find the note."""
-        backend = self._backend
-        try:
-            with self._transaction() as ledger:
-                found = ledger.scan(self._key(due.group_id, ".j"))
-            decoded = (backend.decode(value) for _, value in found)
-            relay(backend, due, [_member(backend, *one) for one in decoded])
-        except Exception:
-            logger.exception(
-                "The body of chord %s could not be sent now; it will be tried again", due.group_id
-            )
+        group_id = due.group_id
+        if not try_to_relay(
+            self._backend, due, lambda: self._members(group_id), lambda: self._tried(group_id)
+        ):
             return
         if graphs.is_reference(due.body):
-            graphs.dropped(backend.app, due.group_id)
+            graphs.dropped(self._backend.app, group_id)
         with self._transaction() as ledger:
             ledger.delete(self._due_key(due.group_id))
-            for suffix in (".j", ".n", ".s"):
-                ledger.delete(self._key(due.group_id, suffix))
+            for suffix in (".j", ".n", ".s", ".f"):
+                ledger.delete(self._key(group_id, suffix))
+
+    def _members(self, group_id: str) -> list[tuple[str, str, Any]]:
+        with self._transaction() as ledger:
+            found = ledger.scan(self._key(group_id, ".j"))
+        return [_member(self._backend, *self._backend.decode(value)) for _, value in found]
+
+    def _tried(self, group_id: str) -> int:
+        with self._transaction() as ledger:
+            return ledger.add(self._key(group_id, ".f"), 1, self._seconds)
 
     # -- keys
 
@@ -420,7 +470,13 @@ class CountingChords:
         if any(value is None for value in values):
             return
         members = [_member(backend, *backend.decode(value)) for value in values]
-        relay(backend, Due(part.group_id, part.body, part.root_id, part.task_id), members)
+        due = Due(part.group_id, part.body, part.root_id, part.task_id)
+        try:
+            relay(backend, due, members)
+        except Exception as exc:
+            if not _is_refusal(backend, exc):
+                raise
+            give_up(backend, due, exc)
         for key in (self._key(part.group_id, ".s"), *keys):
             backend.delete(key)
 

@@ -8,7 +8,6 @@ knows only the claim, which expires: there a member has to be delivered again.)
 from __future__ import annotations
 
 import json
-import logging
 from typing import TYPE_CHECKING, Any
 
 from celery.backends import chords
@@ -23,8 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from .backend import RedisBackend
-
-logger = logging.getLogger("celery.backends.base")
 
 #: Seconds for which who has claimed a body keeps all others from it, and for which our own leave the sending to it.
 CLAIM = 30
@@ -107,18 +104,20 @@ class RedisChords:
 
     def relay(self, due: Due) -> None:
         """Send a body and take the note back. If that does not work now, somebody will find the note."""
-        backend = self._backend
-        try:
-            chords.relay(backend, due, self._members(due.group_id))
-        except Exception:
-            logger.exception(
-                "The body of chord %s could not be sent now; it will be tried again", due.group_id
-            )
+        backend, group_id = self._backend, due.group_id
+        if not chords.try_to_relay(
+            backend, due, lambda: self._members(group_id), lambda: self._tried(group_id)
+        ):
             return
         if graphs.is_reference(due.body):
             graphs.dropped(backend.app, due.group_id)
         books = [self._key(due.group_id, suffix) for suffix in (".c", ".j", ".t", ".s", ".d")]
         backend.run_script(FINISH, [*books, self._due_key], [due.group_id, int(REMEMBERED)])
+
+    def _tried(self, group_id: str) -> int:
+        key = self._key(group_id, ".f")
+        count, _ = self._backend.carry_out(("INCR", key), ("EXPIRE", key, int(REMEMBERED)))
+        return int(count)
 
     def _members(self, group_id: str) -> list[tuple[str, str, Any]]:
         read = "ZRANGE" if self._ordered else "LRANGE"

@@ -1,0 +1,55 @@
+"""A chord's body that cannot be sent, now or later, fails after some tries instead of being tried for ever."""
+
+from __future__ import annotations
+
+import pytest
+
+from celery import Celery, chord
+from celery.backends import chords
+from celery.backends.redis import chords as redis_chords
+from celery.contrib.testing.worker import start_worker
+from celery.exceptions import ChordError
+from tests.support import wait_until
+
+
+@pytest.fixture(params=["redis", "sqlite", "memory", "memcached"])
+def app(request, tmp_path, monkeypatch):
+    """Values are pickled, but JSON is to carry them to the body."""
+    monkeypatch.setattr(chords, "TRIES", 2)
+    monkeypatch.setattr(chords, "RELAY_LEASE", 0.1)
+    monkeypatch.setattr(redis_chords, "LEASE", 1)
+    urls = {
+        "sqlite": lambda: f"sqlite:///{tmp_path}/store.db",
+        "redis": lambda: request.getfixturevalue("redis_url"),
+        "memory": lambda: "cache+memory://",
+        "memcached": lambda: f"cache+memcached://{request.getfixturevalue('memcached_server').address}/",
+    }
+    app = Celery("refused", broker=f"sqlite:///{tmp_path}/broker.db", backend=urls[request.param]())
+    app.conf.update(result_serializer="pickle", accept_content=["json", "pickle"], task_serializer="json")
+    yield app
+    app.close()
+
+
+def test_it_fails_once_and_its_errbacks_are_called(app):
+    told = []
+
+    @app.task(shared=False)
+    def odd():
+        return {object}
+
+    @app.task(shared=False)
+    def body(values): ...
+
+    @app.task(shared=False)
+    def on_error(request, exc, traceback):
+        told.append(exc)
+
+    with start_worker(app, pool="threads", concurrency=2, perform_ping_check=False, loglevel="CRITICAL"):
+        result = chord([odd.s(), odd.s()], body.s().on_error(on_error.s()))()
+        wait_until(lambda: app.backend.chords.sweep() or result.ready(), 20)
+        error = result.get(timeout=5, propagate=False)
+        assert isinstance(error, ChordError)
+        assert "could not be sent" in str(error)
+        wait_until(lambda: told)
+        wait_until(lambda: not app.backend.chords.sweep())
+    assert len(told) == 1
