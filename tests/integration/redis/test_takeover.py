@@ -24,11 +24,16 @@ OTHER = Queue("other", Exchange("other"), "other")
 
 
 class Watched(Recorder):
-    """Also keeps what would end the worker."""
+    """Also keeps what would end the worker, and what says whether it holds a message."""
 
     def __init__(self):
         super().__init__()
         self.ends = []
+        self.doubts = []
+
+    def delivered(self, batch):
+        self.doubts += [delivery.held for delivery in batch if delivery.held is not None]
+        super().delivered(batch)
 
     def broken(self, error):
         self.ends.append(error)
@@ -100,6 +105,67 @@ def test_a_key_that_is_no_list(redis_url):
         assert [one.body for one in await worker.seen.count(1)] == [b"a"]
         await die(worker)
         assert broker.client.call("HLEN", "unacked") == 1
+        broker.close()
+
+    asyncio.run(main())
+
+
+async def idle(worker):
+    """Return when it waits for the next message."""
+    while worker.consumer.waiting.waiter.place is None:  # noqa: ASYNC110 - nobody tells
+        await asyncio.sleep(0.01)
+
+
+def test_what_a_waiter_moved_is_held_when_the_server_says_so(redis_url):
+    """It may be acknowledged early with the same write, settled, parked; its task may not run before the answer."""
+
+    async def main():
+        broker = broker_at(redis_url, lease=30.0)
+        worker = await started(broker)
+        for number, end in enumerate(("begin", "ack", "park", "requeue", "bury")):
+            await idle(worker)
+            send(broker, end)
+            await worker.seen.until(lambda number=number: len(worker.seen.doubts) > number)
+            delivery = worker.seen.deliveries[-1]
+            if end == "begin":
+                assert await worker.consumer.begin([delivery]) == [delivery]
+                worker.consumer.ack(delivery)
+            elif end == "park":
+                worker.consumer.park(delivery, 1e10)
+            elif end == "bury":
+                worker.consumer.bury(delivery, "why")
+            elif end == "requeue":
+                worker.consumer.allow(0)
+                worker.consumer.requeue(delivery)
+            else:
+                worker.consumer.ack(delivery)
+            assert await worker.seen.doubts[number] is True
+            await worker.consumer.flush()
+            if end == "requeue":
+                assert broker.size("work") == 2  # and the parked one
+                broker.client.call("DEL", "work")
+                worker.consumer.allow(10)
+        assert broker.client.call("HLEN", broker.keys.unacked) == 1
+        assert [letter.body for letter in broker.dead("work")] == [b"bury"]
+        await worker.consumer.stop()
+        broker.close()
+
+    asyncio.run(main())
+
+
+def test_what_a_fenced_waiter_moved_is_not_held(redis_url):
+    async def main():
+        broker = broker_at(redis_url, lease=30.0)
+        worker = await started(broker)
+        await idle(worker)
+        await end_lease(worker, broker.keys, AsyncClient.of(broker.settings))
+        send(broker, "a")
+        await worker.seen.until(lambda: worker.seen.doubts)
+        assert await worker.consumer.begin(worker.seen.deliveries) == []
+        assert await worker.seen.doubts[0] is False
+        await worker.seen.until(lambda: worker.seen.fences)
+        assert worker.seen.ends == []
+        await worker.consumer.stop()
         broker.close()
 
     asyncio.run(main())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 import logging
 import threading
@@ -32,6 +33,31 @@ def test_a_task_runs_and_is_forgotten(bench, name):
     bench.settled()
     assert bench.broker.size("q") == 0
     assert bench.state.totals == {name: 1}
+
+
+@pytest.mark.parametrize("held", [True, False])
+def test_a_late_task_waits_until_its_message_is_held(bench, held):
+    """Its result would be refused before."""
+    reception, dispatcher = bench.core.reception, bench.core.crew.dispatcher
+    deliver, answers = reception.delivered, []
+
+    def doubtfully(batch):
+        for delivery in batch:
+            delivery.held = asyncio.get_running_loop().create_future()
+            answers.append(delivery.held)
+        deliver(batch)
+
+    reception.delivered = doubtfully
+    task_id = bench.send("late")
+    wait_until(lambda: dispatcher._beginning)
+    assert bench.pool.ran == []
+    bench.core.call_soon(answers[0].set_result, held)
+    if held:
+        bench.end(task_id)
+    bench.settled()
+    assert bench.pool.ran == [task_id] * held
+    reception.delivered = deliver
+    bench.end(bench.send("late"))  # and it goes on
 
 
 def test_long_tasks_are_not_fetched_ahead_of_a_free_slot(bench):
