@@ -34,6 +34,7 @@ from .contenders import (
     ON_RABBIT,
     ON_REDIS,
     OURS,
+    OURS_ALONE,
     OURS_INSIDE,
     OURS_RABBIT,
     OURS_REDIS,
@@ -157,6 +158,21 @@ def redis_plan(tasks: int) -> dict[str, tuple[tuple[Contender, ...], Callable[[C
     plan["redis, 2,000 naps, threads -c 100"] = (
         pair,
         lambda c: scenarios.naps(c, 2000, "-P", "threads", slots=100),
+    )
+    three = (OURS_REDIS_STORED, OURS_ALONE, CELERY_REDIS_STORED)
+    for shape, size in (("chord", 100), ("chord", 1000), ("chain", 100), ("group", 1000)):
+        plan[f"workflows, {shape} of {size:,}"] = (
+            three,
+            lambda c, s=shape, n=size: scenarios.workflow(c, s, n),
+        )
+    for shape, size in (("chord", 10_000), ("group", 10_000), ("chain", 1000)):
+        plan[f"workflows, {shape} of {size:,}"] = (
+            three[:2],  # Celery's does not end in two minutes
+            lambda c, s=shape, n=size: scenarios.workflow(c, s, n),
+        )
+    plan["workflows, sending 50 chords of 100"] = (
+        three,
+        lambda c: scenarios.workflow(c, "chords", 50, wait=False),
     )
     return plan
 

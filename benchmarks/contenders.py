@@ -106,6 +106,11 @@ CELERY_REDIS = Contender(
     "celery 5.7.0, redis", CELERY_FILES.python, "celery_app", STOCK_WORKER, _REDIS, "redis", 0.1
 )
 OURS_REDIS_STORED = replace(OURS_REDIS, env=_REDIS | _STORED)
+OURS_ALONE = replace(
+    OURS_REDIS_STORED,
+    name="celeriac, redis, all ours",
+    env=OURS_REDIS_STORED.env | {"CELERY_FLEET": "celeriac"},
+)
 CELERY_REDIS_STORED = replace(CELERY_REDIS, env=_REDIS | _STORED)
 HUEY_REDIS = replace(HUEY, name="huey, redis", env=_REDIS, server="redis")
 HUEY_REDIS_ECHO = replace(HUEY_ECHO, name="huey, redis", env=_REDIS, server="redis")

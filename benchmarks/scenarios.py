@@ -293,6 +293,20 @@ def round_trip(contender: Contender, count: int) -> dict[str, float]:
         return _figures_of(command, contender, folder)
 
 
+def workflow(contender: Contender, shape: str, size: int, *, wait: bool = True) -> dict[str, float]:
+    """Rows 12 to 14: what sending a workflow takes, and if `wait` the seconds until its result is there."""
+    servers.clear(contender.server)
+    words = [contender.app, shape, str(size), *(["wait"] if wait else [])]
+    command = [contender.python, ROOT / "benchmarks" / "workflows.py", *words]
+    with home() as folder:
+        if wait:
+            with worker(contender, folder):
+                return _figures_of(command, contender, folder)
+        before = servers.bytes_read("redis")
+        figures = _figures_of(command, contender, folder)
+        return {**figures, "MB": (servers.bytes_read("redis") - before) / 1e6}
+
+
 def idle(contender: Contender, seconds: float = 10.0) -> dict[str, float]:
     """Row 18: CPU of a worker that has nothing to do, and what it asks of Redis."""
     servers.clear(contender.server)

@@ -53,5 +53,14 @@ def cpu(name: str) -> float:
 
 def commands(name: str) -> int:
     """Commands that Redis has carried out."""
+    return _statistic(name, "total_commands_processed")
+
+
+def bytes_read(name: str) -> int:
+    """Bytes that were sent to Redis."""
+    return _statistic(name, "total_net_input_bytes")
+
+
+def _statistic(name: str, what: str) -> int:
     lines = server(name).cli("INFO", "stats").splitlines()
-    return next(int(line.partition(":")[2]) for line in lines if line.startswith("total_commands_processed"))
+    return next(int(line.partition(":")[2]) for line in lines if line.startswith(f"{what}:"))
