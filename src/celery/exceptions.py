@@ -42,6 +42,7 @@ __all__ = (  # noqa: F822 - CeleryCommandException is made on first use, see __g
     "OperationalError",
     "QueueNotFound",
     "Reject",
+    "ResumeError",
     "Retry",
     "SecurityError",
     "SecurityWarning",
@@ -313,6 +314,10 @@ class BackendGetMetaError(BackendError):
 
     def __repr__(self) -> str:
         return f"{super().__repr__()} task_id:{self.task_id}"
+
+
+class ResumeError(CeleryError):
+    """A workflow cannot be resumed; the message says why."""
 
 
 class BackendStoreError(BackendError):

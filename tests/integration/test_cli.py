@@ -56,6 +56,7 @@ class TestProgram:
             "list",
             "purge",
             "report",
+            "resume",
             "result",
             "shell",
             "worker",

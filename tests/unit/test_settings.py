@@ -43,6 +43,7 @@ class TestTable:
             "embedded_store",
             "embedded_store_synchronous",
             "fleet",
+            "result_resumable",
             "task_max_deliveries",
             "task_publish_timeout",
             "task_unknown",

@@ -215,6 +215,7 @@ SETTINGS: tuple[Setting, ...] = tuple(Setting(*row) for row in (
     ("result_extended", "bool", False, "CELERY_RESULT_EXTENDED", "store name,args,kwargs,worker,retries,queue in meta"),
     ("result_failure_expires", "float", None, "CELERY_RESULT_FAILURE_EXPIRES", "TTL of failed results (redis); None = result_expires"),
     ("result_persistent", "bool", None, "CELERY_RESULT_PERSISTENT", "rpc: persistent result messages"),
+    ("result_resumable", "bool", True, None, "keep the calls of tasks of workflows that failed, beside their results, so that the workflow can be resumed"),
     ("result_serializer", "string", "json", "CELERY_RESULT_SERIALIZER", "serializer of results"),
     ("elasticsearch_max_retries", "int", None, "CELERY_ELASTICSEARCH_MAX_RETRIES", "client option"),
     ("elasticsearch_retry_on_timeout", "bool", None, "CELERY_ELASTICSEARCH_RETRY_ON_TIMEOUT", "client option"),

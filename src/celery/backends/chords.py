@@ -31,6 +31,7 @@ from celery.canvas.plans import Plan
 from celery.exceptions import BackendStoreError, ChordError
 from celery.utils import uuid
 
+from . import notes
 from .shelves import GraphLost, LedgerShelf
 
 if TYPE_CHECKING:
@@ -160,8 +161,10 @@ def relay(
     task_id, _, cause = failed
     error = ChordError(f"Dependency {task_id} raised {cause!r}")
     _log(due.group_id, error, cause)
+    because = notes.keep_chord(backend, due, members)
     # The members of a group fail as what they waited for.
-    backend.fail_signature(due.body, cause if due.body.get("subtask_type") == "group" else error)
+    failure = cause if due.body.get("subtask_type") == "group" else error
+    backend.fail_signature(due.body, failure, because=because)
 
 
 def try_to_relay(
@@ -493,7 +496,12 @@ class CountingChords:
         if backend.incr(self._key(chord_of(mark), f".first.{task_id}")) == 1:
             backend.set(key, mark)
             return True
-        return _as_text(backend.get(key) or mark) == mark
+        for _ in range(20):  # who came first is about to say so, unless it died
+            found = backend.get(key)
+            if found is not None:
+                return _as_text(found) == mark
+            time.sleep(0.05)
+        return True
 
     def sweep(self) -> int:
         """A member that could not send the body is run, or recorded, again."""

@@ -26,7 +26,7 @@ from celery.message import serializers
 from celery.message.compression import UnknownCompression
 from celery.result import ResultBase
 
-from . import encoding, unreached
+from . import encoding, resuming, unreached
 from .chords import Chords, NoChords, PollingChords
 from .encoding import compress_payload, decompress_payload
 from .errbacks import call_errbacks
@@ -119,6 +119,8 @@ class Backend(SyncBackendMixin, GroupStore):
     shared_by_threads = False
     #: Results are still there after they were read, and for other processes.
     persistent = True
+    #: As `persistent`, whatever the user says: what is stored can be read by anybody, any time later.
+    keeps_results = True
     retry_policy: ClassVar[dict[str, Any]] = {
         "max_retries": 20,
         "interval_start": 0,
@@ -313,11 +315,12 @@ class Backend(SyncBackendMixin, GroupStore):
         state: str = states.FAILURE,
     ) -> None:
         """Store that the task failed, and with it the steps of its chain that were to come; call its errbacks."""
+        because = None if request is None else unreached.cause_of(self, request)
         self._end(task_id, exc, state, traceback, request, store_result)
         if request is None:
             return
         if getattr(request, "chain", None):
-            unreached.fail_following(self, request, exc, state)
+            unreached.fail_following(self, request, exc, state, because)
         if call_errbacks and getattr(request, "errbacks", None):
             self._call_task_errbacks(request, exc, traceback)
 
@@ -355,14 +358,35 @@ class Backend(SyncBackendMixin, GroupStore):
             self.store_result(task_id, result, state, traceback=traceback, request=request)
 
     def fail_signature(
-        self, sig: Any, exc: BaseException, *, traceback: str | None = None, eager: bool = False
+        self,
+        sig: Any,
+        exc: BaseException,
+        *,
+        traceback: str | None = None,
+        eager: bool = False,
+        because: str | None = None,
     ) -> None:
         """Fail everything that a frozen signature stands for, and call its errbacks.
 
         Args:
             eager: nothing is stored; errbacks are called in place.
+            because: the key of the note by which it can be resumed.
         """
-        unreached.fail(self, sig, exc, states.FAILURE, traceback=traceback, eager=eager)
+        unreached.fail(self, sig, exc, states.FAILURE, traceback=traceback, eager=eager, because=because)
+
+    def resume(self, task_ids: Iterable[str], force: bool = False) -> list[str]:
+        """Run again what failed of the workflows that these tasks are of, and what depends on it.
+
+        Args:
+            force: although somebody else has begun to.
+
+        Returns:
+            The ids of the tasks that were sent.
+
+        Raises:
+            ResumeError: there is nothing to resume, or something that is needed is missing; nothing was changed.
+        """
+        return resuming.resume(self, task_ids, force=force)
 
     def mark_as_retry(
         self,
@@ -714,6 +738,8 @@ BaseDictBackend = BaseBackend
 
 class DisabledBackend(BaseBackend):
     """What an app without a result backend has: stores nothing, and says so when asked."""
+
+    keeps_results = False
 
     def store_result(self, *args: Any, **kwargs: Any) -> Any:
         """Store nothing."""

@@ -228,6 +228,7 @@ class RPCBackend(BaseBackend):
     supports_autoexpire = True
     supports_native_join = True
     persistent = False
+    keeps_results = False
 
     def __init__(self, app: Any, url: str | None = None, **kwargs: Any) -> None:
         super().__init__(app, url=url or "rpc://", **kwargs)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from celery.canvas import graphs, maybe_signature
 from celery.utils.functional import maybe_list
 
+from . import notes
 from .shelves import GraphLost
 
 if TYPE_CHECKING:
@@ -29,8 +30,9 @@ class _Request:
     args = kwargs = hostname = retries = parent_id = stamps = stamped_headers = None
     children: tuple[Any, ...] = ()
 
-    def __init__(self, sig: Any, eager: bool) -> None:
+    def __init__(self, sig: Any, eager: bool, because: str | None) -> None:
         options = sig.options
+        self.because = because
         self.is_eager = eager
         self.id = options.get("task_id")
         self.task = sig.task
@@ -43,11 +45,25 @@ class _Request:
         self.ignore_result = bool(options.get("ignore_result"))
 
 
-def fail_following(backend: Backend, request: Any, exc: BaseException, state: str) -> None:
-    """Fail the steps that were to come after a task of a chain."""
+def cause_of(backend: Backend, request: Any) -> str | None:
+    """The key of the note by which what failed can be resumed: that of what failed before, else one that is kept now."""
+    return request.because if isinstance(request, _Request) else notes.keep_step(backend, request)
+
+
+def fail_following(
+    backend: Backend, request: Any, exc: BaseException, state: str, because: str | None = None
+) -> None:
+    """Fail the steps that were to come after a task of a chain.
+
+    Args:
+        because: the key of the note by which they can be resumed.
+    """
     try:
-        for step in graphs.steps(backend.app, request.chain):
+        steps = list(graphs.steps(backend.app, request.chain))
+        for step in steps[:-1]:
             fail(backend, step, exc, state, call_errbacks=False)
+        for last in steps[-1:]:  # the result of a workflow is that of its last step
+            fail(backend, last, exc, state, call_errbacks=False, because=because)
     except GraphLost as lost:
         logger.error("What comes after task %s cannot be marked as failed: %s", request.id, lost)
 
@@ -61,26 +77,35 @@ def fail(
     traceback: str | None = None,
     call_errbacks: bool = True,
     eager: bool = False,
+    because: str | None = None,
 ) -> None:
     """Fail everything that `sig` (frozen) stands for.
 
     Args:
         call_errbacks: call those of what would have run first.
         eager: nothing is stored, only errbacks are called, in place.
+        because: the key of the note by which it can be resumed.
     """
-    walk = _Walk(backend, exc, state, traceback, eager)
+    walk = _Walk(backend, exc, state, traceback, eager, because)
     walk.fail(maybe_signature(sig, app=backend.app), call_errbacks)
 
 
 class _Walk:
     def __init__(
-        self, backend: Backend, exc: BaseException, state: str, traceback: str | None, eager: bool
+        self,
+        backend: Backend,
+        exc: BaseException,
+        state: str,
+        traceback: str | None,
+        eager: bool,
+        because: str | None,
     ) -> None:
         self._backend = backend
         self._exc = exc
         self._state = state
         self._traceback = traceback
         self._eager = eager
+        self._because = because
 
     def fail(self, sig: Any, call_errbacks: bool, counts: bool = True) -> None:
         """Go on with one signature.
@@ -112,7 +137,7 @@ class _Walk:
 
     def _call_errbacks(self, sig: Any) -> None:
         """Call those that a chain has itself: it was not sent yet, so its steps have not got them."""
-        request = _Request(sig, self._eager)
+        request = _Request(sig, self._eager, self._because)
         if request.errbacks:
             self._backend._call_task_errbacks(request, self._exc, self._traceback)
 
@@ -121,13 +146,15 @@ class _Walk:
             self.fail(step, False, counts)
 
     def _end(self, sig: Any, call_errbacks: bool, counts: bool) -> None:
-        request = _Request(sig, self._eager)
+        request = _Request(sig, self._eager, self._because)
         if not counts:
             request.chord = None
         if request.id is None:
             return
         if self._eager:
             request.chord = request.chain = None
+        elif self._because is not None and counts:
+            notes.point(self._backend, request.id, self._because)
         self._backend.mark_as_failure(
             request.id,
             self._exc,

@@ -22,6 +22,7 @@ from celery.bin.list import list_
 from celery.bin.purge import purge
 from celery.bin.report import report
 from celery.bin.result import result
+from celery.bin.resume import resume
 from celery.bin.shell import shell
 from celery.bin.worker import worker
 from celery.utils.installed import entry_points
@@ -251,7 +252,7 @@ def help_(ctx: click.Context, command: tuple[str, ...]) -> None:
     click.echo(context.get_help())
 
 
-for _command in (call, dlq, graph, list_, purge, report, result, shell, worker):
+for _command in (call, dlq, graph, list_, purge, report, result, resume, shell, worker):
     celery.add_command(_command)
 
 

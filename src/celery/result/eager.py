@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, cast
 
 from celery import states
-from celery.exceptions import TaskRevokedError
+from celery.exceptions import ResumeError, TaskRevokedError
 
 from .progress import Tracker
 from .single import AsyncResult, T
@@ -110,6 +110,14 @@ class EagerResult(AsyncResult[T]):
         """Call `callback(result)`, or `on_error(exc)` if that is given and the task failed; at once."""
         self._tell(callback, on_error)
         return self
+
+    def resume(self, force: bool = False) -> Self:
+        """Not possible.
+
+        Raises:
+            ResumeError: always.
+        """
+        raise ResumeError(f"{self.id} ran in place, so nothing is kept to resume it.")
 
     def forget(self) -> None:
         """Nothing is stored, so nothing is forgotten."""

@@ -72,9 +72,9 @@ class Tracker:
         self._tell = tell
         self._on_message = on_message
         self._leaves: dict[str, list[Any]] = {}
-        self._wanted = {leaf.id for leaf in _members(result)}
+        self._wanted = {leaf.id for leaf in members_of(result)}
         self._single = None if hasattr(result, "results") else result.id
-        for leaf in _everything(result):
+        for leaf in everything_of(result):
             self._leaves.setdefault(leaf.id, []).append(leaf)
         self._states: dict[str, str] = {
             task_id: leaves[0]._cache["status"]
@@ -173,7 +173,7 @@ class Tracker:
         return states.STARTED if self._states else states.PENDING
 
 
-def _members(result: Any) -> Iterator[Any]:
+def members_of(result: Any) -> Iterator[Any]:
     """The tasks whose ends are waited for."""
     stack = [result]
     while stack:
@@ -185,7 +185,7 @@ def _members(result: Any) -> Iterator[Any]:
             yield node
 
 
-def _everything(result: Any) -> Iterator[Any]:
+def everything_of(result: Any) -> Iterator[Any]:
     """The same, and the tasks before them: from the last to the first."""
     stack, seen = [result], set()
     while stack:

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, Generic
 
 from celery import states
 from celery._state import app_or_default
-from celery.exceptions import ImproperlyConfigured
+from celery.exceptions import ImproperlyConfigured, ResumeError
 
 from .base import ResultBase, control_of
 from .guards import assert_will_not_block, task_join_will_block
-from .progress import Tracker
+from .progress import Tracker, everything_of, members_of
 from .single import T
 from .workflows import workflow_of
 
@@ -183,6 +183,33 @@ class ResultSet(ResultBase, Generic[T]):
         """Remove all results from the backend."""
         for result in self.results:
             result.forget()
+
+    def resume(self, force: bool = False) -> Self:
+        """Run again what failed of the workflow that this is the result of, and what depends on it; not what succeeded.
+
+        Args:
+            force: although somebody else has begun to: if that was broken off.
+
+        Returns:
+            This result, to be waited for.
+
+        Raises:
+            ResumeError: there is nothing to resume, or something that is needed is not stored.
+            OperationalError: the broker did not take the messages; it may be tried again.
+        """
+        failed = [leaf.id for leaf in members_of(self) if leaf.failed()]
+        if not failed:
+            raise ResumeError("There is nothing to resume: no member has failed (yet).")
+        self.backend.resume(failed, force=force)
+        for result in everything_of(self):
+            result._unknow_failure()
+        return self
+
+    async def aresume(self, force: bool = False) -> Self:
+        """`resume` that does not block the event loop."""
+        import asyncio  # noqa: PLC0415 - heavy, and only needed by those who have it already
+
+        return await asyncio.to_thread(self.resume, force)
 
     def revoke(
         self,

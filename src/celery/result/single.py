@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, cast
 
@@ -11,7 +12,7 @@ from celery.exceptions import ImproperlyConfigured, TimeoutError  # noqa: A004 -
 
 from .base import ResultBase, control_of, result_from_tuple
 from .guards import assert_will_not_block, task_join_will_block
-from .progress import Tracker
+from .progress import Tracker, everything_of
 from .workflows import workflow_of
 
 if TYPE_CHECKING:
@@ -32,6 +33,10 @@ else:
     from typing import TypeVar
 
     T = TypeVar("T", covariant=True)
+
+
+#: Seconds in which the steps that follow a failed one are told, usually much less.
+_TOLD_IN = 5.0
 
 
 class AsyncResult(ResultBase, Generic[T]):
@@ -354,6 +359,42 @@ class AsyncResult(ResultBase, Generic[T]):
         if self.parent is not None:
             self.parent.forget()
         self.backend.forget(self.id)
+
+    def resume(self, force: bool = False) -> Self:
+        """Run again what failed of the workflow that this is the result of, and what depends on it; not what succeeded.
+
+        Args:
+            force: although somebody else has begun to: if that was broken off.
+
+        Returns:
+            This result, to be waited for.
+
+        Raises:
+            ResumeError: there is nothing to resume, or something that is needed is not stored.
+            OperationalError: the broker did not take the messages; it may be tried again.
+        """
+        self._await_the_end()
+        self.backend.resume([self.id], force=force)
+        for result in everything_of(self):
+            result._unknow_failure()
+        return self
+
+    async def aresume(self, force: bool = False) -> Self:
+        """`resume` that does not block the event loop."""
+        import asyncio  # noqa: PLC0415 - heavy, and only needed by those who have it already
+
+        return await asyncio.to_thread(self.resume, force)
+
+    def _await_the_end(self) -> None:
+        """Wait a little, if a step before has failed: this one will be told at once."""
+        before = [one for one in self._parents() if getattr(one, "results", None) is None]
+        if not self.ready() and any(one.failed() for one in before):
+            with contextlib.suppress(TimeoutError):
+                self.backend.wait_for(self.id, timeout=_TOLD_IN, interval=0.05)
+
+    def _unknow_failure(self) -> None:
+        if self._cache is not None and self._cache["status"] in states.PROPAGATE_STATES:
+            self._cache = None
 
     def revoke(
         self,

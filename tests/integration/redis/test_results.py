@@ -48,6 +48,19 @@ def test_keys_and_values_are_celerys(redis_url, redis_server):
     assert 86390 < int(redis_server.cli("TTL", "celery-task-meta-t1")) <= 86400
 
 
+def test_what_came_for_an_earlier_wait_is_old(redis_url):
+    app, other = app_on(redis_url), app_on(redis_url)
+    result = app.AsyncResult("waited-for-twice")
+    with pytest.raises(TimeoutError):
+        result.get(timeout=0.05)
+    other.backend.mark_as_failure(result.id, KeyError("old"))  # heard by the subscription, read by nobody
+    other.backend.forget(result.id)
+    with pytest.raises(TimeoutError):
+        result.get(timeout=0.3)
+    other.backend.mark_as_done(result.id, "new")
+    assert result.get(timeout=30) == "new"
+
+
 @pytest.mark.parametrize(
     ("conf", "done", "failed"),
     [

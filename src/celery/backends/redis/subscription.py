@@ -21,7 +21,7 @@ import socket
 import ssl
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from typing import TYPE_CHECKING, Any
 
 from celery.brokers.base import BrokerError
@@ -79,6 +79,8 @@ class Subscription:
         self._parser = Parser()
         #: What the answers to come belong to: keys that are read, or None for a ping.
         self._asked: deque[Sequence[str] | None] = deque()
+        #: Subscriptions that are not confirmed yet, by key. What comes before that is of an earlier one, and old.
+        self._unconfirmed: Counter[str] = Counter()
         #: Subscriptions made again and not yet confirmed; after the last the store must be looked at.
         self._again = 0
         self._heard = self._pinged = 0.0
@@ -105,6 +107,7 @@ class Subscription:
             if self._stream is None:
                 self._connect()
             else:
+                self._unconfirmed.update(fresh)
                 self._send(self._unsubscribing() + _subscribe(fresh) + self._reading(keys))
 
     def forget(self, keys: Iterable[str]) -> None:
@@ -198,17 +201,29 @@ class Subscription:
         if type(reply) is Push:
             kind = reply[0]
             if kind == b"message":
-                found[reply[1].decode()] = reply[2]
-            elif kind == b"subscribe" and self._again:
-                self._again -= 1
-                return not self._again
+                key = reply[1].decode()
+                if key not in self._unconfirmed:
+                    found[key] = reply[2]
+            elif kind == b"subscribe":
+                self._confirmed(reply[1].decode())
+                if self._again:
+                    self._again -= 1
+                    return not self._again
             return False
         if isinstance(reply, ErrorReply):
             raise reply
         keys = self._asked.popleft()
         if keys is not None:
-            found.update((key, value) for key, value in zip(keys, reply, strict=True) if value is not None)
+            answers = zip(keys, reply, strict=True)
+            old = self._unconfirmed
+            found.update((key, value) for key, value in answers if value is not None and key not in old)
         return False
+
+    def _confirmed(self, key: str) -> None:
+        if self._unconfirmed[key] > 1:
+            self._unconfirmed[key] -= 1
+        else:
+            del self._unconfirmed[key]
 
     # -- the connection; all under the lock
 
@@ -253,6 +268,7 @@ class Subscription:
         self._again = 0
         self._asked.clear()
         self._stale.clear()
+        self._unconfirmed.clear()
 
     def _tell(self, error: Exception) -> None:
         text = str(translate(error, self._settings.url))

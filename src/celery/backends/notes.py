@@ -1,0 +1,111 @@
+"""Notes by which a workflow that failed can be resumed.
+
+When a step fails a *note* is kept beside its failure, under an id of its own and like any result: so it needs nothing
+special of a store, expires with the results, and nobody else looks at it. There are three kinds:
+
+- `step`: a task that raised. The note holds its call, as a retry would make it; what follows travels in that.
+- `after`: what never ran because of it. The note says whose note counts.
+- `chord`: members failed, so the body did not run. The note holds the body, and ids and states of the members.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from celery.canvas import graphs
+from celery.utils import uuid
+
+from .shelves import GraphLost
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from .chords import Due
+    from .core import Backend
+
+    Note = dict[str, Any]
+
+logger = logging.getLogger("celery.backends.base")
+
+#: The state under which notes are stored.
+NOTE = "RESUMABLE"
+
+
+def key_of_chord(group_id: str) -> str:
+    """The key of the note of a chord."""
+    return f"{group_id}.chord"
+
+
+def id_of(key: str) -> str:
+    """The id under which the note of a task (or of `key_of_chord`) is stored."""
+    return f"{key}.resume"
+
+
+def read(backend: Backend, key: str) -> Note | None:
+    """The note kept under a key; None if there is none."""
+    meta = backend.get_task_meta(id_of(key), cache=False)
+    return meta["result"] if meta["status"] == NOTE else None
+
+
+def keep_step(backend: Backend, request: Any) -> str | None:
+    """Keep the call of a task of a workflow that has failed; return the note's key, None if none was kept."""
+    if not _is_step(request) or not _keeps(backend):
+        return None
+    task = backend.app.tasks.get(request.task)
+    if task is None:
+        return None  # the message is a dead letter
+    call = task.signature_from_request(request, retries=0, expires=None)
+    return _keep_whole(backend, request.id, {"kind": "step"}, "call", call)
+
+
+def _is_step(request: Any) -> bool:
+    if not hasattr(request, "as_execution_options") or request.is_eager or request.called_directly:
+        return False
+    others = request.chain or request.chord or request.group or request.callbacks
+    return bool(others or (request.root_id and request.root_id != request.id))
+
+
+def keep_chord(backend: Backend, due: Due, members: Sequence[tuple[str, str, Any]]) -> str | None:
+    """Keep the body of a chord of which members failed; return the note's key, None if none was kept."""
+    if not _keeps(backend):
+        return None
+    note = {
+        "kind": "chord",
+        "group": due.group_id,
+        "root_id": due.root_id,
+        "members": [(task_id, state) for task_id, state, _ in members],
+    }
+    return _keep_whole(backend, key_of_chord(due.group_id), note, "body", due.body)
+
+
+def point(backend: Backend, task_id: str, key: str) -> None:
+    """Keep for a task that never ran whose note counts."""
+    keep(backend, task_id, {"kind": "after", "of": key})
+
+
+def _keep_whole(backend: Backend, key: str, note: Note, part: str, sig: Mapping[str, Any]) -> str | None:
+    """Keep a note with a signature; of what follows that is stored elsewhere all is read."""
+    options = {name: value for name, value in sig["options"].items() if value is not None}
+    try:
+        chain = [dict(step) for step in graphs.steps(backend.app, options.get("chain"))]
+    except GraphLost as lost:
+        logger.warning("What failed as %s cannot be resumed later: %s", key, lost)
+        return None
+    if chain:
+        options["chain"] = chain[::-1]
+    return keep(backend, key, {**note, part: {**sig, "options": options}})
+
+
+def _keeps(backend: Backend) -> bool:
+    return backend.keeps_results and bool(backend.app.conf.result_resumable)
+
+
+def keep(backend: Backend, key: str, note: Note) -> str | None:
+    """Store a note, under a new mark. That it cannot be stored must not keep the failure from being stored."""
+    try:
+        backend.store_result(id_of(key), {**note, "mark": uuid()}, NOTE)
+    except Exception as exc:  # noqa: BLE001 - logged
+        logger.warning("What failed as %s cannot be resumed later: %r", key, exc)
+        return None
+    return key

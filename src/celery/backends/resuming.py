@@ -1,0 +1,366 @@
+"""Going on with a workflow that failed, from what failed; by the notes that were kept (`notes`).
+
+To resume is to plan (read notes and results, change nothing), to claim the notes (by the mark of each: whoever comes
+second is told), to forget the failures, to open the chords again under new ids and count the members that have
+succeeded, and to send the calls of those that failed.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from celery import states
+from celery.canvas import graphs, maybe_signature
+from celery.canvas.plans import Plan
+from celery.exceptions import ResumeError
+from celery.result import GroupResult, workflow_of
+from celery.utils import uuid
+
+from . import notes
+from .chords import PollingChords
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from .core import Backend
+
+    Note = dict[str, Any]
+
+#: Seconds in which what follows a failed task is told, usually much less.
+_SETTLED_IN = 5.0
+
+
+def resume(backend: Backend, task_ids: Iterable[str], *, force: bool = False) -> list[str]:
+    """Run again what failed of the workflows that these tasks are of, and what depends on it.
+
+    Args:
+        force: although somebody else has begun to.
+
+    Returns:
+        The ids of the tasks that were sent.
+
+    Raises:
+        ResumeError: there is nothing to resume, or something that is needed is missing; nothing was changed.
+        OperationalError: the broker did not take the messages; the workflow may be resumed again.
+    """
+    if not backend.keeps_results:
+        raise ResumeError(f"{type(backend).__name__} keeps no results, so nothing can be resumed.")
+    finder = _Finder(backend, force)
+    found = dict(top for task_id in task_ids for top in finder.tops(task_id))
+    plans = {key: _Resumption(backend, key, note) for key, note in found.items()}
+    if not force:
+        for plan in plans.values():
+            plan.settle()
+    won = [plan for key, plan in plans.items() if force or _claim(backend, key, found[key]["mark"])]
+    if not won:
+        raise ResumeError(
+            f"{', '.join(found)} is being resumed by somebody else already. (If that was broken off: force=True, or "
+            "--force.)"
+        )
+    return [task_id for plan in won for task_id in plan.carry_out()]
+
+
+def _claim(backend: Backend, key: str, mark: str) -> bool:
+    """Take a note for ourselves; False if somebody else has."""
+    claim = f"{notes.id_of(key)}.{mark}"
+    if not backend.chords.admit(claim, f"{mark}/{uuid()}"):
+        return False
+    if isinstance(backend.chords, PollingChords):  # it can only be asked
+        backend.store_result(claim, None, states.SUCCESS)
+    return True
+
+
+class _Finder:
+    """Finds the notes by which a workflow is resumed: those of what is in no other chord that failed."""
+
+    def __init__(self, backend: Backend, force: bool) -> None:
+        self._backend = backend
+        self._force = force
+
+    def tops(self, task_id: str) -> Iterator[tuple[str, Note]]:
+        """Keys and notes."""
+        # A note is kept before the failure is stored, so they are read the other way round. It is not removed when the
+        # task is resumed: it must be there if that is broken off, and is replaced if the task fails again.
+        state = self._backend.get_task_meta(task_id, cache=False)["status"]
+        note = notes.read(self._backend, task_id)
+        if note is not None and state == states.PENDING and not self._force:
+            raise ResumeError(
+                f"{task_id} is being resumed, or ignores its result: resume by the id of the last task."
+            )
+        if note is not None and state in (states.FAILURE, states.PENDING):
+            yield self._top(task_id, note)
+            return
+        failed = self._failed_after(task_id) if state == states.SUCCESS else []
+        if not failed:
+            raise ResumeError(_nothing(task_id, state))
+        for one in failed:
+            yield from self.tops(one)
+
+    def _failed_after(self, task_id: str) -> list[str]:
+        """What failed of the workflow that a task is of which has succeeded itself."""
+        nodes = workflow_of(self._backend.app.AsyncResult(task_id)).nodes.values()
+        return [node.id for node in nodes if node.state == states.FAILURE and node.kind == "task"]
+
+    def _top(self, key: str, note: Note) -> tuple[str, Note]:
+        while True:
+            if note["kind"] == "after":
+                key = note["of"]
+                note = _need(self._backend, key)
+                continue
+            last = _last(note["call"] if note["kind"] == "step" else note["body"])
+            chord = last["options"].get("chord")
+            if not chord:
+                return key, note
+            group_id = last["options"]["group_id"]
+            above = notes.read(self._backend, notes.key_of_chord(group_id))
+            if above is None:
+                raise ResumeError(self._no_chord(key, group_id, chord))
+            key, note = notes.key_of_chord(group_id), above
+
+    def _no_chord(self, key: str, group_id: str, chord: Any) -> str:
+        body = (chord.get("options") or {}).get("task_id")
+        state = self._backend.get_task_meta(body, cache=False)["status"] if body else states.PENDING
+        if state in states.READY_STATES:
+            return (
+                f"Nothing is kept of the chord {group_id} that {key} is a member of (expired, or its body was failed "
+                "by a worker of Celery's own), so it cannot be resumed."
+            )
+        return f"The chord {group_id} that {key} is a member of is still running: resume it when it is over."
+
+
+def _last(sig: Any) -> Any:
+    """The task that gives the value of all that a signature, in its stored form, stands for."""
+    while True:
+        kind = sig.get("subtask_type")
+        if sig["options"].get("chain"):
+            sig = sig["options"]["chain"][0]
+        elif kind == "chord":
+            sig = sig["kwargs"]["body"]
+        elif kind == "chain":
+            sig = sig["kwargs"]["tasks"][-1]
+        elif kind == "group":
+            sig = sig["kwargs"]["tasks"][0]
+        else:
+            return sig
+
+
+class _Opened(NamedTuple):
+    """What has changed of a chord that is opened again: its id, the places of its members by id, and its body."""
+
+    group_id: str
+    places: dict[str, int]
+    body: Any
+
+
+@dataclass(slots=True)
+class _Chord:
+    """A chord to be opened again.
+
+    Attributes:
+        done: ids and values of the members that have succeeded.
+    """
+
+    old: str
+    opened: _Opened
+    body: Any
+    root_id: str | None
+    done: list[tuple[str, Any]] = field(default_factory=list)
+
+
+class _Member:
+    """As much of a request as counting a member needs."""
+
+    def __init__(self, chord: _Chord, task_id: str) -> None:
+        self.id = task_id
+        self.group = chord.opened.group_id
+        self.group_index = chord.opened.places[task_id]
+        self.chord = chord.body
+        self.root_id = chord.root_id
+
+
+class _Resumption:
+    """What is done to resume one note: planned first, then carried out.
+
+    Raises:
+        ResumeError: something that is needed is missing.
+    """
+
+    def __init__(self, backend: Backend, key: str, note: Note) -> None:
+        self._backend = backend
+        self._top = key, note
+        self._planned: set[str] = set()
+        self._calls: list[Any] = []
+        self._chords: list[_Chord] = []
+        #: Whose results are of the failure; and whether there may be none: of a task that ignores its result.
+        self._stale: dict[str, bool] = {}
+        self._add(key, note, {})
+
+    def _add(self, key: str, note: Note, opened: dict[str, _Opened]) -> None:
+        """Plan what a note is about.
+
+        Args:
+            opened: the chords around it, by their old ids.
+        """
+        if key in self._planned:
+            return
+        self._planned.add(key)
+        if note["kind"] == "step":
+            self._add_step(key, note, opened)
+        else:
+            self._add_chord(note, opened)
+
+    def settle(self) -> None:
+        """Wait until all that depends on what failed has failed, too: who tells it may not be through yet, and what is
+        told later would be the last word.
+
+        Raises:
+            ResumeError: something is not over.
+        """
+        deadline = time.monotonic() + _SETTLED_IN
+        while True:
+            metas = self._backend.get_task_metas(self._stale)
+            left = [one for one, may_lack in self._stale.items() if not may_lack]
+            left = [one for one in left if metas[one]["status"] not in states.READY_STATES]
+            if not left:
+                return
+            if time.monotonic() > deadline:
+                raise ResumeError(_nothing(left[0], metas[left[0]]["status"]))
+            time.sleep(0.02)
+
+    def carry_out(self) -> list[str]:
+        """Do it; return the ids of what was sent.
+
+        Raises:
+            OperationalError: the broker did not take it; it may be tried again.
+        """
+        try:
+            self._send()
+        except BaseException:
+            notes.keep(self._backend, *self._top)  # under a new mark: whoever tries again has to claim that
+            raise
+        return [call.id for call in self._calls]
+
+    def _send(self) -> None:
+        backend = self._backend
+        for task_id in self._stale:
+            backend.forget(task_id)
+        for chord in self._chords:
+            self._open(chord)
+        plan = Plan()
+        for call in self._calls:
+            call._plan(plan, (), None, {"add_to_parent": False})
+        backend.app._launch(plan)
+        for chord in self._chords:
+            members = [backend.app.AsyncResult(task_id).as_tuple() for task_id in chord.opened.places]
+            body = maybe_signature(chord.body, app=backend.app)
+            backend.apply_chord((chord.opened.group_id, members), body)
+
+    def _add_step(self, key: str, note: Note, opened: dict[str, _Opened]) -> None:
+        state = self._backend.get_task_meta(key, cache=False)["status"]
+        if state not in (
+            states.FAILURE,
+            states.PENDING,
+        ):  # of a task that ignores its result nothing is stored
+            raise ResumeError(_nothing(key, state))
+        call = maybe_signature(_renamed(note["call"], opened), app=self._backend.app)
+        self._calls.append(call)
+        self._stale.update(_ids_in(call))
+        self._stale[key] = True  # as above
+
+    def _add_chord(self, note: Note, opened: dict[str, _Opened]) -> None:
+        members = note["members"]
+        places = {task_id: place for place, (task_id, _) in enumerate(members)}
+        new = _Opened(uuid(), places, None)
+        body = _renamed(note["body"], {**opened, note["group"]: new})
+        opened = {**opened, note["group"]: new._replace(body=body)}
+        chord = _Chord(note["group"], opened[note["group"]], body, note["root_id"])
+        self._chords.append(chord)
+        self._stale.update(_ids_in(body))
+        metas = self._backend.get_task_metas(list(places))
+        for task_id, state in members:
+            if metas[task_id]["status"] == states.SUCCESS:
+                chord.done.append((task_id, metas[task_id]["result"]))
+                continue
+            if state == states.SUCCESS:
+                raise ResumeError(
+                    f"The result of {task_id}, which succeeded, is not stored (any longer): the chord that it is a "
+                    "member of cannot be resumed."
+                )
+            key, failed = task_id, notes.read(self._backend, task_id)
+            while failed is not None and failed["kind"] == "after":
+                key = failed["of"]
+                failed = notes.read(self._backend, key)
+            if failed is None:
+                raise ResumeError(_nothing(task_id, state))
+            self._add(key, failed, opened)
+
+    def _open(self, chord: _Chord) -> None:
+        """Open a chord again, and count those of its members that have succeeded."""
+        backend, new = self._backend, chord.opened.group_id
+        shape = backend.restore_group(chord.old, cache=False)
+        if shape is not None:
+            backend.save_group(new, GroupResult(new, shape.results, app=backend.app))
+        backend.set_chord_size(new, len(chord.opened.places))
+        for task_id, value in chord.done:
+            backend.chords.again(_Member(chord, task_id), states.SUCCESS, value)
+
+
+def _renamed(value: Any, opened: dict[str, _Opened]) -> Any:
+    """A copy of signatures in their stored form, with the new ids of chords, the places of their members, and the
+    bodies themselves in place of what refers to them."""
+    if isinstance(value, (list, tuple)):
+        return [_renamed(item, opened) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if graphs.is_reference(value) and value[graphs.KEY][0] in opened:
+        return opened[value[graphs.KEY][0]].body
+    copy = {key: _renamed(item, opened) for key, item in value.items()}
+    group_id = copy.get("group_id")
+    new = opened.get(group_id) if isinstance(group_id, str) else None
+    if new is not None:
+        copy["group_id"] = new.group_id
+        if copy.get("task_id") in new.places:
+            copy["group_index"] = new.places[copy["task_id"]]
+    return copy
+
+
+def _ids_in(sig: Any) -> Iterator[tuple[str, bool]]:
+    """The ids of all tasks that a signature, in its stored form, stands for, what follows it included; and whether
+    they ignore their results."""
+    options, kind = sig.get("options") or {}, sig.get("subtask_type")
+    parts: list[Any] = list(options.get("chain") or ())
+    if kind in ("chain", "group"):
+        parts += sig["kwargs"]["tasks"]
+    elif kind == "chord":
+        header = sig["kwargs"]["header"]
+        parts += header["kwargs"]["tasks"] if isinstance(header, dict) else header
+        parts.append(sig["kwargs"]["body"])
+    elif options.get("task_id"):
+        yield options["task_id"], bool(options.get("ignore_result"))
+    for part in parts:
+        yield from _ids_in(part)
+
+
+def _need(backend: Backend, key: str) -> Note:
+    note = notes.read(backend, key)
+    if note is None:
+        raise ResumeError(f"What is needed to run {key} again is not stored (any longer).")
+    return note
+
+
+def _nothing(task_id: str, state: str) -> str:
+    """Why a task of which no note is kept cannot be resumed."""
+    if state == states.SUCCESS:
+        return f"There is nothing to resume: {task_id} succeeded, and nothing failed after it."
+    if state == states.PENDING:
+        return f"Nothing is stored of {task_id}: it has not begun, its results have expired, or there is no such task."
+    if state == states.REVOKED:
+        return f"{task_id} was revoked: what was revoked is not resumed."
+    if state == states.FAILURE:
+        return (
+            f"{task_id} failed, but nothing is kept to run it again: it is no part of a workflow, ran on a worker of "
+            "Celery's own, result_resumable is off, or its arguments could not be stored."
+        )
+    return f"{task_id} is still running ({state}): resume it when it is over."
