@@ -9,6 +9,7 @@ import signal
 
 import pytest
 
+from tests.faults.conftest import on
 from tests.faults.ledger import TASKS, Ledger, send
 from tests.support import wait_until
 
@@ -103,6 +104,25 @@ def test_a_task_that_always_kills_its_process_is_given_up(project, ledger, how):
         name, dead, lives, task_id = text.split()
         assert (name, dead, lives) == ("WorkerLostError", "1", "True")
         assert worker.process.poll() is None
+    assert ledger.begun[task_id] == 5
+
+
+@on("rabbitmq")
+def test_a_task_that_always_kills_its_worker_is_given_up(project, ledger):
+    """On a classic queue, whose broker does not count."""
+    project.env["CELERY_BROKER_TRANSPORT_OPTIONS"] = json.dumps({"lease": 1})
+    (task_id,) = send(project, "print(late.delay(how='kill').id)")
+    for _ in range(5):
+        with project.worker("-P", "solo", "-c", "1", ready=False) as victim:
+            assert victim.wait() == -signal.SIGKILL
+    with project.worker() as worker:
+        worker.wait_for("delivered 5 times, and each time the worker or its process died")
+        text = project.python(f"""
+            from tasks import app
+            print(type(app.AsyncResult({task_id!r}).get(timeout=30, propagate=False)).__name__)
+            print(len(app.broker_for_read().dead("celery")))
+        """)
+    assert text.split() == ["WorkerLostError", "1"]
     assert ledger.begun[task_id] == 5
 
 

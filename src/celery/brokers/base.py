@@ -133,7 +133,8 @@ class Capabilities:
         keeps_fanout: a queue that is bound to a fanout exchange gets messages also while nobody consumes it.
         counts_parked: `size` and `purge` see parked messages too.
         lists_all_dead: `dead(None)` sees those of every queue there is, not only of those named to this broker.
-        ordered: messages of one priority come in the order they were sent, and a requeued one comes first.
+        ordered: messages of one priority come in the order they were sent, and one that is requeued for the first time
+            comes first.
         recovers: what a worker that died had not begun is offered again by itself.
         leases: and that within a lease, what it had begun becomes an orphan, and a worker that was cut off for
             longer is fenced.

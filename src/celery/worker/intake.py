@@ -214,7 +214,7 @@ class Reception:
             self._log_received(run)
         if signals.task_received and first:
             crew.extension.call(signals.task_received.send, sender=crew.sender, request=crew.requests.of(run))
-        if decision is None:
+        if decision is None or (isinstance(decision, Poison) and self._running(run)):
             self._accept(run)
         elif isinstance(decision, Park):
             assert crew.settler.consumer is not None
@@ -252,18 +252,20 @@ class Reception:
             self._invalid(delivery, error.reason, raw, body)
         return None
 
+    def _running(self, run: Run) -> Run | None:
+        """The run of the same message here, if this one is a redelivery of it."""
+        known = self._crew.state.ids.get(run.id)
+        same = known is not None and run.delivery.redelivered and known.headers.retries == run.headers.retries
+        return known if same else None
+
     def _accept(self, run: Run) -> None:
         crew = self._crew
         if crew.stopping:
             crew.state.add(run)
             crew.settler.settle(run, GIVEN_BACK)
             return
-        running = crew.state.ids.get(run.id)
-        if (
-            running is not None
-            and run.delivery.redelivered
-            and running.headers.retries == run.headers.retries
-        ):
+        running = self._running(run)
+        if running is not None:
             logger.warning("Task %s[%s] was delivered again while it still runs here", run.name, run.id)
             run.tag = next(self._tags)
             if running.duplicates is None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import deque
 from typing import TYPE_CHECKING
 
 from celery.brokers.base import BrokerError, BrokerRefused, BrokerUnavailable, Delivery
@@ -87,6 +88,7 @@ class RabbitConsumer(Line):
                 for request in declare_queue(queue):
                     await session.carry_out(request)
             await self._records.announce(session)
+            await self._holds.announce(session)
             if any(map(is_quorum, self._queues.values())):
                 await self._moves.prepare(session, self._queues.values())
             session.ensure_open()  # it may have been lost with the last answer
@@ -109,6 +111,7 @@ class RabbitConsumer(Line):
         if self._guarded:
             session.guard()
         self._records.connected()
+        self._holds.connected()
         self._look_soon()
 
     def _on_lost(self, error: BrokerError) -> None:
@@ -171,6 +174,7 @@ class RabbitConsumer(Line):
             return
         self._window = 0
         if self.session is not None:
+            self._give_back_held()
             # As long as the caller likes: what is on its way elsewhere, and not confirmed, would be there twice.
             await self._settled()
         self._stopped = True
@@ -187,6 +191,13 @@ class RabbitConsumer(Line):
                 task.cancel()
         if self._stall is not None:
             self._stall.cancel()
+
+    def _give_back_held(self) -> None:
+        """What was not handed on goes back at once: the broker would wait for a while with what is held here."""
+        waiting, self._waiting = self._waiting, deque()
+        for delivery in waiting:
+            if delivery.receipt.held and delivery.receipt.epoch == self._epoch:
+                self._moves.requeue(delivery, delivery.receipt, front=True, count=False)
 
     # -- the port: what flows
 

@@ -32,10 +32,11 @@ class Receipt:
         properties: as received, for publishing the message anew.
         counted: how often it had been handed out when it was last published.
         exhausted: the broker's own mark of a redelivery cannot count it any further.
+        held: it comes from a queue of the worker's own: see `holds`.
         record: set once it was begun.
     """
 
-    __slots__ = ("counted", "epoch", "exhausted", "grant", "properties", "record", "tag", "tap")
+    __slots__ = ("counted", "epoch", "exhausted", "grant", "held", "properties", "record", "tag", "tap")
 
     def __init__(self, epoch: int, tag: int, properties: bytes, tap: Tap | None, grant: Grant | None) -> None:
         self.epoch = epoch
@@ -45,6 +46,7 @@ class Receipt:
         self.grant = grant
         self.counted = 0
         self.exhausted = False
+        self.held = False
         self.record: Record | None = None
 
 

@@ -17,6 +17,7 @@ from celery.wire.amqp.frames import Command, Message, method
 from .acks import Acks
 from .errors import refused
 from .flow import Tap, plan
+from .holds import Holds
 from .incoming import Incoming, Receipt
 from .link import SENDING
 from .moves import Moves
@@ -74,6 +75,7 @@ class Line:
         self._incoming = Incoming(self._taps, self._queues)
         self._moves = Moves(self)
         self._records = Records(self, worker_id, lease)
+        self._holds = Holds(self, worker_id, lease)
 
     # -- what the helpers use
 
@@ -178,12 +180,19 @@ class Line:
             self._leave(receipt)
 
     def _leave(self, receipt: Receipt) -> None:
+        if receipt.held:
+            self._holds.out -= 1
         tap = receipt.tap
         if tap is not None and tap.out:
             tap.out -= 1
             grant = receipt.grant
             if grant is not None:
                 grant.out -= 1
+        self._look_soon()
+
+    def take_in(self, delivery: Delivery) -> None:
+        """Hand it on when there is room."""
+        self._waiting.append(delivery)
         self._look_soon()
 
     def show_again(self, delivery: Delivery) -> None:
@@ -260,8 +269,12 @@ class Line:
             self._sender.on_return(message)
             return
         self._acks.received(message.delivery_tag)
-        if not self._records.is_theirs(message):
-            delivery = self._incoming.delivery(message)
+        if self._records.is_theirs(message) or self._holds.is_ours(message):
+            return
+        delivery = self._incoming.delivery(message)
+        if self._holds.wants(delivery):
+            self._holds.hold(delivery)
+        else:
             self._waiting.append(delivery)
 
     def _on_command(self, event: Command) -> None:
@@ -328,7 +341,7 @@ class Line:
         if self._waiting and self._shown < self._window:
             self._show()
         taps = list(self._taps.values())
-        made = plan(taps, self._window + self._naps) if taps else None
+        made = plan(taps, self._window + self._naps - self._holds.out) if taps else None
         parts: list[bytes] = []
         if made is not None and made.cancel:
             parts += [method(SENDING, "basic.cancel", consumer_tag=g.tag, nowait=True) for g in made.cancel]

@@ -210,6 +210,13 @@ class Link:
             self.abandon()
 
 
+def consume(queue: str, limit: int) -> bytes:
+    """Frames that consume a queue of our own on the channel for messages, under its name."""
+    return method(SENDING, "basic.qos", prefetch_count=limit) + method(
+        SENDING, "basic.consume", queue=queue, consumer_tag=queue, nowait=True
+    )
+
+
 def refused_login(endpoint: Endpoint, cause: ValueError) -> BrokerError:
     """The way to log in makes no sense to the broker."""
     return BrokerRefused(f"{endpoint.name}: {cause} (broker_login_method)")

@@ -91,10 +91,15 @@ class Moves:
         self._publish_again(delivery, receipt, deliveries)
 
     def _broker_counts_right(self, delivery: Delivery, receipt: Receipt, count: bool) -> bool:
+        if receipt.held:
+            return False  # it would come back to this worker
         queue = self._link.queues.get(delivery.queue)
         if queue is not None and is_quorum(queue):
             return not receipt.exhausted or (count and delivery.deliveries - receipt.counted < _BROKERS_LIMIT)
-        return not receipt.exhausted or not count
+        if count:
+            return not receipt.exhausted
+        # The mark counts what should not be counted: once, no more.
+        return receipt.exhausted or not receipt.counted
 
     def _publish_again(self, delivery: Delivery, receipt: Receipt, deliveries: int) -> None:
         headers = {DELIVERIES: deliveries, ORIGIN: [delivery.exchange, delivery.routing_key]}

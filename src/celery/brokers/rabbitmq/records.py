@@ -32,7 +32,7 @@ from celery.wire.amqp.frames import Command, Message, method
 from celery.wire.amqp.spec import DELIVER
 
 from .incoming import Receipt
-from .link import SENDING
+from .link import SENDING, consume
 from .requests import Request, fitting, queue_itself
 
 if TYPE_CHECKING:
@@ -176,7 +176,7 @@ class Records:
         for name in self._link.queues:
             self._listen(name)
         for name in self._begun:
-            self._link.say(_consume(self._record_queue(name), 0))
+            self._link.say(consume(self._record_queue(name), 0))
         for record in self._mine.values():
             record.tags.clear()
             if not record.void:
@@ -189,7 +189,7 @@ class Records:
 
     def _listen(self, queue: str) -> None:
         self._heard.add(queue)
-        self._link.say(_consume(_lost(queue), _AT_ONCE))
+        self._link.say(consume(_lost(queue), _AT_ONCE))
 
     def ignore(self, queue: str) -> None:
         """A queue is not consumed any longer."""
@@ -203,7 +203,7 @@ class Records:
             await session.carry_out(self._declare_begun(name))
             if session is self._link.session and name not in self._begun:
                 self._begun.add(name)
-                self._link.say(_consume(self._record_queue(name), 0))
+                self._link.say(consume(self._record_queue(name), 0))
 
     async def retire(self, session: Session) -> None:
         """Remove our queues, but those in which something is left for survivors."""
@@ -355,12 +355,6 @@ def _lost(queue: str) -> str:
 def _lost_queue(queue: str) -> Request:
     arguments = {"x-expires": 7 * 86400 * 1000}
     return queue_itself(Queue(_lost(queue), arguments=arguments))._replace(tolerant=True)
-
-
-def _consume(queue: str, limit: int) -> bytes:
-    return method(SENDING, "basic.qos", prefetch_count=limit) + method(
-        SENDING, "basic.consume", queue=queue, consumer_tag=queue, nowait=True
-    )
 
 
 async def _is_alive(session: Session, worker: str) -> bool:
