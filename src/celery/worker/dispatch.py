@@ -118,15 +118,17 @@ class Dispatcher:
         fit, a 128th."""
         ready, straight = self._ready, []
         asking: list[Run] = []
-        parts: dict[int, float] = {}
-        left, share_for = _ALL - self._promised, self.times.share
+        parts: dict[str, tuple[int, float]] = {}
+        left = _ALL - self._promised
         while ready and left > 0:
             run = ready[0]
-            run.share = share = share_for(run.headers.task)
-            part = parts.get(share)
-            if part is None:
+            name = run.headers.task
+            known = parts.get(name)
+            if known is None:
+                share = self.times.share(name)
                 room = self.pool.room(share)
-                part = parts[share] = 1 / room if room > 0 else 2.0
+                known = parts[name] = share, 1 / room if room > 0 else 2.0
+            run.share, part = known
             if part > left:
                 break
             if run.begun or (run.policy.acks_late and run.delivery.held is None):

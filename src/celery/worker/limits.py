@@ -8,7 +8,7 @@ is what costs.
 
 from __future__ import annotations
 
-from celery.concurrency.pace import SLOT, share_of
+from celery.concurrency.pace import share_of
 
 #: Never more than this many messages wait in a worker.
 MOST_AHEAD = 500
@@ -25,11 +25,10 @@ _MIX_WEIGHT = 0.05
 class RunTimes:
     """Moving means of run times, one per registered task that has run here, in seconds."""
 
-    __slots__ = ("_means", "_shares", "mix")
+    __slots__ = ("_means", "mix")
 
     def __init__(self) -> None:
         self._means: dict[str, float] = {}
-        self._shares: dict[str, int] = {}
         #: Expected run time of what came in lately.
         self.mix = UNKNOWN
 
@@ -37,11 +36,9 @@ class RunTimes:
         """Take note of one run. A long run counts at once, short ones must repeat themselves."""
         mean = self._means.get(name)
         if mean is None or seconds > 4 * mean:
-            mean = seconds
+            self._means[name] = seconds
         else:
-            mean += _WEIGHT * (seconds - mean)
-        self._means[name] = mean
-        self._shares[name] = share_of(mean)
+            self._means[name] = mean + _WEIGHT * (seconds - mean)
 
     def of(self, name: str) -> float | None:
         """Mean run time of a task; None if it has not run here yet."""
@@ -49,7 +46,7 @@ class RunTimes:
 
     def share(self, name: str) -> int:
         """What a run of the task takes of a slot's window."""
-        return self._shares.get(name, SLOT)
+        return share_of(self._means.get(name))
 
     def came_in(self, name: str) -> None:
         """Take note of one received message."""
