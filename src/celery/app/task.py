@@ -467,6 +467,16 @@ class Task(Generic[P, R]):
 
         return self.on_replace(replacing.replacement(self, sig))
 
+    async def areplace(self, sig: Signature[Any]) -> Any:
+        """`replace` that does not block the event loop, for `async def` tasks: `raise await self.areplace(sig)`.
+
+        Raises:
+            Ignore, ImproperlyConfigured: as `replace`.
+        """
+        from celery.app import coroutines  # noqa: PLC0415 - asyncio, which only some tasks need
+
+        return await coroutines.in_thread(True, self.replace, sig)
+
     def on_replace(self, sig: Signature[Any]) -> Any:
         """Send what takes the place of the running task; may be overridden."""
         from celery.app import replacing  # noqa: PLC0415 - workers only
@@ -486,6 +496,16 @@ class Task(Generic[P, R]):
         from celery.app import replacing  # noqa: PLC0415 - workers only
 
         return replacing.add_to_chord(self, sig, lazy=lazy)
+
+    async def aadd_to_chord(self, sig: Signature[Any], lazy: bool = False) -> Any:
+        """`add_to_chord` that does not block the event loop, for `async def` tasks.
+
+        Raises:
+            ValueError, NotImplementedError: as `add_to_chord`.
+        """
+        from celery.app import coroutines  # noqa: PLC0415 - asyncio, which only some tasks need
+
+        return await coroutines.in_thread(True, self.add_to_chord, sig, lazy)
 
     def signature_from_request(
         self,
