@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any, assert_type
 
 from celery import Celery, Task, chain, chord, group, shared_task, signature
-from celery.canvas import Signature
-from celery.result import AsyncResult
+from celery.canvas import Signature, _chain
+from celery.result import AsyncResult, GroupResult
 
 app = Celery("typed")
 
@@ -96,12 +96,47 @@ chord([add.s(1, 2)], named.s()).on_error(named.s())
 (add.s(1) | group(add.s(2), add.s(3)) | named.s()).delay(4)
 add.chunks([(1, 2)], 10).apply_async()
 
+# Workflows have the type of their last step; groups a list.
+assert_type((add.s(1, 2) | named.s()).delay().get(), str)
+assert_type((add.s(1, 2) | named.s() | add.s(1)).delay().get(), int)
+assert_type((add.s(1, 2) | named.s()).apply_async(countdown=3), AsyncResult[str])
+assert_type(chain(add.s(1, 2), named.s()).delay().get(), str)
+assert_type(chain(add.s(1, 2), add.s(3), named.s())().get(), str)
+assert_type((chain(add.s(1, 2), named.s()) | add.s(3)).delay().get(), int)
+assert_type(~(add.s(1, 2) | named.s()), str)
+assert_type(group(add.s(1, 2), add.s(3, 4)).delay(), GroupResult[int])
+assert_type(group([add.s(1, 2), add.s(3, 4)])().get(), list[int])
+assert_type(group(named.s(n) for n in range(3)).apply_async().get(), list[str])
+assert_type((add.s(1, 2) | group(named.s(), named.s())).delay(), GroupResult[str])
+assert_type(chain(add.s(1, 2), group(named.s(), named.s())).delay().get(), list[str])
+assert_type((group(add.s(1, 2), add.s(3)) | named.s()).delay().get(), str)
+assert_type((group(add.s(1, 2), add.s(3)) | named.s() | add.s(1)).delay().get(), int)
+assert_type((group(add.s(1), add.s(2)) | group(named.s(), named.s())).delay().get(), list[str])
+assert_type(chord([add.s(1, 2)], named.s()).delay().get(), str)
+assert_type(chord([add.s(1, 2)])(named.s()).get(), str)
+assert_type(chord(group(add.s(1, 2)), named.s() | add.s(1))().get(), int)
+chain([add.s(1, 2), named.s()]).delay().get()
+chain(*[add.s(n) for n in range(3)]).delay().get()
+print(group([add.s(1, 2), named.s(3)]).delay().results)
+group(add.s(1, 2)).delay()[0].get()
+(add.s(1) | named.s()).link(named.s())
+group().delay()
+chain().delay()
+result = (add.s(1, 2) | named.s()).delay()
+assert_type(result.resume(), AsyncResult[str])
+assert_type(result.get(on_progress=print), str)
+assert_type(add.s(1) | named.s(), _chain[str])
+
 
 async def main() -> None:
     assert_type(await add.adelay(1, 2), AsyncResult[int])
     assert_type(await (await add.adelay(1)).aget(), int)
     assert_type(await add.aapply_async((1,)), AsyncResult[int])
     assert_type(await later(1), str)
+    assert_type(await (await (add.s(1, 2) | named.s()).adelay()), str)
+    assert_type(await (await group(add.s(1, 2), add.s(3)).adelay()), list[int])
+    assert_type(await (await chord([add.s(1, 2)], named.s()).aapply_async()), str)
+    assert_type(await (await add.adelay(1)).aget(on_progress=print), int)
 
 
 async def many() -> None:

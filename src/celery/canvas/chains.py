@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Generic, cast, overload
 
 from celery.utils.functional import is_list, maybe_list
 
 from . import calls, graphs, stamping
 from .algebra import fold, kind_of, shortened
 from .calls import after
-from .signatures import Signature, maybe_signature
+from .signatures import Q, R, Res, S, Signature, maybe_signature
 
 if TYPE_CHECKING:
     from typing import Self
 
     from celery.app.base import Celery
+    from celery.result import AsyncResult, GroupResult
 
+    from .groups import group
     from .plans import Plan
 
 #: Options of a chain that concern its last step, not the first.
@@ -24,7 +26,7 @@ _OF_LAST = ("link", "chord", "group_id", "group_index")
 
 
 @Signature.register_type("chain")
-class _chain(Signature[Any]):
+class _chain(Signature[R], Generic[R, Res]):
     """Steps that run one after another. Made by `chain(...)`, or by `|`."""
 
     def __init__(self, *tasks: Any, **options: Any) -> None:
@@ -34,8 +36,13 @@ class _chain(Signature[Any]):
         steps = [_checked(task) for task in tasks]
         super().__init__("celery.chain", (), {"tasks": steps}, app=app, subtask_type="chain", **options)
 
+    if TYPE_CHECKING:
+
+        def delay(self, *partial_args: Any, **partial_kwargs: Any) -> Res: ...  # type: ignore[override]
+        async def adelay(self, *partial_args: Any, **partial_kwargs: Any) -> Res: ...  # type: ignore[override]
+
     @classmethod
-    def from_dict(cls, d: Mapping[str, Any], app: Celery | None = None) -> _chain:
+    def from_dict(cls, d: Mapping[str, Any], app: Celery | None = None) -> _chain[Any, Any]:
         """Make a chain of its dict form."""
         made = _chain(app=app)
         made.update(d)
@@ -158,11 +165,11 @@ class _chain(Signature[Any]):
 
     # -- calling
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, *args: Any, **kwargs: Any) -> Res:  # type: ignore[override]  # sends
         """Send the first step; the rest follows."""
-        return self.apply_async(args, kwargs) if self.tasks else None
+        return self.apply_async(args, kwargs) if self.tasks else cast("Res", None)
 
-    def apply_async(self, args: Any = None, kwargs: Mapping[str, Any] | None = None, **options: Any) -> Any:  # type: ignore[override]  # has no route
+    def apply_async(self, args: Any = None, kwargs: Mapping[str, Any] | None = None, **options: Any) -> Res:  # type: ignore[override]  # has no route
         """Send the first step, which takes these arguments; the rest follows.
 
         Args:
@@ -172,13 +179,13 @@ class _chain(Signature[Any]):
         Returns:
             The result of the last step, None for an empty chain.
         """
-        return calls.launch(self, args, kwargs, options)
+        return cast("Res", calls.launch(self, args, kwargs, options))
 
     async def aapply_async(  # type: ignore[override]  # has no route
         self, args: Any = None, kwargs: Mapping[str, Any] | None = None, **options: Any
-    ) -> Any:
+    ) -> Res:
         """`apply_async` that awaits the broker instead of blocking the event loop."""
-        return await calls.alaunch(self, args, kwargs, options)
+        return cast("Res", await calls.alaunch(self, args, kwargs, options))
 
     def run(self, args: Any = None, kwargs: Mapping[str, Any] | None = None, **options: Any) -> Any:
         """`apply_async` that sends even where tasks run eagerly."""
@@ -275,14 +282,28 @@ class _chain(Signature[Any]):
         return shortened(self.tasks[0].task, " | ".join(repr(task) for task in self.tasks))
 
 
-class chain(_chain):
+class chain(_chain[R, Res]):
     """`chain(a, b, c)`: `b` is called with the value of `a`, `c` with that of `b`.
 
     Takes signatures, or one list of them. The outcome is that of `a | b | c`: for instance a chord, if the first is a
     group. Calling it sends it and returns the result of the last step.
     """
 
-    def __new__(cls, *tasks: Any, **options: Any) -> Any:
+    @overload
+    def __new__(
+        cls, *tasks: *tuple[*tuple[Signature[Any], ...], group[S]], **options: Any
+    ) -> chain[list[S], GroupResult[S]]: ...
+    @overload
+    def __new__(
+        cls, *tasks: *tuple[*tuple[Signature[Any], ...], _chain[S, Q]], **options: Any
+    ) -> chain[S, Q]: ...
+    @overload
+    def __new__(
+        cls, *tasks: *tuple[*tuple[Signature[Any], ...], Signature[S]], **options: Any
+    ) -> chain[S, AsyncResult[S]]: ...
+    @overload
+    def __new__(cls, *tasks: Any, **options: Any) -> chain[Any, Any]: ...
+    def __new__(cls, *tasks: Any, **options: Any) -> Any:  # type: ignore[misc]  # takes all of these
         """Make a chain; without options several steps are joined as `|` does."""
         if options or not tasks:
             return super().__new__(cls)

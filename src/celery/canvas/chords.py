@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Generic, cast, overload
 
 from celery.exceptions import CPendingDeprecationWarning
 from celery.utils.functional import is_list, maybe_list, regen
@@ -13,13 +13,15 @@ from . import calls, graphs, stamping
 from .algebra import kind_of, shortened
 from .groups import group, signatures_of
 from .plans import Opening
-from .signatures import Signature, maybe_signature
+from .signatures import Q, R, Res, S, Signature, maybe_signature
 
 if TYPE_CHECKING:
     from typing import Self
 
     from celery.app.base import Celery
+    from celery.result import AsyncResult, GroupResult
 
+    from .chains import _chain
     from .plans import Plan
 
 W_ERRBACKS = (
@@ -32,7 +34,7 @@ _OF_HEADER = ("countdown", "eta", "interval", "max_retries", "add_to_parent")
 
 
 @Signature.register_type("chord")
-class _chord(Signature[Any]):
+class _chord(Signature[R], Generic[R, Res]):
     """`chord(header, body)`, or `chord(header)(body)`, or `group(...) | body`.
 
     Calling it sends the header; the body is sent, once, when every member of the header is over. If one failed the body
@@ -43,6 +45,20 @@ class _chord(Signature[Any]):
         body: any signature.
     """
 
+    @overload
+    def __init__(
+        self: _chord[list[S], GroupResult[S]], header: Any, body: group[S], *args: Any, **options: Any
+    ) -> None: ...
+    @overload
+    def __init__(self: _chord[S, Q], header: Any, body: _chain[S, Q], *args: Any, **options: Any) -> None: ...
+    @overload
+    def __init__(
+        self: _chord[S, AsyncResult[S]], header: Any, body: Signature[S], *args: Any, **options: Any
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: _chord[Any, Any], header: Any = ..., body: Any = ..., *args: Any, **options: Any
+    ) -> None: ...
     def __init__(
         self,
         header: Any = (),
@@ -59,8 +75,13 @@ class _chord(Signature[Any]):
         parts = {"kwargs": dict(kwargs or {}), "header": tasks, "body": maybe_signature(body, app=app)}
         super().__init__(task, args or (), parts, app=app, subtask_type="chord", **options)
 
+    if TYPE_CHECKING:
+
+        def delay(self, *partial_args: Any, **partial_kwargs: Any) -> Res: ...  # type: ignore[override]
+        async def adelay(self, *partial_args: Any, **partial_kwargs: Any) -> Res: ...  # type: ignore[override]
+
     @classmethod
-    def from_dict(cls, d: Mapping[str, Any], app: Celery | None = None) -> _chord:
+    def from_dict(cls, d: Mapping[str, Any], app: Celery | None = None) -> _chord[Any, Any]:
         """Make a chord of its dict form."""
         made = _chord(app=app)
         made.update(d)
@@ -180,16 +201,24 @@ class _chord(Signature[Any]):
 
     _freeze = freeze
 
-    def _header(self) -> group:
+    def _header(self) -> group[Any]:
         if not isinstance(self.tasks, group):
             self.tasks = group(self.tasks, app=self._app)
-        header: group = self.tasks
+        header: group[Any] = self.tasks
         if header.options.get("task_id") is None and self.options.get("task_id"):
             header.options["task_id"] = self.options["task_id"]
         return header
 
     # -- calling
 
+    @overload
+    def __call__(self, body: group[S], **options: Any) -> GroupResult[S]: ...
+    @overload
+    def __call__(self, body: _chain[S, Q], **options: Any) -> Q: ...
+    @overload
+    def __call__(self, body: Signature[S], **options: Any) -> AsyncResult[S]: ...
+    @overload
+    def __call__(self, body: None = None, **options: Any) -> Res: ...
     def __call__(self, body: Any = None, **options: Any) -> Any:
         """Send the header; `body`, if given, is called when it is over."""
         return self.apply_async((), {"body": body} if body is not None else {}, **options)
@@ -205,7 +234,7 @@ class _chord(Signature[Any]):
         router: Any = None,
         result_cls: Any = None,
         **options: Any,
-    ) -> Any:
+    ) -> Res:
         """Send the header, whose members all take these arguments, and return the result of the body.
 
         Args:
@@ -219,13 +248,13 @@ class _chord(Signature[Any]):
         """
         named = {"task_id": task_id, "producer": producer or publisher, "connection": connection}
         named |= {"router": router, "result_cls": result_cls}
-        return calls.launch(self, args, kwargs, {**options, **named})
+        return cast("Res", calls.launch(self, args, kwargs, {**options, **named}))
 
     async def aapply_async(  # type: ignore[override]  # has no route
         self, args: Any = None, kwargs: Mapping[str, Any] | None = None, **options: Any
-    ) -> Any:
+    ) -> Res:
         """`apply_async` that awaits the broker instead of blocking the event loop."""
-        return await calls.alaunch(self, args, kwargs, options)
+        return cast("Res", await calls.alaunch(self, args, kwargs, options))
 
     def run(
         self,

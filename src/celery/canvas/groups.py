@@ -3,26 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Generic, cast, overload
 
 from celery.utils import uuid
 from celery.utils.functional import is_list, maybe_list, regen
 
 from . import calls, graphs, stamping
 from .algebra import kind_of, shortened
-from .signatures import Signature, maybe_signature
+from .signatures import Q, S, Signature, maybe_signature
 
 if TYPE_CHECKING:
     from typing import Self
 
     from celery.app.base import Celery
-    from celery.result import EagerResult
+    from celery.result import EagerResult, GroupResult
 
+    from .chains import _chain
+    from .chords import _chord
     from .plans import Plan
 
 #: Options of a call that concern the group, not each of its members.
 _OF_GROUP = ("task_id", "group_id", "group_index", "chord", "chain")
 NO_LINKS = "Cannot add link to group: use a chord"
+
+
+if TYPE_CHECKING:
+    from typing import TypeVar
+
+    T = TypeVar("T")
 
 
 def signatures_of(tasks: Any, app: Celery | None = None) -> Any:
@@ -41,14 +49,22 @@ def maybe_unroll_group(group: Any) -> Any:
 
 
 @Signature.register_type()
-class group(Signature[Any]):
+class group(Signature[list[S]], Generic[S]):
     """Members that run side by side: `group(a, b)`, `group([a, b])`, `group(add.s(i, i) for i in range(10))`.
 
     Calling it sends them all, with few round trips, and returns a `GroupResult`. Arguments given then are
     prepended to those of every member.
     """
 
-    def __init__(self, *tasks: Any, **options: Any) -> None:
+    @overload
+    def __init__(self, only: group[S], /, **options: Any) -> None: ...
+    @overload
+    def __init__(self, *tasks: Signature[S], **options: Any) -> None: ...
+    @overload
+    def __init__(self, tasks: Iterable[Signature[S]], /, **options: Any) -> None: ...
+    @overload
+    def __init__(self: group[Any], *tasks: Any, **options: Any) -> None: ...
+    def __init__(self, *tasks: Any, **options: Any) -> None:  # type: ignore[misc]  # takes all of these
         app = options.pop("app", None)
         members: Any = tasks
         if len(tasks) == 1:
@@ -63,10 +79,23 @@ class group(Signature[Any]):
             members = signatures_of(members)
         super().__init__("celery.group", (), {"tasks": members}, app=app, subtask_type="group", **options)
 
+    if TYPE_CHECKING:
+
+        def delay(self, *partial_args: Any, **partial_kwargs: Any) -> GroupResult[S]: ...  # type: ignore[override]
+        async def adelay(self, *partial_args: Any, **partial_kwargs: Any) -> GroupResult[S]: ...  # type: ignore[override]
+
+        @overload  # type: ignore[override]
+        def __or__(self, other: group[Q]) -> _chord[list[Q], GroupResult[Q]]: ...  # type: ignore[overload-overlap]
+        @overload
+        def __or__(self, other: _chain[Q, T]) -> _chord[Q, T]: ...  # type: ignore[overload-overlap]
+        @overload
+        def __or__(self, other: Signature[Q]) -> _chord[Q]: ...
+        def __or__(self, other: object) -> Any: ...
+
     @classmethod
-    def from_dict(cls, d: Mapping[str, Any], app: Celery | None = None) -> group:
+    def from_dict(cls, d: Mapping[str, Any], app: Celery | None = None) -> group[Any]:
         """Make a group of its dict form."""
-        made = group(app=app)
+        made: group[Any] = group(app=app)
         made.update(d)
         made["kwargs"] = kwargs = dict(d["kwargs"])
         tasks = kwargs.get("tasks") or ()
@@ -188,7 +217,7 @@ class group(Signature[Any]):
 
     # -- calling
 
-    def __call__(self, *partial_args: Any, **options: Any) -> Any:
+    def __call__(self, *partial_args: Any, **options: Any) -> GroupResult[S]:  # type: ignore[override]  # sends
         """Send all members."""
         return self.apply_async(partial_args, **options)
 
@@ -201,14 +230,14 @@ class group(Signature[Any]):
         link: Any = None,
         link_error: Any = None,
         **options: Any,
-    ) -> Any:
+    ) -> GroupResult[S]:
         """Send all members, which all take these arguments, and return the `GroupResult`.
 
         Raises:
             TypeError: `link` or `link_error` was given: a group has no value of its own.
         """
         options = self._checked_options(add_to_parent, producer, link, link_error, options)
-        return calls.launch(self, args, kwargs, options)
+        return cast("GroupResult[S]", calls.launch(self, args, kwargs, options))
 
     async def aapply_async(  # type: ignore[override]  # has no route
         self,
@@ -218,10 +247,10 @@ class group(Signature[Any]):
         link: Any = None,
         link_error: Any = None,
         **options: Any,
-    ) -> Any:
+    ) -> GroupResult[S]:
         """`apply_async` that awaits the broker instead of blocking the event loop."""
         options = self._checked_options(add_to_parent, None, link, link_error, options)
-        return await calls.alaunch(self, args, kwargs, options)
+        return cast("GroupResult[S]", await calls.alaunch(self, args, kwargs, options))
 
     @staticmethod
     def _checked_options(
@@ -305,7 +334,7 @@ def _flat(tasks: Iterable[Any], app: Celery | None) -> Iterable[Any]:
             yield task
 
 
-def _with_options(inner: group) -> Iterable[Any]:
+def _with_options(inner: group[Any]) -> Iterable[Any]:
     """The members of a group that is about to be opened, with its options and arguments."""
     options = {
         key: value for key, value in inner.options.items() if key not in (*_OF_GROUP, "root_id", "parent_id")

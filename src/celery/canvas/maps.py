@@ -134,7 +134,7 @@ class chunks(Signature[Any]):
         """Run all chunks here."""
         return self.group().apply(args, kwargs, **options)
 
-    def group(self) -> group:
+    def group(self) -> group[Any]:
         """The group of `starmap` tasks."""
         task, n = self.kwargs["task"], self.kwargs["n"]
         task = maybe_signature(task, app=self._app)

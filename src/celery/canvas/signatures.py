@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping, MutableSequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, cast, overload
 
 from celery import _state
 from celery.utils import uuid
@@ -19,22 +19,34 @@ from . import explaining, stamping
 from .algebra import compose
 
 if TYPE_CHECKING:
-    from typing import Self
+    from typing import Never, Self
 
     from typing_extensions import TypeVar
 
     from celery.app.base import Celery
     from celery.result import AsyncResult as Result
-    from celery.result import EagerResult
+    from celery.result import EagerResult, GroupResult
 
+    from .chains import _chain
+    from .groups import group
     from .plans import Plan
     from .stamping import StampingVisitor
 
     R = TypeVar("R", covariant=True, default=Any)
+    #: What a call of a workflow returns: a `GroupResult` if it ends in a group.
+    Res = TypeVar("Res", covariant=True, default=Result[R])
+    #: The value, and what a call returns, of what follows.
+    S = TypeVar("S")
+    Q = TypeVar("Q")
+    #: A kind of workflow.
+    C = TypeVar("C", bound=type["Signature[Any]"])
 else:
     from typing import TypeVar
 
     R = TypeVar("R", covariant=True)
+    Res = TypeVar("Res", covariant=True)
+    S = TypeVar("S")
+    Q = TypeVar("Q")
 
 
 def _reprcall(name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:
@@ -103,10 +115,10 @@ class Signature(dict[str, Any], Generic[R]):
         )
 
     @classmethod
-    def register_type(cls, name: str | None = None) -> Callable[[type[Signature[Any]]], type[Signature[Any]]]:
+    def register_type(cls, name: str | None = None) -> Callable[[C], C]:
         """Class decorator: let `from_dict` make this class for `subtask_type` `name` (default: its own name)."""
 
-        def register(subclass: type[Signature[Any]]) -> type[Signature[Any]]:
+        def register(subclass: C) -> C:
             cls.TYPES[name or subclass.__name__] = subclass
             return subclass
 
@@ -539,14 +551,20 @@ class Signature(dict[str, Any], Generic[R]):
         """`~sig`: send it and wait for its result."""
         return self.apply_async().get()
 
+    @overload  # type: ignore[override]  # not the merging of dicts
+    def __or__(self, other: group[S]) -> _chain[list[S], GroupResult[S]]: ...  # type: ignore[overload-overlap]
+    @overload
+    def __or__(self, other: _chain[S, Q]) -> _chain[S, Q]: ...  # type: ignore[overload-overlap]
+    @overload
+    def __or__(self, other: Signature[S]) -> _chain[S]: ...
     def __or__(self, other: object) -> Any:
         return compose(self, other) if isinstance(other, Signature) else NotImplemented
 
-    def __ror__(self, other: object) -> Any:
+    def __ror__(self, other: Never) -> Any:  # type: ignore[override]
         return NotImplemented  # never the merging of dicts
 
     def __ior__(self, other: object) -> Any:  # type: ignore[override,misc,unused-ignore]
-        return self | other
+        return cast("Any", self) | other
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Signature[Any]:
         plain = {key: copy.deepcopy(value, memo) for key, value in self.items()}
