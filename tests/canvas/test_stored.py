@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from celery import Celery, chain, chord
+from celery import Celery, chain, chord, group
+from celery.app import bulk
 from celery.backends.shelves import GraphLost
 from celery.canvas import graphs
 from celery.canvas.plans import Plan
@@ -133,3 +134,18 @@ def test_a_step_that_runs_again_sends_nothing_twice(app):
     assert list(graphs.steps(app, chain_option)) == []
     with pytest.raises(GraphLost):
         shelf.fetch("another", 0)
+
+
+def test_large_messages_are_sent_in_smaller_batches(redis_url, monkeypatch):
+    """Not all of them are in memory at once, and all arrive."""
+    monkeypatch.setattr(bulk, "BULK_BYTES", 5000)
+    app = app_on(redis_url)
+    batches = []
+    publish = bulk.publish
+    monkeypatch.setattr(
+        bulk, "publish", lambda a, batch, o: (batches.append(len(batch)), publish(a, batch, o))
+    )
+    group([app.tasks["stored.count"].s("x" * size) for size in (10, 10, 6000, 6000, 10, 10)]).apply_async()
+    assert batches == [3, 1, 2]
+    assert app.broker_for_read().size("celery") == 6
+    app.close()

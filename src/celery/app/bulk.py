@@ -24,6 +24,8 @@ __all__ = ("Call", "asend_composed", "asend_many", "send_composed", "send_many")
 
 #: Messages handed to the broker at once.
 BULK = 500
+#: And about so many bytes: each message of a large workflow may carry the rest of it.
+BULK_BYTES = 4_000_000
 
 
 class _Chunk(NamedTuple):
@@ -114,16 +116,22 @@ async def asend_composed(app: Celery, calls: Iterable[tuple[str, Any, Any, SendO
 
 
 def _settled_chunks(app: Celery, calls: Iterable[tuple[str, Any, Any, SendOptions]]) -> Iterator[_Chunk]:
-    pending = iter(calls)
-    while part := list(islice(pending, BULK)):
-        ids, batch, watched = [], [], []
-        for name, args, kwargs, options in part:
-            message, ready = prepare(app, name, args, kwargs, options)
-            batch.append(outgoing(app, message, options) if ready is None else ready)
-            if message is not None:
-                watched.append((name, message, options))
-            ids.append(options.task_id)
-        yield _Chunk(ids, batch, part[0][3], watched)
+    chunk: _Chunk | None = None
+    size = 0
+    for name, args, kwargs, options in calls:
+        chunk = chunk or _Chunk([], [], options, [])
+        message, ready = prepare(app, name, args, kwargs, options)
+        one = outgoing(app, message, options) if ready is None else ready
+        chunk.batch.append(one)
+        chunk.ids.append(options.task_id)
+        if message is not None:
+            chunk.watched.append((name, message, options))
+        size += len(one.body)
+        if len(chunk.batch) == BULK or size >= BULK_BYTES:
+            yield chunk
+            chunk, size = None, 0
+    if chunk is not None:
+        yield chunk
 
 
 def _tell(chunk: _Chunk) -> None:
