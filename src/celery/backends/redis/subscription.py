@@ -47,7 +47,7 @@ QUIET = 10.0
 AT_ONCE = 500
 #: Subscriptions that are of no more use are ended with the next write that has another reason, or when they are so many.
 STALE = 16
-_CHUNK = 1 << 18
+_CHUNK = 1 << 16  # with more the C library maps memory for every read
 _PING = pack("PING")
 
 

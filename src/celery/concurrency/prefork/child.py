@@ -25,7 +25,7 @@ from celery.app import coroutines
 from celery.app.jobs import Job, Outcome, Verdict
 from celery.concurrency.interrupt import in_body, in_plain_body
 from celery.concurrency.pace import is_brief
-from celery.concurrency.prefork.frames import JobReader, Note, Record, encode_records
+from celery.concurrency.prefork.frames import PIECE, JobReader, Note, Record, encode_records
 from celery.concurrency.prefork.memory import MemoryWatch
 
 if TYPE_CHECKING:
@@ -40,7 +40,6 @@ POKE = signal.SIGURG
 SOFT_LIMIT = signal.SIGUSR1
 #: Reports of brief tasks wait at most about this long (seconds).
 HOLD = 0.005
-_PIECE = 256 * 1024
 
 
 class Child:
@@ -169,7 +168,7 @@ class Child:
         if self._dismissed and not self._retiring:  # came just before we said that we are idle
             self._retire(0)
         try:
-            piece = self._sock.recv(_PIECE)
+            piece = self._sock.recv(PIECE)
         except ConnectionError:
             return False
         finally:
@@ -210,7 +209,7 @@ class Child:
         """Return every job that has not begun, also those that are still in the socket."""
         while True:
             try:
-                piece = self._sock.recv(_PIECE, socket.MSG_DONTWAIT)
+                piece = self._sock.recv(PIECE, socket.MSG_DONTWAIT)
             except (BlockingIOError, ConnectionError):
                 break
             if not piece:

@@ -8,7 +8,7 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from celery.concurrency.pace import SLOT, is_brief
-from celery.concurrency.prefork.frames import RecordReader, encode_jobs
+from celery.concurrency.prefork.frames import PIECE, RecordReader, encode_jobs
 from celery.concurrency.prefork.link import keep_private
 
 if TYPE_CHECKING:
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
     from celery.app.jobs import Job
     from celery.concurrency.prefork.frames import Record
-
-_PIECE = 256 * 1024
 
 
 class State(Enum):
@@ -163,7 +161,7 @@ class Seat:
         if self._sock is None or self._hear is None or self._hung_up is None:
             return
         try:
-            piece = self._sock.recv(_PIECE)
+            piece = self._sock.recv(PIECE)
         except (BlockingIOError, InterruptedError):
             return
         except OSError:
@@ -179,7 +177,7 @@ class Seat:
         found: list[Record] = []
         while self._sock is not None:
             try:
-                piece = self._sock.recv(_PIECE)
+                piece = self._sock.recv(PIECE)
             except OSError:
                 break
             if not piece:
