@@ -11,7 +11,7 @@ from tests.support import wait_until
 
 from celery import Celery, chain, chord, group
 from celery.contrib.testing.worker import start_worker
-from celery.exceptions import ChordError, ResumeError
+from celery.exceptions import ChordError, OperationalError, ResumeError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -278,9 +278,23 @@ def test_what_was_broken_off(app, step, world):
     world.broken = set()
     note = notes.read(app.backend, result.id)
     assert resuming._claim(app.backend, result.id, note["mark"])  # by somebody who died then
-    refused(app, result.id, "somebody else")
+    refused(app, result.id, "is being resumed already")
     result.resume(force=True)
     assert result.get(timeout=40, interval=0.05) == [0, "a", "b"]
+
+
+def test_the_broker_is_away(app, step, world):
+    world.broken = {"b"}
+    result = chain(step.s(0, "a"), step.s("b")).delay()
+    fails_to_its_end(result)
+    world.broken = set()
+    away = Celery("away", broker="redis://127.0.0.1:1", backend=app.conf.result_backend, set_as_current=False)
+    away.conf.task_publish_timeout = 0.3
+    away.task(name="step")(lambda value, label: None)
+    with pytest.raises(OperationalError):
+        away.backend.resume([result.id])
+    refused(app, result.id, "--force")
+    assert result.resume(force=True).get(timeout=40, interval=0.05) == [0, "a", "b"]
 
 
 def test_errbacks_hear_of_each_failure(app, step, world):

@@ -26,7 +26,7 @@ from celery.message import serializers
 from celery.message.compression import UnknownCompression
 from celery.result import ResultBase
 
-from . import encoding, resuming, unreached
+from . import encoding, notes, resuming, unreached
 from .chords import Chords, NoChords, PollingChords
 from .encoding import compress_payload, decompress_payload
 from .errbacks import call_errbacks
@@ -47,6 +47,9 @@ logger = logging.getLogger("celery.backends.base")
 
 #: What a driver must leave alone for its successes to be written by a template.
 _MAKE_METAS = ("_get_result_meta", "_encode", "encode", "current_task_children")
+
+#: States that are stored with a time, by which they expire where the store does not see to that.
+_DATED = states.READY_STATES | {notes.NOTE}
 
 #: Seconds for which a process that is not told to give up tries to store a result.
 PATIENCE = 10.0
@@ -472,7 +475,7 @@ class Backend(SyncBackendMixin, GroupStore):
         encode: bool = False,
     ) -> Meta:
         done: Any = None
-        if state in states.READY_STATES:
+        if state in _DATED:
             done = encoding.done_now(time.time()) if format_date else datetime.datetime.now(datetime.UTC)
         return encoding.result_meta(
             result,

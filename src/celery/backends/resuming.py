@@ -43,7 +43,7 @@ def resume(backend: Backend, task_ids: Iterable[str], *, force: bool = False) ->
 
     Raises:
         ResumeError: there is nothing to resume, or something that is needed is missing; nothing was changed.
-        OperationalError: the broker did not take the messages; the workflow may be resumed again.
+        OperationalError: the broker did not take the messages; `force` tries again.
     """
     if not backend.keeps_results:
         raise ResumeError(f"{type(backend).__name__} keeps no results, so nothing can be resumed.")
@@ -56,8 +56,7 @@ def resume(backend: Backend, task_ids: Iterable[str], *, force: bool = False) ->
     won = [plan for key, plan in plans.items() if force or _claim(backend, key, found[key]["mark"])]
     if not won:
         raise ResumeError(
-            f"{', '.join(found)} is being resumed by somebody else already. (If that was broken off: force=True, or "
-            "--force.)"
+            f"{', '.join(found)} is being resumed already. (If that was broken off: force=True, or --force.)"
         )
     return [task_id for plan in won for task_id in plan.carry_out()]
 
@@ -87,7 +86,8 @@ class _Finder:
         note = notes.read(self._backend, task_id)
         if note is not None and state == states.PENDING and not self._force:
             raise ResumeError(
-                f"{task_id} is being resumed, or ignores its result: resume by the id of the last task."
+                f"{task_id} is being resumed already (if that was broken off: force=True, or --force), or ignores its "
+                "result (resume by the id of the last task)."
             )
         if note is not None and state in (states.FAILURE, states.PENDING):
             yield self._top(task_id, note)
@@ -189,7 +189,6 @@ class _Resumption:
 
     def __init__(self, backend: Backend, key: str, note: Note) -> None:
         self._backend = backend
-        self._top = key, note
         self._planned: set[str] = set()
         self._calls: list[Any] = []
         self._chords: list[_Chord] = []
@@ -233,16 +232,8 @@ class _Resumption:
         """Do it; return the ids of what was sent.
 
         Raises:
-            OperationalError: the broker did not take it; it may be tried again.
+            OperationalError: the broker did not take it.
         """
-        try:
-            self._send()
-        except BaseException:
-            notes.keep(self._backend, *self._top)  # under a new mark: whoever tries again has to claim that
-            raise
-        return [call.id for call in self._calls]
-
-    def _send(self) -> None:
         backend = self._backend
         for task_id in self._stale:
             backend.forget(task_id)
@@ -256,13 +247,12 @@ class _Resumption:
             members = [backend.app.AsyncResult(task_id).as_tuple() for task_id in chord.opened.places]
             body = maybe_signature(chord.body, app=backend.app)
             backend.apply_chord((chord.opened.group_id, members), body)
+        return [call.id for call in self._calls]
 
     def _add_step(self, key: str, note: Note, opened: dict[str, _Opened]) -> None:
         state = self._backend.get_task_meta(key, cache=False)["status"]
-        if state not in (
-            states.FAILURE,
-            states.PENDING,
-        ):  # of a task that ignores its result nothing is stored
+        # Of a task that ignores its result nothing is stored.
+        if state not in (states.FAILURE, states.PENDING):
             raise ResumeError(_nothing(key, state))
         call = maybe_signature(_renamed(note["call"], opened), app=self._backend.app)
         self._calls.append(call)
@@ -303,8 +293,12 @@ class _Resumption:
         if shape is not None:
             backend.save_group(new, GroupResult(new, shape.results, app=backend.app))
         backend.set_chord_size(new, len(chord.opened.places))
-        for task_id, value in chord.done:
-            backend.chords.again(_Member(chord, task_id), states.SUCCESS, value)
+        backend.defer()
+        try:
+            for task_id, value in chord.done:
+                backend.chords.again(_Member(chord, task_id), states.SUCCESS, value)
+        finally:
+            backend.flush()
 
 
 def _renamed(value: Any, opened: dict[str, _Opened]) -> Any:

@@ -195,7 +195,7 @@ class ResultSet(ResultBase, Generic[T]):
 
         Raises:
             ResumeError: there is nothing to resume, or something that is needed is not stored.
-            OperationalError: the broker did not take the messages; it may be tried again.
+            OperationalError: the broker did not take the messages; `force` tries again.
         """
         failed = [leaf.id for leaf in members_of(self) if leaf.failed()]
         if not failed:

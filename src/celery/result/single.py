@@ -371,7 +371,7 @@ class AsyncResult(ResultBase, Generic[T]):
 
         Raises:
             ResumeError: there is nothing to resume, or something that is needed is not stored.
-            OperationalError: the broker did not take the messages; it may be tried again.
+            OperationalError: the broker did not take the messages; `force` tries again.
         """
         self._await_the_end()
         self.backend.resume([self.id], force=force)
