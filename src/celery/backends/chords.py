@@ -183,7 +183,7 @@ def try_to_relay(
         relay(backend, due, members())
     except Exception as exc:
         try:
-            if _is_refusal(backend, exc) and tried() >= TRIES:
+            if is_refusal(backend, exc) and tried() >= TRIES:
                 give_up(backend, due, exc)
                 return True
         except Exception:
@@ -193,7 +193,7 @@ def try_to_relay(
     return True
 
 
-def _is_refusal(backend: Backend, exc: Exception) -> bool:
+def is_refusal(backend: Backend, exc: Exception) -> bool:
     """Whether a body will not be sent at another time either; not if broker or store did not answer."""
     away = isinstance(exc, (BrokerUnavailable, BackendStoreError)) or backend.exception_safe_to_retry(exc)
     return not away and not isinstance(exc.__cause__, BrokerUnavailable)
@@ -330,7 +330,7 @@ class TransactionalChords:
         """See `Chords`."""
         key = self._backend.get_key_for_chord(chord_of(mark), f".first.{task_id}")
         with self._transaction() as ledger:
-            return ledger.insert(key, mark, self._seconds) or _as_text(ledger.get(key)) == mark
+            return ledger.insert(key, mark, self._seconds) or as_text(ledger.get(key)) == mark
 
     def sweep(self) -> int:
         """See `Chords`."""
@@ -383,7 +383,7 @@ class TransactionalChords:
     def _members(self, group_id: str) -> list[tuple[str, str, Any]]:
         with self._transaction() as ledger:
             found = ledger.scan(self._key(group_id, ".j"))
-        return [_member(self._backend, *self._backend.decode(value)) for _, value in found]
+        return [member_of(self._backend, *self._backend.decode(value)) for _, value in found]
 
     def _tried(self, group_id: str) -> int:
         with self._transaction() as ledger:
@@ -408,7 +408,7 @@ class TransactionalChords:
         return self._backend.get_key_for_chord(f"due-{group_id}")
 
 
-def _member(backend: Backend, _: Any, task_id: str, state: str, value: Any) -> tuple[str, str, Any]:
+def member_of(backend: Backend, _: Any, task_id: str, state: str, value: Any) -> tuple[str, str, Any]:
     if state in states.EXCEPTION_STATES:
         value = backend.exception_to_python(value)
     return task_id, state, value
@@ -419,171 +419,5 @@ def chord_of(mark: str) -> str:
     return mark.partition("/")[0]
 
 
-def _as_text(value: Any) -> str:
+def as_text(value: Any) -> str:
     return value.decode() if isinstance(value, bytes) else str(value)
-
-
-# -- stores that count
-
-
-class CountingChords:
-    """Chords in a key-value store that has `incr`. It may not take large values, so there is no shelf."""
-
-    shelf = None
-
-    def __init__(self, backend: Any) -> None:
-        self._backend = backend
-
-    def ensure_allowed(self) -> None:
-        """It is."""
-
-    def open(self, group_id: str, size: int) -> None:
-        """See `Chords`."""
-        self._backend.set(self._key(group_id, ".s"), str(size))
-
-    def grow(self, group_id: str, members: int) -> None:
-        """Members are told apart by their place, so there can be no more of them."""
-        raise NotImplementedError(f"{type(self._backend).__name__} does not support add_to_chord")
-
-    def follow(self, header: tuple[str, Sequence[Any]], body: Any, options: Mapping[str, Any]) -> None:
-        """Nothing more is needed."""
-
-    def end(self, task_id: str, result: Any, state: str, traceback: Any, request: Any, store: bool) -> None:
-        """See `Chords`."""
-        backend = self._backend
-        if store:
-            backend.store_result(task_id, result, state, traceback=traceback, request=request)
-        part = part_of(backend, request, state, result)
-        if part is None:
-            return
-        given = backend.get(self._key(part.group_id, ".s")) or part.body.get("chord_size")
-        if given is None:
-            return
-        size = int(given)
-        backend.set(self._key(part.group_id, f".j{part.place}"), part.value)
-        if backend.incr(self._key(part.group_id, "")) >= size:
-            self._check(part, size)
-
-    def _check(self, part: Part, size: int) -> None:
-        """Send the body if really every member is there: one that ended twice was counted twice."""
-        backend = self._backend
-        keys = [self._key(part.group_id, f".j{index}") for index in range(size)]
-        found = backend.mget(keys)
-        values = [found.get(key) for key in keys] if hasattr(found, "get") else list(found)
-        if any(value is None for value in values):
-            return
-        members = [_member(backend, *backend.decode(value)) for value in values]
-        due = Due(part.group_id, part.body, part.root_id, part.task_id)
-        try:
-            relay(backend, due, members)
-        except Exception as exc:
-            if not _is_refusal(backend, exc):
-                raise
-            give_up(backend, due, exc)
-        for key in (self._key(part.group_id, ".s"), *keys):
-            backend.delete(key)
-
-    def again(self, request: Any, state: str, result: Any) -> None:
-        """See `Chords`."""
-        self.end(request.id, result, state, None, request, False)
-
-    sweeps = False
-
-    def admit(self, task_id: str, mark: str) -> bool:
-        """See `Chords`."""
-        backend = self._backend
-        key = self._key(chord_of(mark), f".mark.{task_id}")
-        if backend.incr(self._key(chord_of(mark), f".first.{task_id}")) == 1:
-            backend.set(key, mark)
-            return True
-        for _ in range(20):  # who came first is about to say so, unless it died
-            found = backend.get(key)
-            if found is not None:
-                return _as_text(found) == mark
-            time.sleep(0.05)
-        return True
-
-    def sweep(self) -> int:
-        """A member that could not send the body is run, or recorded, again."""
-        return 0
-
-    def _key(self, group_id: str, suffix: str) -> Any:
-        return self._backend.get_key_for_chord(group_id, suffix)
-
-
-# -- stores that can only be asked
-
-
-class PollingChords:
-    """Chords in any store: the task `celery.chord_unlock` looks at the members, less and less often."""
-
-    shelf = None
-
-    def __init__(self, backend: Backend) -> None:
-        self._backend = backend
-
-    def ensure_allowed(self) -> None:
-        """It is."""
-
-    def open(self, group_id: str, size: int) -> None:
-        """Nothing to remember."""
-
-    def grow(self, group_id: str, members: int) -> None:
-        """Whoever looks knows only the members that were sent at first."""
-        raise NotImplementedError(f"{type(self._backend).__name__} does not support add_to_chord")
-
-    def follow(self, header: tuple[str, Sequence[Any]], body: Any, options: Mapping[str, Any]) -> None:
-        """See `Chords`."""
-        app = self._backend.app
-        interval = options.get("interval") or app.conf.result_chord_retry_interval
-        queue = body.options.get("queue") or getattr(app.tasks.get(body.task), "queue", None)
-        group_id, members = header
-        app.tasks["celery.chord_unlock"].apply_async(
-            (group_id, body),
-            {"interval": interval, "max_retries": options.get("max_retries"), "result": list(members)},
-            countdown=interval,
-            add_to_parent=False,
-            **({"queue": queue} if queue else {}),
-        )
-
-    def end(self, task_id: str, result: Any, state: str, traceback: Any, request: Any, store: bool) -> None:
-        """See `Chords`."""
-        if store:
-            self._backend.store_result(task_id, result, state, traceback=traceback, request=request)
-        self._backend.on_chord_part_return(request, state, result)
-
-    def again(self, request: Any, state: str, result: Any) -> None:
-        """What is stored will be seen."""
-
-    sweeps = False
-
-    def admit(self, task_id: str, mark: str) -> bool:
-        """See `Chords`. All that can be told is whether the body is over already."""
-        try:
-            return self._backend.get_state(task_id) not in states.READY_STATES
-        except NotImplementedError:
-            return True
-
-    def sweep(self) -> int:
-        """The task that looks is a message like any other."""
-        return 0
-
-
-class NoChords(PollingChords):
-    """A store in which results are lost when they are read, or that is none.
-
-    Args:
-        reason: what is said to who starts a chord.
-    """
-
-    def __init__(self, backend: Backend, reason: str) -> None:
-        super().__init__(backend)
-        self._reason = reason
-
-    def ensure_allowed(self) -> None:
-        """Refuse.
-
-        Raises:
-            NotImplementedError: always.
-        """
-        raise NotImplementedError(E_NO_CHORDS.format(self._reason))

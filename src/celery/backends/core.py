@@ -27,7 +27,7 @@ from celery.message.compression import UnknownCompression
 from celery.result import ResultBase
 
 from . import encoding, notes, resuming, unreached
-from .chords import Chords, NoChords, PollingChords
+from .counting import NoChords, PollingChords
 from .encoding import compress_payload, decompress_payload
 from .errbacks import call_errbacks
 from .groups import GroupStore
@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from celery.app.base import Celery
+
+    from .chords import Chords
 
 T = TypeVar("T")
 Meta = dict[str, Any]

@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Any
 from celery import states
 from celery.exceptions import BackendStoreError
 
-from .chords import Chords, CountingChords
 from .core import Backend
+from .counting import CountingChords
 from .encoding import PENDING_META
 from .pending import SyncBackendMixin
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from .chords import Chords
 
     Meta = dict[str, Any]
 

@@ -19,7 +19,7 @@ from celery.result import GroupResult, workflow_of
 from celery.utils import uuid
 
 from . import notes
-from .chords import PollingChords
+from .counting import PollingChords
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -25,7 +25,7 @@ from celery.message.headers import LazyObject
 from celery.utils import uuid
 
 from .base import BaseBackend
-from .chords import NoChords
+from .counting import NoChords
 from .encoding import unreadable
 from .held import Held
 from .waiting import Hub, hub_of

@@ -122,7 +122,7 @@ class RedisChords:
     def _members(self, group_id: str) -> list[tuple[str, str, Any]]:
         read = "ZRANGE" if self._ordered else "LRANGE"
         (found,) = self._backend.carry_out((read, self._key(group_id, ".j"), 0, -1))
-        return [chords._member(self._backend, *self._backend.decode(value)) for value in found]
+        return [chords.member_of(self._backend, *self._backend.decode(value)) for value in found]
 
     # -- keys
 

@@ -1,0 +1,179 @@
+"""Chords in stores without transactions: those that can count, those that can only be asked, and those that cannot do chords.
+
+See `celery.backends.chords` for the others, and for what all have in common.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from celery import states
+
+from .chords import E_NO_CHORDS, Due, as_text, chord_of, give_up, is_refusal, member_of, part_of, relay
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from .chords import Part
+    from .core import Backend
+
+
+class CountingChords:
+    """Chords in a key-value store that has `incr`. It may not take large values, so there is no shelf."""
+
+    shelf = None
+
+    def __init__(self, backend: Any) -> None:
+        self._backend = backend
+
+    def ensure_allowed(self) -> None:
+        """It is."""
+
+    def open(self, group_id: str, size: int) -> None:
+        """See `Chords`."""
+        self._backend.set(self._key(group_id, ".s"), str(size))
+
+    def grow(self, group_id: str, members: int) -> None:
+        """Members are told apart by their place, so there can be no more of them."""
+        raise NotImplementedError(f"{type(self._backend).__name__} does not support add_to_chord")
+
+    def follow(self, header: tuple[str, Sequence[Any]], body: Any, options: Mapping[str, Any]) -> None:
+        """Nothing more is needed."""
+
+    def end(self, task_id: str, result: Any, state: str, traceback: Any, request: Any, store: bool) -> None:
+        """See `Chords`."""
+        backend = self._backend
+        if store:
+            backend.store_result(task_id, result, state, traceback=traceback, request=request)
+        part = part_of(backend, request, state, result)
+        if part is None:
+            return
+        given = backend.get(self._key(part.group_id, ".s")) or part.body.get("chord_size")
+        if given is None:
+            return
+        size = int(given)
+        backend.set(self._key(part.group_id, f".j{part.place}"), part.value)
+        if backend.incr(self._key(part.group_id, "")) >= size:
+            self._check(part, size)
+
+    def _check(self, part: Part, size: int) -> None:
+        """Send the body if really every member is there: one that ended twice was counted twice."""
+        backend = self._backend
+        keys = [self._key(part.group_id, f".j{index}") for index in range(size)]
+        found = backend.mget(keys)
+        values = [found.get(key) for key in keys] if hasattr(found, "get") else list(found)
+        if any(value is None for value in values):
+            return
+        members = [member_of(backend, *backend.decode(value)) for value in values]
+        due = Due(part.group_id, part.body, part.root_id, part.task_id)
+        try:
+            relay(backend, due, members)
+        except Exception as exc:
+            if not is_refusal(backend, exc):
+                raise
+            give_up(backend, due, exc)
+        for key in (self._key(part.group_id, ".s"), *keys):
+            backend.delete(key)
+
+    def again(self, request: Any, state: str, result: Any) -> None:
+        """See `Chords`."""
+        self.end(request.id, result, state, None, request, False)
+
+    sweeps = False
+
+    def admit(self, task_id: str, mark: str) -> bool:
+        """See `Chords`."""
+        backend = self._backend
+        key = self._key(chord_of(mark), f".mark.{task_id}")
+        if backend.incr(self._key(chord_of(mark), f".first.{task_id}")) == 1:
+            backend.set(key, mark)
+            return True
+        for _ in range(20):  # who came first is about to say so, unless it died
+            found = backend.get(key)
+            if found is not None:
+                return as_text(found) == mark
+            time.sleep(0.05)
+        return True
+
+    def sweep(self) -> int:
+        """A member that could not send the body is run, or recorded, again."""
+        return 0
+
+    def _key(self, group_id: str, suffix: str) -> Any:
+        return self._backend.get_key_for_chord(group_id, suffix)
+
+
+class PollingChords:
+    """Chords in any store: the task `celery.chord_unlock` looks at the members, less and less often."""
+
+    shelf = None
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+
+    def ensure_allowed(self) -> None:
+        """It is."""
+
+    def open(self, group_id: str, size: int) -> None:
+        """Nothing to remember."""
+
+    def grow(self, group_id: str, members: int) -> None:
+        """Whoever looks knows only the members that were sent at first."""
+        raise NotImplementedError(f"{type(self._backend).__name__} does not support add_to_chord")
+
+    def follow(self, header: tuple[str, Sequence[Any]], body: Any, options: Mapping[str, Any]) -> None:
+        """See `Chords`."""
+        app = self._backend.app
+        interval = options.get("interval") or app.conf.result_chord_retry_interval
+        queue = body.options.get("queue") or getattr(app.tasks.get(body.task), "queue", None)
+        group_id, members = header
+        app.tasks["celery.chord_unlock"].apply_async(
+            (group_id, body),
+            {"interval": interval, "max_retries": options.get("max_retries"), "result": list(members)},
+            countdown=interval,
+            add_to_parent=False,
+            **({"queue": queue} if queue else {}),
+        )
+
+    def end(self, task_id: str, result: Any, state: str, traceback: Any, request: Any, store: bool) -> None:
+        """See `Chords`."""
+        if store:
+            self._backend.store_result(task_id, result, state, traceback=traceback, request=request)
+        self._backend.on_chord_part_return(request, state, result)
+
+    def again(self, request: Any, state: str, result: Any) -> None:
+        """What is stored will be seen."""
+
+    sweeps = False
+
+    def admit(self, task_id: str, mark: str) -> bool:
+        """See `Chords`. All that can be told is whether the body is over already."""
+        try:
+            return self._backend.get_state(task_id) not in states.READY_STATES
+        except NotImplementedError:
+            return True
+
+    def sweep(self) -> int:
+        """The task that looks is a message like any other."""
+        return 0
+
+
+class NoChords(PollingChords):
+    """A store in which results are lost when they are read, or that is none.
+
+    Args:
+        reason: what is said to who starts a chord.
+    """
+
+    def __init__(self, backend: Backend, reason: str) -> None:
+        super().__init__(backend)
+        self._reason = reason
+
+    def ensure_allowed(self) -> None:
+        """Refuse.
+
+        Raises:
+            NotImplementedError: always.
+        """
+        raise NotImplementedError(E_NO_CHORDS.format(self._reason))
