@@ -18,7 +18,7 @@ from tests.support import wait_until
 APP = """
 import os, time
 from celery import Celery
-app = Celery("tasks", broker="sqlite:///store.db", backend=os.environ["RESULTS"])
+app = Celery("tasks", broker=os.environ.get("BROKER", "sqlite:///store.db"), backend=os.environ["RESULTS"])
 
 @app.task(acks_late=True)
 def late(n):
@@ -54,10 +54,12 @@ def get_all(app: Celery, ids: list[str], timeout: float = 50) -> dict[str, objec
     return got
 
 
-@pytest.mark.parametrize("name", ["late", "early"])
-def test_results_survive_a_store_that_is_away(project, private_redis, name):
+@pytest.mark.parametrize(("name", "broker"), [("late", "sqlite"), ("early", "sqlite"), ("late", "rabbitmq")])
+def test_results_survive_a_store_that_is_away(project, private_redis, request, name, broker):
     """Down for 8 s while tasks run: every result is there in the end, and no task ran twice."""
     project.write("tasks.py", APP)
+    if broker == "rabbitmq":
+        project.env["BROKER"] = request.getfixturevalue("amqp_url")
     project.env["RESULTS"] = private_redis.url
     sent = project.python(
         f"""

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from .tools import LEASE, in_order, needs, outgoing, send
+from .tools import LEASE, in_order, needs, outgoing, send, sized
 
 HOLDER = Path(__file__).with_name("holder.py")
 
@@ -87,6 +87,26 @@ def test_a_killed_workers_messages_are_taken_over(broker, queue, work, start):
         await worker.seen.count(5)
         assert in_order(broker, worker.seen.bodies) == ["0", "1", "2", "3", "4"]
         assert {delivery.deliveries for delivery in worker.seen.deliveries} == {2}
+
+    work(test)
+
+
+def test_every_worker_that_died_with_a_message_is_counted(broker, queue, work, start):
+    needs(broker, "leases")
+
+    async def test(hire):
+        send(broker, "a")
+        for _ in range(3):
+            process = start(1)
+            process.expect("got")
+            process.kill()
+        worker = await hire(queue)
+        worker.consumer.allow(1)
+        (delivery,) = await worker.seen.count(1)
+        assert (delivery.body, delivery.deliveries, delivery.redelivered) == (b"a", 4, True)
+        worker.consumer.ack(delivery)
+        await worker.consumer.flush()
+        await sized(broker, "work", 0)
 
     work(test)
 
