@@ -290,3 +290,34 @@ def test_errbacks_and_links_of_a_chain_that_is_the_body_of_a_chord(sides, server
     assert (name, value) == ("ChordError", 7)
     (called,) = [json.loads(line) for line in server.cli("LRANGE", "errbacks", 0, -1).splitlines()]
     assert called[:2] == [runner, task_id]
+
+
+FRAGILE = """
+import json, tasks
+from celery import chain, chord
+
+header = [tasks.add.s(1, 1), chain(tasks.fragile.s(20), tasks.add.s(1)), tasks.fragile.s(30)]
+result = (chord(header, tasks.total.s()) | tasks.add.s(1000)).delay()
+result.get(timeout=40, propagate=False)
+print(json.dumps(result.id))
+"""
+RESUME = """
+import json, tasks
+
+try:
+    print(json.dumps(tasks.app.AsyncResult({!r}).resume().get(timeout=40)))
+except Exception as exc:
+    print(json.dumps(str(exc)))
+"""
+
+
+def test_a_workflow_that_failed_on_ours_is_resumed_on_the_real_celery(sides, server):
+    server.cli("SET", "broken", "1")
+    with sides["ours"].worker("-n", "ours@%h"):
+        task_id = sides["ours"].json(FRAGILE)
+    server.cli("DEL", "broken")
+    with sides["stock"].worker("-n", "stock@%h"):
+        assert sides["ours"].json(RESUME.format(task_id)) == 1053
+        server.cli("SET", "broken", "1")
+        task_id = sides["stock"].json(FRAGILE)
+        assert "ran on a worker of Celery's own" in sides["ours"].json(RESUME.format(task_id))

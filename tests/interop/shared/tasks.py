@@ -62,6 +62,14 @@ def total(values):
 
 
 @app.task
+def fragile(x):
+    """Fail as long as there is a key `broken`."""
+    if app.backend.client.exists("broken"):
+        raise ValueError("broken")
+    return x
+
+
+@app.task
 def counted(label):
     """Say who ran this."""
     app.backend.client.rpush("runs", f"{SIDE}:{label}")
