@@ -246,3 +246,47 @@ def test_while_a_server_is_killed_and_comes_back(project, site, victim, request)
         flows.check(repeats=150)
         assert one.process.poll() is None
         assert two.process.poll() is None
+
+
+PATIENT = """
+import os, time
+from pathlib import Path
+
+from celery import Celery
+
+app = Celery("patient")
+HERE = Path(__file__).parent
+
+
+@app.task(bind=True, acks_late=True, reject_on_worker_lost=True)
+def again(self):
+    (HERE / "begun").touch()
+    while not (HERE / "go").exists():
+        time.sleep(0.01)
+    if self.request.retries:
+        return "done"
+    raise self.retry(countdown=0)
+"""
+
+
+def test_a_worker_that_waits_for_its_broker_can_be_stopped(project, private_redis):
+    """The retry was not sent, so the task goes back, and runs again elsewhere."""
+    project.write("patient.py", PATIENT)
+    project.env |= {
+        "CELERY_BROKER_URL": private_redis.url,
+        "CELERY_RESULT_BACKEND": f"sqlite:///{project.path}/results.db",
+        "CELERY_BROKER_TRANSPORT_OPTIONS": json.dumps({"lease": LEASE}),
+        "CELERY_WORKER_SHUTDOWN_GRACE": "1",
+    }
+    sent = project.python("from patient import *; print(again.delay().id)").split()[-1]
+    with project.worker(app="patient") as worker:
+        wait_until((project.path / "begun").exists)
+        private_redis.kill()
+        (project.path / "go").touch()
+        worker.wait_for("cannot go on now, trying again")
+        worker.send(signal.SIGTERM)
+        worker.wait(30)
+    private_redis.start()
+    with project.worker(app="patient"):
+        code = f"from patient import *; print(app.AsyncResult({sent!r}).get(timeout=40))"
+        assert project.python(code).strip() == "done"
