@@ -315,7 +315,7 @@ class TestMistakes:
                 "Setting 'result_compression': no compression called 'nosuch'",
             ),
             (
-                "timezone='Mars/Base', enable_utc=False",
+                "timezone='Mars/Base'",
                 (),
                 "Setting 'timezone' is 'Mars/Base': expected the name of a time zone",
             ),

@@ -37,7 +37,6 @@ from celery.app.registry import TaskRegistry
 from celery.app.stores import ResultStores
 from celery.app.utils import AppPickler, Settings
 from celery.app.utils import bugreport as _bugreport
-from celery.exceptions import ImproperlyConfigured
 from celery.loaders import get_loader_cls
 from celery.platforms import IS_WINDOWS, SYSTEM, IS_macOS
 from celery.utils import cached_property
@@ -838,13 +837,7 @@ class Celery:
         conf = self.conf
         if not conf.timezone:
             return timezone.utc if conf.enable_utc else timezone.local
-        try:
-            return timezone.get_timezone(conf.timezone)
-        except (KeyError, ValueError, OSError) as exc:
-            raise ImproperlyConfigured(
-                f"Setting 'timezone' is {conf.timezone!r}: expected the name of a time zone, such as 'Europe/Oslo' "
-                "(a system without time zone data needs the package tzdata)."
-            ) from exc
+        return timezone.get_timezone(conf.timezone)
 
     def uses_utc_timezone(self) -> bool:
         """Whether the app's time zone is UTC."""

@@ -38,6 +38,7 @@ from .sizing import concurrency_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from datetime import tzinfo
 
     from celery.brokers.base import Outgoing
 
@@ -325,7 +326,7 @@ class WorkController:
         bound = None
         if self._prefetch_given and self.prefetch_multiplier > 0:
             bound = self.prefetch_multiplier * slots
-        retry_at_start = conf.broker_connection_retry_on_startup
+        retry_at_start, zone = conf.broker_connection_retry_on_startup, self._zone()
         return WorkerOptions(
             hostname=self.hostname,
             concurrency=slots,
@@ -350,10 +351,20 @@ class WorkController:
                 else None
             ),
             heartbeat=conf.broker_heartbeat or 0.0,
-            local=UTC if conf.enable_utc else self.app.timezone,
+            local=UTC if conf.enable_utc else zone,
             accept=prepare_accept_content(conf.accept_content, setting="accept_content"),
             guarded=self.pool_name != "prefork",
         )
+
+    def _zone(self) -> tzinfo:
+        try:
+            zone: tzinfo = self.app.timezone
+        except (KeyError, ValueError, OSError) as exc:
+            raise ImproperlyConfigured(
+                f"Setting 'timezone' is {self.app.conf.timezone!r}: expected the name of a time zone, such as "
+                "'Europe/Oslo' (a system without time zone data needs the package tzdata)."
+            ) from exc
+        return zone
 
     def _policy(self, name: str) -> TaskPolicy | None:
         """The policy of a task; None if it is not registered. Read once, then kept."""
