@@ -1,18 +1,17 @@
 """Sending: one connection a process, one write and one wait for all threads that send at once.
 
-Whoever gets the lock sends for all who wait, in one buffer, and waits until the broker has confirmed every message.
+Whoever has the connection sends for all who wait, in one buffer, and waits until the broker has confirmed every message.
 """
 
 from __future__ import annotations
 
 import logging
-import threading
 import time
-from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from celery.brokers.base import BrokerError, BrokerRefused, BrokerUnavailable, Unroutable
 from celery.brokers.delaying import takes_delayed
+from celery.net.turns import Turn, Turns
 from celery.wire.amqp.confirms import Confirms
 from celery.wire.amqp.connection import channel_error
 from celery.wire.amqp.errors import NOT_FOUND, Closed
@@ -42,10 +41,10 @@ _UNCONFIRMED = 2000
 _MEANWHILE = 0.25
 
 
-class _Ticket:
+class _Ticket(Turn):
     """One call of `publish` that waits for its messages to be confirmed."""
 
-    __slots__ = ("batch", "deadline", "left", "on_done", "outcomes")
+    __slots__ = ("batch", "deadline", "on_done", "outcomes")
 
     def __init__(
         self,
@@ -53,11 +52,11 @@ class _Ticket:
         deadline: float,
         on_done: Callable[[_Ticket], None] | None = None,
     ) -> None:
+        super().__init__()
         self.batch = batch
         self.deadline = deadline
         self.on_done = on_done
         self.outcomes: list[BrokerError | None] = [None] * len(batch)
-        self.left = True
 
 
 class _Item:
@@ -90,8 +89,7 @@ class RabbitPublisher:
         nodes.after_fork(self._reset)
 
     def _reset(self) -> None:
-        self._lock = threading.Lock()
-        self._waiting: deque[_Ticket] = deque()
+        self._turns: Turns[_Ticket] = Turns(self._send_all)
         self._executor: ThreadPoolExecutor | None = None
         self._draining = False
         self._link: Link | None = None
@@ -111,20 +109,8 @@ class RabbitPublisher:
     def publish(self, batch: Sequence[Outgoing], *, deadline: float) -> list[BrokerError | None]:
         """See `Publisher.publish`."""
         ticket = _Ticket(batch, deadline)
-        self._waiting.append(ticket)
-        lock = self._lock
-        if not lock.acquire(timeout=max(0.0, deadline - time.monotonic())):
-            try:
-                self._waiting.remove(ticket)
-            except ValueError:
-                lock.acquire()  # somebody is just sending it: the outcome is worth the wait
-            else:
-                raise BrokerUnavailable(f"{self._nodes.name}: other threads were sending until the deadline")
-        try:
-            if ticket.left:
-                self._send_all()
-        finally:
-            lock.release()
+        if not self._turns.wait(ticket, deadline):
+            raise BrokerUnavailable(f"{self._nodes.name}: other threads were sending until the deadline")
         return _result(ticket)
 
     async def apublish(self, batch: Sequence[Outgoing], *, deadline: float) -> list[BrokerError | None]:
@@ -145,7 +131,7 @@ class RabbitPublisher:
                 return  # the loop was closed meanwhile: nobody waits
 
         ticket = _Ticket(batch, deadline, hand_over)
-        self._waiting.append(ticket)
+        self._turns.waiting.append(ticket)
         if not self._draining:
             self._draining = True
             if self._executor is None:
@@ -158,7 +144,7 @@ class RabbitPublisher:
 
     def _drain(self) -> None:
         self._draining = False
-        with self._lock:
+        with self._turns.connection():
             self._send_all()
 
     def close(self) -> None:
@@ -166,17 +152,18 @@ class RabbitPublisher:
         executor, self._executor = self._executor, None
         if executor is not None:
             executor.shutdown(wait=True)
-        with self._lock:
+        with self._turns.connection():
             link, self._link = self._link, None
             if link is not None:
                 link.close()
 
-    # -- with the lock held
+    # -- by one thread at a time
 
     def _send_all(self) -> None:
         tickets: list[_Ticket] = []
-        while self._waiting:
-            tickets.append(self._waiting.popleft())
+        waiting = self._turns.waiting
+        while waiting:
+            tickets.append(waiting.popleft())
         if not tickets:
             return
         try:
@@ -191,7 +178,7 @@ class RabbitPublisher:
             raise
         finally:
             for ticket in tickets:
-                ticket.left = False
+                ticket.done()
                 if ticket.on_done is not None:
                     ticket.on_done(ticket)
 

@@ -7,7 +7,7 @@
     stored, heard = client.pipeline([("SETEX", key, 60, data), ("PUBLISH", key, data)], deadline=...)
     client.run(SCRIPT, keys=["a"], arguments=[1], deadline=...)      # SCRIPT = Script("return ...")
 
-Threads that call at the same time share one write and one read (whoever gets the lock speaks for all who wait), so more
+Threads that call at the same time share one write and one read (whoever has the connection speaks for all who wait), so more
 connections would not be faster. Commands of one `pipeline` are never torn apart, so `MULTI` ... `EXEC` may be in
 it. Commands that block in the server (`BLPOP`, `SUBSCRIBE`) have no place here: open a `Connection` for them.
 
@@ -28,17 +28,15 @@ connection, until the deadline: only for what may be carried out twice.
 from __future__ import annotations
 
 import atexit
-import contextlib
 import logging
 import os
-import threading
 import time
 import weakref
-from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from celery.brokers.base import BrokerError, BrokerUnavailable
 from celery.net.backoff import Backoff
+from celery.net.turns import Turn, Turns
 from celery.wire.resp import ErrorReply, pack_all
 
 from .connection import Connection
@@ -62,12 +60,13 @@ _STALE_AFTER = 0.5
 _WRITE_AT_ONCE = 1 << 20
 
 
-class _Ticket:
+class _Ticket(Turn):
     """What one caller wants."""
 
     __slots__ = ("count", "data", "deadline", "error", "replies")
 
     def __init__(self, data: bytes, count: int, deadline: float) -> None:
+        super().__init__()
         self.data = data
         self.count = count
         self.deadline = deadline
@@ -85,8 +84,7 @@ class Client:
     def __init__(self, settings: Settings, locator: Locator | None = None) -> None:
         self.settings = settings
         self._locator = locator or locator_of(settings)
-        self._lock = threading.Lock()
-        self._waiting: deque[_Ticket] = deque()
+        self._turns: Turns[_Ticket] = Turns(self._serve)
         self._connection: Connection | None = None
         self._target: Target | None = None
         self._used_at = 0.0
@@ -153,31 +151,23 @@ class Client:
                 time.sleep(pause)
 
     def _send(self, data: bytes, count: int, deadline: float) -> list[Any]:
-        if not self._waiting and self._lock.acquire(blocking=False):
+        if self._turns.seize():
             try:
                 return self._send_alone(data, count, deadline)
             finally:
-                self._lock.release()
+                self._turns.release()
         ticket = _Ticket(data, count, deadline)
-        self._waiting.append(ticket)
-        if not self._lock.acquire(timeout=max(0.0, deadline - time.monotonic())):
-            with contextlib.suppress(ValueError):  # it is on its way, but the server does not answer
-                self._waiting.remove(ticket)
+        if not self._turns.wait(ticket, deadline):
             raise BrokerUnavailable(f"{self.settings.url}: no answer in time")
-        try:
-            if ticket.replies is None and ticket.error is None:
-                self._serve()
-        finally:
-            self._lock.release()
         if ticket.error is not None:
             raise ticket.error
         assert ticket.replies is not None
         return ticket.replies
 
-    # -- under the lock ---------------------------------------------------------------------------
+    # -- by one thread at a time ---------------------------------------------------------------------------
     def _serve(self) -> None:
         """Speak for all who wait."""
-        waiting = self._waiting
+        waiting = self._turns.waiting
         while waiting:
             batch: list[_Ticket] = []
             size = 0
@@ -197,6 +187,9 @@ class Client:
                     ticket.error = trouble
                 if not isinstance(error, (OSError, ErrorReply, BrokerError)):
                     raise
+            finally:
+                for ticket in batch:
+                    ticket.done()
 
     def _send_alone(self, data: bytes, count: int, deadline: float) -> list[Any]:
         """`_serve` for one caller while nobody else waits."""
@@ -278,13 +271,12 @@ class Client:
     # -- ends -------------------------------------------------------------------------------------
     def close(self) -> None:
         """Close the connection; a later call opens another one."""
-        with self._lock:
+        with self._turns.connection():
             self._disconnect()
 
     def after_fork(self) -> None:
         """In a child: the connection is the parent's. Closing our end of it tells the server nothing."""
-        self._lock = threading.Lock()
-        self._waiting = deque()
+        self._turns = Turns(self._serve)
         self._disconnect()
 
 
