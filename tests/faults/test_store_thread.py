@@ -13,6 +13,7 @@ import pytest
 from celery.brokers.registry import open_broker
 from celery.brokers.sqlite import leases, strokes
 from celery.brokers.sqlite.books import Books
+from celery.brokers.sqlite.clerk import Clerk
 from celery.brokers.sqlite.database import Database
 from celery.brokers.sqlite.desk import Errand, Report, State, Word
 from celery.brokers.topology import Queue
@@ -119,6 +120,23 @@ def test_an_error_that_nobody_foresaw_is_said(broker, monkeypatch):
         assert "boom" in repr(seen.broke[0])
 
     run(test)
+
+
+def test_nobody_waits_for_a_thread_that_has_ended(broker, monkeypatch):
+    def fail(self):
+        raise ValueError("filedescriptor out of range in select()")
+
+    async def test():
+        consumer, watcher = broker.consumer("w", guarded=False), Watcher()
+        await consumer.start(QUEUES, watcher)
+        monkeypatch.setattr(Clerk, "_sleep", fail)
+        flushing = asyncio.ensure_future(consumer.flush())
+        await asyncio.wait_for(watcher.until(lambda: watcher.broke), 10)
+        await asyncio.wait_for(flushing, 10)
+        await asyncio.wait_for(consumer.stop(), 10)
+        assert "out of range" in str(watcher.broke[0])
+
+    asyncio.run(test())
 
 
 def test_a_passing_error_that_nobody_foresaw_is_survived(broker, monkeypatch):

@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import logging
 import os
-import select
 import socket
 import threading
 import time
@@ -22,6 +21,7 @@ from celery._state import task_join_will_block
 from celery.brokers.base import BrokerError, BrokerUnavailable, Outgoing, Replies, ReplyingBroker
 from celery.brokers.topology import Exchange
 from celery.message.headers import LazyObject
+from celery.net.readable import readable
 from celery.utils import uuid
 
 from .base import BaseBackend
@@ -443,7 +443,7 @@ class _Mailed:
             await box.aclose()
 
     def wait(self, seconds: float) -> bool:
-        return bool(select.select([self._wake], [], [], seconds)[0])
+        return readable(self._wake, seconds)
 
     def fileno(self) -> int:
         return self._wake.fileno()

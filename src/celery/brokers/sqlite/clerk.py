@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import logging
 import random
-import select
 import sqlite3
 import time
 from typing import TYPE_CHECKING
 
 from celery.brokers.base import LEASE, LEASE_RENEW_EVERY, BrokerError, BrokerUnavailable
+from celery.net.readable import readable
 
 from . import clock, leases, store, strokes
 from .books import Books
@@ -53,6 +53,9 @@ class Clerk:
         words: what the worker's loop says, in order; it calls `poke` after adding to it.
         tell: called in the clerk's thread with each report.
         guarded: a keeper renews the lease while this process cannot.
+
+    Attributes:
+        unsaid: words that the store has not heard yet.
     """
 
     def __init__(
@@ -81,7 +84,7 @@ class Clerk:
         self._connection: sqlite3.Connection | None = None
         self._inode = (0, 0)
         self._state = State(queues={queue.name: queue for queue in queues})
-        self._unsaid: list[Word] = []
+        self.unsaid: list[Word] = []
         self._asleep = False
         self._errand = Errand()
         self._renew_at = 0.0
@@ -164,7 +167,7 @@ class Clerk:
             errand = self._errand
             errand.due = state.room > 0 and state.next_due is not None and state.next_due <= time.time()
             errand.renew, errand.sweep = now >= self._renew_at, now >= self._sweep_at
-            if self._unsaid or errand:
+            if self.unsaid or errand:
                 self._turn(connection, errand, report, now)
         except sqlite3.Error as error:
             raise self._database.translate(error) from error
@@ -174,7 +177,7 @@ class Clerk:
     def _hear(self) -> None:
         while True:
             try:
-                self._unsaid.append(self._words.popleft())
+                self.unsaid.append(self._words.popleft())
             except IndexError:
                 return
 
@@ -197,9 +200,9 @@ class Clerk:
 
     def _turn(self, connection: sqlite3.Connection, errand: Errand, report: Report, now: float) -> None:
         """Make a turn; what it changes in memory counts only once the store has it."""
-        before, words = self._state.generation, self._unsaid
+        before, words = self._state.generation, self.unsaid
         self._state, addresses = self._books.make(connection, self._state, words, errand, report)
-        self._unsaid, self._errand = [], Errand(look=False)
+        self.unsaid, self._errand = [], Errand(look=False)
         renewed = errand.renew or self._state.generation != before
         if renewed:
             self._renew_at = now + self._renew_every
@@ -224,7 +227,7 @@ class Clerk:
             wait = min(self._renew_at, self._look_out_at) - now
             if self._state.room > 0 and self._state.next_due is not None:
                 wait = min(wait, self._state.next_due - time.time())
-            if select.select([self.listener], [], [], max(wait, 0.0))[0]:
+            if readable(self.listener, wait):
                 self.listener.drain()
                 self._errand.look, self._state.idle = True, False
         finally:
@@ -238,9 +241,9 @@ class Clerk:
         self._down = error
         self._trusting_from = clock.now() + self._lease
         self._disconnect()
-        if any(word.kind == "stop" for word in self._unsaid):
+        if any(word.kind == "stop" for word in self.unsaid):
             # Nothing can be given back now; the lease will end by itself.
-            report.answers += [(word.answer, None) for word in self._unsaid if word.answer is not None]
+            report.answers += [(word.answer, None) for word in self.unsaid if word.answer is not None]
             self._state.ended = True
             self._down = None
 
@@ -252,7 +255,7 @@ class Clerk:
             # A copy, made in one go: the loop's thread adds to it.
             if any(word.kind == "stop" for word in tuple(self._words)):
                 break
-            if select.select([self.listener], [], [], left)[0]:
+            if readable(self.listener, left):
                 self.listener.drain()
         self._asleep = False
 

@@ -66,7 +66,7 @@ class SqliteConsumer:
             try:
                 clerk.run()
             except Exception as error:  # noqa: BLE001 - a thread that dies silently would leave a deaf worker
-                self._later(intake.broken, error)
+                self._later(self._died, clerk, error)
 
         self._thread = threading.Thread(target=work, name=f"celery-store-{self._worker_id}", daemon=True)
         self._thread.start()
@@ -77,6 +77,15 @@ class SqliteConsumer:
             clerk.poke()
             raise
         self._clerk = clerk
+
+    def _died(self, clerk: Clerk, error: Exception) -> None:
+        """The thread has ended by itself: nobody is to wait for its answers."""
+        self._clerk = None
+        for word in (*clerk.unsaid, *self._words):
+            if word.answer is not None:
+                _answer(word.answer, None)
+        assert self._intake is not None
+        self._intake.broken(error)
 
     def _later(self, callback: Any, *args: Any) -> None:
         """Call something on the loop, from the clerk's thread; nothing if the loop is closed."""
