@@ -43,10 +43,14 @@ PROPERTIES = {
 }
 
 
+#: What Celery's calls do not have, and ours take by name only, so that no call of Celery's means anything else.
+ADDED = {"on_progress"}
+
+
 def parameters(cls, name):
-    """Names and defaults that can be told; what a call may give."""
+    """Names and defaults that can be told; what a call may give, but for what was added."""
     found = inspect.signature(getattr(cls, name)).parameters.values()
-    return ", ".join(map(_told, found))
+    return ", ".join(_told(one) for one in found if not (one.name in ADDED and one.kind is one.KEYWORD_ONLY))
 
 
 def _told(parameter):
