@@ -89,7 +89,7 @@ def place(target: str, folder: Path, node: RabbitServer | None) -> Iterator[Cele
 @pytest.mark.soak
 @pytest.mark.timeout(3000)
 @given(tree=trees(most=20))
-@settings(MANY, max_examples=3000)
+@settings(MANY, max_examples=3000, phases=(Phase.generate,))  # each failing attempt waits long
 def test_thousands_as_the_reference(runner: Runner, tree: Tree) -> None:
     runner.check(tree)
 

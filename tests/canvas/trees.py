@@ -67,9 +67,12 @@ class Group:
 
 @dataclass(frozen=True)
 class Chord:
+    """`direct`: it is no member of a group that is opened (the reference itself says so)."""
+
     header: tuple[Tree, ...]
     body: Tree
     links: Links = field(default_factory=Links)
+    direct: bool = True
 
 
 Tree: TypeAlias = Task | Chain | Group | Chord
@@ -250,8 +253,12 @@ def _members(members: tuple[Tree, ...]) -> list[Tree]:
     found: list[Tree] = []
     for member in members:
         one = settled(member)
-        found += one.members if isinstance(one, Group) else [one]
+        found += map(_opened, one.members) if isinstance(one, Group) else [one]
     return found
+
+
+def _opened(member: Tree) -> Tree:
+    return replace(member, direct=False) if isinstance(member, Chord) else member
 
 
 def _append(steps: list[Tree], step: Tree) -> None:
@@ -289,7 +296,12 @@ def _with_links(tree: Tree, links: Links) -> Tree:
             tree, links=Links(_joined(known.link, links.link), _joined(known.link_error, links.link_error))
         )
     if isinstance(tree, Chord):
-        return replace(tree, body=_with_links(tree.body, links))
+        # As in Celery, errbacks are those of chords in the header, too, but for those in groups in it.
+        inner = Links((), links.link_error)
+        header = (
+            _with_links(one, inner) if isinstance(one, Chord) and one.direct else one for one in tree.header
+        )
+        return replace(tree, header=tuple(header), body=_with_links(tree.body, links))
     if isinstance(tree, Group):
         return Group(tuple(_with_links(member, Links((), links.link_error)) for member in tree.members))
     *before, last = tree.steps
