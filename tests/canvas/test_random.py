@@ -66,6 +66,7 @@ def runner(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
             ):
                 yield made
         made.check_again()
+        app.close()  # or its connections are left to the garbage collector, in the middle of another test
 
 
 @contextlib.contextmanager

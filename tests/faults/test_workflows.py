@@ -125,6 +125,7 @@ class Workflows:
         assert {json.loads(one)[0] for one in self.seen("error")} == errors
         again = sum((seen - wanted).values())
         assert again <= repeats, f"{again} ran again"
+        self.app.close()
 
     def seen(self, kind: str) -> Counter[str]:
         """What ran, as label and arguments."""
