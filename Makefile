@@ -26,7 +26,7 @@ demo: $(DEMO)  ## run the order-fulfilment shop; BROKER=redis or BROKER=rabbitmq
 	@$(BIN)/python -m examples.fulfilment.demo --broker $(BROKER)
 
 test: check $(SERVERS)  ## everything that must hold before a change lands
-	@$(BIN)/python -m pytest -q -n 4 -m "not soak" || { \
+	@$(BIN)/python -m pytest -q -n 4 --dist worksteal -m "not soak" || { \
 	  echo "Once more, alone: what failed beside three others on a busy machine. Both outcomes count: look at the first, too."; \
 	  $(BIN)/python -m pytest -q -m "not soak" --last-failed --last-failed-no-failures none; }
 
