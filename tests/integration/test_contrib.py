@@ -340,7 +340,7 @@ def test_start_fails(suite: Suite) -> None:
                 start(app, queues=["nope"])
 
         def test_unknown_pool():
-            with pytest.raises(RuntimeError, match="ended before it took tasks: There is no pool 'nope'") as caught:
+            with pytest.raises(RuntimeError, match="ended before it took tasks: Setting 'worker_pool': There is no pool 'nope'") as caught:
                 start(TestApp(), pool="nope")
             assert isinstance(caught.value.__cause__, ImportError)
 
