@@ -342,7 +342,7 @@ def test_start_fails(suite: Suite) -> None:
         def test_unknown_pool():
             with pytest.raises(RuntimeError, match="ended before it took tasks: Setting 'worker_pool': There is no pool 'nope'") as caught:
                 start(TestApp(), pool="nope")
-            assert isinstance(caught.value.__cause__, ImportError)
+            assert isinstance(caught.value.__cause__, ImproperlyConfigured)
 
         def test_time_limit_that_cannot_be_kept():
             with pytest.raises(RuntimeError, match="the solo pool cannot enforce it"):
