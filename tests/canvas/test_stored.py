@@ -114,7 +114,7 @@ def test_a_graph_that_is_gone_is_a_clear_failure(app):
     count = app.tasks["stored.count"]
     workflow = chain(*[count.si() for _ in range(12)])
     shelf = app.backend.chords.shelf
-    shelf.keep = lambda name, items: None
+    shelf.keep = lambda parts: None
     first = workflow.apply_async()
     while first.parent is not None:
         first = first.parent
@@ -125,7 +125,7 @@ def test_a_graph_that_is_gone_is_a_clear_failure(app):
 
 def test_a_step_that_runs_again_sends_nothing_twice(app):
     shelf = app.backend.chords.shelf
-    shelf.keep("one", [b"application/json\nutf-8\n{}"])
+    shelf.keep({"one": [b"application/json\nutf-8\n{}"]})
     chain_option = [{"task": "", graphs.KEY: ["one", 1]}]
     following = graphs.Next(app, chain_option)
     assert following.step is not None
@@ -149,3 +149,11 @@ def test_large_messages_are_sent_in_smaller_batches(redis_url, monkeypatch):
     assert batches == [3, 1, 2]
     assert app.broker_for_read().size("celery") == 6
     app.close()
+
+
+def test_what_a_task_s_own_serializer_can_write(app):
+    app.conf.accept_content = ["json", "pickle"]
+    real = app.task(name="stored.real", shared=False, serializer="pickle")(lambda value: value.real)
+    with running(app):
+        result = chain(*[real.si(complex(n, 1)) for n in range(12)]).apply_async()
+        assert result.get(timeout=30) == 11

@@ -36,6 +36,8 @@ logger = logging.getLogger("celery.app.trace")
 KEY = "celeriac_graph"
 #: So many tasks that come later are carried along.
 FEW = 8
+#: Bytes stored at once, about.
+AT_ONCE = 1_000_000
 
 
 def shelf_of(app: Celery) -> Any:
@@ -56,7 +58,7 @@ def body_for(plan: Plan, app: Celery, group_id: str, body: Any) -> Any:
     if shelf_of(app) is None:
         return body
     plan.keep(group_id, [body])
-    return _reference(body.task, body.id, group_id, 0)
+    return reference(body.task, body.id, group_id, 0)
 
 
 def following(plan: Plan, app: Celery, rest: Sequence[Any], steps: Sequence[Any]) -> list[Any] | None:
@@ -65,19 +67,35 @@ def following(plan: Plan, app: Celery, rest: Sequence[Any], steps: Sequence[Any]
         return [*rest, *reversed(steps)] or None
     name = uuid()
     plan.keep(name, steps[::-1])
-    return [*rest, _reference(steps[0].task, None, name, len(steps))]
+    return [*rest, reference(steps[0].task, None, name, len(steps))]
 
 
 def store(app: Celery, plan: Plan) -> None:
     """Put on the shelf what messages of a plan refer to. Done before any of them is sent."""
-    for name, parts in plan.kept:
-        items = [_written(app, part) for part in parts]
+    if not plan.kept:
+        return
+    shelf = shelf_of(app)
+    for parts in _batches(app, plan):
         app.backend._insist_on_storing(
-            lambda name=name, items=items: shelf_of(app).keep(name, items), "what comes later in a workflow"
+            lambda parts=parts: shelf.keep(parts), "what comes later in a workflow"
         )
 
 
-def _reference(task: str, task_id: str | None, name: str, number: int) -> dict[str, Any]:
+def _batches(app: Celery, plan: Plan) -> Iterator[dict[str, list[bytes]]]:
+    parts: dict[str, list[bytes]] = {}
+    size = 0
+    for name, sigs in plan.kept:
+        parts[name] = [_written(app, sig) for sig in sigs]
+        size += sum(map(len, parts[name]))
+        if size >= AT_ONCE:
+            yield parts
+            parts, size = {}, 0
+    if parts:
+        yield parts
+
+
+def reference(task: str, task_id: str | None, name: str, number: int) -> dict[str, Any]:
+    """What stands for something on the shelf, in the form of a signature."""
     options = {"task_id": task_id} if task_id else {}
     return {
         "task": task,
@@ -92,12 +110,19 @@ def _reference(task: str, task_id: str | None, name: str, number: int) -> dict[s
 
 def _size(sig: Any) -> int:
     """How many tasks there are in it."""
+    return sum(1 for _ in _tasks_in(sig))
+
+
+def _tasks_in(sig: Any) -> Iterator[Any]:
     if sig.subtask_type in ("chain", "group"):
-        return sum(map(_size, sig.tasks))
-    if sig.subtask_type == "chord":
-        header = sig.tasks
-        return sum(map(_size, getattr(header, "tasks", header))) + _size(sig.body)
-    return 1
+        parts = sig.tasks
+    elif sig.subtask_type == "chord":
+        parts = (*getattr(sig.tasks, "tasks", sig.tasks), sig.body)
+    else:
+        yield sig
+        return
+    for part in parts:
+        yield from _tasks_in(part)
 
 
 # -- when it goes on
@@ -119,7 +144,7 @@ class Next:
             name, left = step[KEY]
             step = _fetched(app, name, left - 1)
             if left > 1:
-                self.rest.append(_reference("", None, name, left - 1))
+                self.rest.append(reference("", None, name, left - 1))
             else:
                 self._used = name
         self.step = maybe_signature(step, app=app)
@@ -157,12 +182,23 @@ def body_of(app: Celery, carried: Any) -> Any:
 def dropped(app: Celery, name: str) -> None:
     """Throw away what was sent. If the store does not answer it will expire."""
     with contextlib.suppress(Exception):
-        shelf_of(app).drop(name)
+        app.backend.chords.shelf.drop(name)
 
 
 def _written(app: Celery, sig: Any) -> bytes:
-    content_type, encoding, payload = serializers.dumps(sig, app.conf.task_serializer)
+    content_type, encoding, payload = serializers.dumps(sig, _serializer_of(app, sig))
     return f"{content_type}\n{encoding}\n".encode() + payload
+
+
+def _serializer_of(app: Celery, sig: Any) -> str:
+    """The usual one, unless a task in it has another: then its arguments may need that."""
+    usual: str = app.conf.task_serializer
+    for one in _tasks_in(sig):
+        task = app.tasks.get(one.task)
+        wanted: str = one.options.get("serializer") or (task.serializer if task else None) or usual
+        if wanted != usual:
+            return wanted
+    return usual
 
 
 def _fetched(app: Celery, name: str, index: int) -> dict[str, Any] | None:

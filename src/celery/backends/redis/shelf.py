@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 from celery.backends.shelves import OVER, REMEMBERED, GraphLost
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+
+    from celery.wire.resp import Command
 
     from .backend import RedisBackend
 
@@ -23,11 +25,14 @@ class RedisShelf:
         self._backend = backend
         self._seconds = seconds
 
-    def keep(self, name: str, items: Sequence[bytes]) -> None:
+    def keep(self, parts: Mapping[str, Sequence[bytes]]) -> None:
         """See `Shelf`."""
-        key = self._key(name)
-        pairs = [word for index, item in enumerate(items) for word in (index, item)]
-        self._backend.carry_out(("HSET", key, *pairs), *self._renewed(key))
+        commands: list[Command] = []
+        for name, items in parts.items():
+            key = self._key(name)
+            pairs = [word for index, item in enumerate(items) for word in (index, item)]
+            commands += [("HSET", key, *pairs), *self._renewed(key)]
+        self._backend.carry_out(*commands)
 
     def fetch(self, name: str, index: int) -> bytes | None:
         """See `Shelf`."""
