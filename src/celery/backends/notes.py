@@ -3,23 +3,23 @@
 When a step fails a *note* is kept beside its failure, under an id of its own and like any result: so it needs nothing
 special of a store, expires with the results, and nobody else looks at it. There are three kinds:
 
-- `step`: a task that raised. The note holds its call, as a retry would make it; what follows travels in that.
+- `step`: a task that raised. The note holds its call, as a retry would make it; what follows travels in that, but the
+  bodies of chords around it: those are in the notes of these.
 - `after`: what never ran because of it. The note says whose note counts.
 - `chord`: members failed, so the body did not run. The note holds the body, and ids and states of the members.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from typing import TYPE_CHECKING, Any
 
 from celery.canvas import graphs
 from celery.utils import uuid
 
-from .shelves import GraphLost
-
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from .chords import Due
     from .core import Backend
@@ -76,7 +76,8 @@ def keep_chord(backend: Backend, due: Due, members: Sequence[tuple[str, str, Any
         "root_id": due.root_id,
         "members": [(task_id, state) for task_id, state, _ in members],
     }
-    return _keep_whole(backend, key_of_chord(due.group_id), note, "body", due.body)
+    # A chord fails once. If it is told twice (who told it first died), the note is claimed once.
+    return _keep_whole(backend, key_of_chord(due.group_id), note, "body", due.body, due.group_id)
 
 
 def point(backend: Backend, task_id: str, key: str) -> None:
@@ -84,28 +85,72 @@ def point(backend: Backend, task_id: str, key: str) -> None:
     keep(backend, task_id, {"kind": "after", "of": key})
 
 
-def _keep_whole(backend: Backend, key: str, note: Note, part: str, sig: Mapping[str, Any]) -> str | None:
+def _keep_whole(
+    backend: Backend, key: str, note: Note, part: str, sig: Mapping[str, Any], mark: str | None = None
+) -> str | None:
     """Keep a note with a signature; of what follows that is stored elsewhere all is read."""
     options = {name: value for name, value in sig["options"].items() if value is not None}
     try:
         chain = [dict(step) for step in graphs.steps(backend.app, options.get("chain"))]
-    except GraphLost as lost:
-        logger.warning("What failed as %s cannot be resumed later: %s", key, lost)
+    except Exception as lost:  # noqa: BLE001 - logged
+        _give_up(backend, key, lost)
         return None
     if chain:
         options["chain"] = chain[::-1]
-    return keep(backend, key, {**note, part: {**sig, "options": options}})
+    kept = with_options({**sig, "options": options}, _without_body)
+    return keep(backend, key, {**note, part: kept}, mark)
+
+
+def _without_body(options: dict[str, Any]) -> dict[str, Any]:
+    """With a reference in place of the body of the chord around it, which may be as large as all that follows."""
+    body = options.get("chord")
+    if body and not graphs.is_reference(body):
+        body_id = (body.get("options") or {}).get("task_id")
+        options["chord"] = graphs.reference(body["task"], body_id, options.get("group_id") or "", 0)
+    return options
 
 
 def _keeps(backend: Backend) -> bool:
     return backend.keeps_results and bool(backend.app.conf.result_resumable)
 
 
-def keep(backend: Backend, key: str, note: Note) -> str | None:
-    """Store a note, under a new mark. That it cannot be stored must not keep the failure from being stored."""
+def keep(backend: Backend, key: str, note: Note, mark: str | None = None) -> str | None:
+    """Store a note. That it cannot be stored must not keep the failure from being stored.
+
+    Args:
+        mark: by which it is claimed; default: a new one.
+    """
     try:
-        backend.store_result(id_of(key), {**note, "mark": uuid()}, NOTE)
+        backend.store_result(id_of(key), {**note, "mark": mark or uuid()}, NOTE)
     except Exception as exc:  # noqa: BLE001 - logged
-        logger.warning("What failed as %s cannot be resumed later: %r", key, exc)
+        _give_up(backend, key, exc)
         return None
     return key
+
+
+def _give_up(backend: Backend, key: str, exc: Exception) -> None:
+    logger.warning("What failed as %s cannot be resumed later: %r", key, exc)
+    with contextlib.suppress(Exception):  # what was kept of an earlier failure would mislead
+        backend.forget(id_of(key))
+
+
+def with_options(
+    sig: Mapping[str, Any], change: Callable[[dict[str, Any]], dict[str, Any]]
+) -> dict[str, Any]:
+    """A copy of a signature in its stored form; `change` is given the options of each of its parts, and of what follows
+    it, and returns those of the copy."""
+
+    def copied(parts: Any) -> Any:
+        return (
+            with_options(parts, change) if "task" in parts else [with_options(part, change) for part in parts]
+        )
+
+    options, kwargs = dict(sig.get("options") or {}), sig.get("kwargs")
+    if options.get("chain"):
+        options["chain"] = copied(options["chain"])
+    if sig.get("subtask_type") in ("chain", "group", "chord"):
+        kwargs = {
+            name: copied(value) if name in ("tasks", "header", "body") else value
+            for name, value in (kwargs or {}).items()
+        }
+    return {**sig, "options": change(options), "kwargs": kwargs}

@@ -2,17 +2,19 @@
 
 To resume is to plan (read notes and results, change nothing), to claim the notes (by the mark of each: whoever comes
 second is told), to forget the failures, to open the chords again under new ids and count the members that have
-succeeded, and to send the calls of those that failed.
+succeeded, and to send the calls of those that failed. The new id follows from the old one: who has to do it a second time,
+as the first was broken off, opens the same chord, whose body runs once.
 """
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
+from uuid import NAMESPACE_OID, uuid5
 
 from celery import states
-from celery.canvas import graphs, maybe_signature
+from celery.canvas import maybe_signature
 from celery.canvas.plans import Plan
 from celery.exceptions import ResumeError
 from celery.result import GroupResult, workflow_of
@@ -22,7 +24,7 @@ from . import notes
 from .counting import PollingChords
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from .core import Backend
 
@@ -47,12 +49,10 @@ def resume(backend: Backend, task_ids: Iterable[str], *, force: bool = False) ->
     """
     if not backend.keeps_results:
         raise ResumeError(f"{type(backend).__name__} keeps no results, so nothing can be resumed.")
-    finder = _Finder(backend, force)
-    found = dict(top for task_id in task_ids for top in finder.tops(task_id))
+    found = _Finder(backend, force).of(task_ids)
     plans = {key: _Resumption(backend, key, note) for key, note in found.items()}
-    if not force:
-        for plan in plans.values():
-            plan.settle()
+    for plan in plans.values():
+        plan.settle(wait=not force)
     won = [plan for key, plan in plans.items() if force or _claim(backend, key, found[key]["mark"])]
     if not won:
         raise ResumeError(
@@ -71,12 +71,29 @@ def _claim(backend: Backend, key: str, mark: str) -> bool:
     return True
 
 
+class _Nothing(ResumeError):
+    """There is nothing to do for a task. With force it may be one of several: others may have been sent before."""
+
+
 class _Finder:
     """Finds the notes by which a workflow is resumed: those of what is in no other chord that failed."""
 
     def __init__(self, backend: Backend, force: bool) -> None:
         self._backend = backend
         self._force = force
+
+    def of(self, task_ids: Iterable[str]) -> dict[str, Note]:
+        """Notes by their keys."""
+        found: dict[str, Note] = {}
+        needless: list[_Nothing] = []
+        for task_id in task_ids:
+            try:
+                found.update(self.tops(task_id))
+            except _Nothing as error:
+                needless.append(error)
+        if needless and not (self._force and found):
+            raise needless[0]
+        return found
 
     def tops(self, task_id: str) -> Iterator[tuple[str, Note]]:
         """Keys and notes."""
@@ -94,7 +111,9 @@ class _Finder:
             return
         failed = self._failed_after(task_id) if state == states.SUCCESS else []
         if not failed:
-            raise ResumeError(_nothing(task_id, state))
+            raise (_Nothing if state in (states.PENDING, states.SUCCESS) else ResumeError)(
+                _nothing(task_id, state)
+            )
         for one in failed:
             yield from self.tops(one)
 
@@ -109,11 +128,11 @@ class _Finder:
                 key = note["of"]
                 note = _need(self._backend, key)
                 continue
-            last = _last(note["call"] if note["kind"] == "step" else note["body"])
-            chord = last["options"].get("chord")
+            options = _last(note)["options"]
+            chord = options.get("chord")
             if not chord:
                 return key, note
-            group_id = last["options"]["group_id"]
+            group_id = options["group_id"]
             above = notes.read(self._backend, notes.key_of_chord(group_id))
             if above is None:
                 raise ResumeError(self._no_chord(key, group_id, chord))
@@ -130,8 +149,9 @@ class _Finder:
         return f"The chord {group_id} that {key} is a member of is still running: resume it when it is over."
 
 
-def _last(sig: Any) -> Any:
-    """The task that gives the value of all that a signature, in its stored form, stands for."""
+def _last(note: Note) -> Any:
+    """The task that gives the value of all that the call, or the body, of a note stands for; in its stored form."""
+    sig = note["call"] if note["kind"] == "step" else note["body"]
     while True:
         kind = sig.get("subtask_type")
         if sig["options"].get("chain"):
@@ -166,7 +186,7 @@ class _Chord:
     opened: _Opened
     body: Any
     root_id: str | None
-    done: list[tuple[str, Any]] = field(default_factory=list)
+    done: list[tuple[str, Any]]
 
 
 class _Member:
@@ -194,6 +214,7 @@ class _Resumption:
         self._chords: list[_Chord] = []
         #: Whose results are of the failure; and whether there may be none: of a task that ignores its result.
         self._stale: dict[str, bool] = {}
+        self._failed: list[str] = []
         self._add(key, note, {})
 
     def _add(self, key: str, note: Note, opened: dict[str, _Opened]) -> None:
@@ -210,9 +231,12 @@ class _Resumption:
         else:
             self._add_chord(note, opened)
 
-    def settle(self) -> None:
-        """Wait until all that depends on what failed has failed, too: who tells it may not be through yet, and what is
-        told later would be the last word.
+    def settle(self, *, wait: bool) -> None:
+        """Note what has failed, and is to be forgotten. What has not may be running, if it was sent before.
+
+        Args:
+            wait: until all that depends on what failed has failed, too: who tells it may not be through yet, and what is
+                told later would be the last word.
 
         Raises:
             ResumeError: something is not over.
@@ -222,7 +246,8 @@ class _Resumption:
             metas = self._backend.get_task_metas(self._stale)
             left = [one for one, may_lack in self._stale.items() if not may_lack]
             left = [one for one in left if metas[one]["status"] not in states.READY_STATES]
-            if not left:
+            if not (wait and left):
+                self._failed = [one for one in self._stale if metas[one]["status"] in states.PROPAGATE_STATES]
                 return
             if time.monotonic() > deadline:
                 raise ResumeError(_nothing(left[0], metas[left[0]]["status"]))
@@ -235,7 +260,7 @@ class _Resumption:
             OperationalError: the broker did not take it.
         """
         backend = self._backend
-        for task_id in self._stale:
+        for task_id in self._failed:
             backend.forget(task_id)
         for chord in self._chords:
             self._open(chord)
@@ -247,44 +272,51 @@ class _Resumption:
             members = [backend.app.AsyncResult(task_id).as_tuple() for task_id in chord.opened.places]
             body = maybe_signature(chord.body, app=backend.app)
             backend.apply_chord((chord.opened.group_id, members), body)
-        return [call.id for call in self._calls]
+        complete = [chord for chord in self._chords if len(chord.done) == len(chord.opened.places)]
+        return [call.id for call in self._calls] + [chord.body["options"]["task_id"] for chord in complete]
 
     def _add_step(self, key: str, note: Note, opened: dict[str, _Opened]) -> None:
         state = self._backend.get_task_meta(key, cache=False)["status"]
         # Of a task that ignores its result nothing is stored.
         if state not in (states.FAILURE, states.PENDING):
             raise ResumeError(_nothing(key, state))
-        call = maybe_signature(_renamed(note["call"], opened), app=self._backend.app)
+        call = maybe_signature(notes.with_options(note["call"], _placed(opened)), app=self._backend.app)
         self._calls.append(call)
         self._stale.update(_ids_in(call))
         self._stale[key] = True  # as above
 
     def _add_chord(self, note: Note, opened: dict[str, _Opened]) -> None:
-        members = note["members"]
-        places = {task_id: place for place, (task_id, _) in enumerate(members)}
-        new = _Opened(uuid(), places, None)
-        body = _renamed(note["body"], {**opened, note["group"]: new})
-        opened = {**opened, note["group"]: new._replace(body=body)}
-        chord = _Chord(note["group"], opened[note["group"]], body, note["root_id"])
-        self._chords.append(chord)
+        old, places = note["group"], {task_id: place for place, (task_id, _) in enumerate(note["members"])}
+        done, failed = self._members(note)
+        new = _Opened(_again(old, {_last(one)["options"].get("group_id") for _, one in failed}), places, None)
+        body = notes.with_options(note["body"], _placed({**opened, old: new}))
+        new = new._replace(body=body)
+        self._chords.append(_Chord(old, new, body, note["root_id"], done))
         self._stale.update(_ids_in(body))
-        metas = self._backend.get_task_metas(list(places))
-        for task_id, state in members:
+        for key, one in failed:
+            self._add(key, one, {**opened, old: new})
+
+    def _members(self, note: Note) -> tuple[list[tuple[str, Any]], list[tuple[str, Note]]]:
+        """Of a chord: ids and values of the members that have succeeded, keys and notes of what failed of the others."""
+        metas = self._backend.get_task_metas([task_id for task_id, _ in note["members"]])
+        done, failed = [], []
+        for task_id, state in note["members"]:
             if metas[task_id]["status"] == states.SUCCESS:
-                chord.done.append((task_id, metas[task_id]["result"]))
+                done.append((task_id, metas[task_id]["result"]))
                 continue
             if state == states.SUCCESS:
                 raise ResumeError(
                     f"The result of {task_id}, which succeeded, is not stored (any longer): the chord that it is a "
                     "member of cannot be resumed."
                 )
-            key, failed = task_id, notes.read(self._backend, task_id)
-            while failed is not None and failed["kind"] == "after":
-                key = failed["of"]
-                failed = notes.read(self._backend, key)
-            if failed is None:
+            key, kept = task_id, notes.read(self._backend, task_id)
+            while kept is not None and kept["kind"] == "after":
+                key = kept["of"]
+                kept = notes.read(self._backend, key)
+            if kept is None:
                 raise ResumeError(_nothing(task_id, state))
-            self._add(key, failed, opened)
+            failed.append((key, kept))
+        return done, failed
 
     def _open(self, chord: _Chord) -> None:
         """Open a chord again, and count those of its members that have succeeded."""
@@ -301,23 +333,36 @@ class _Resumption:
             backend.flush()
 
 
-def _renamed(value: Any, opened: dict[str, _Opened]) -> Any:
-    """A copy of signatures in their stored form, with the new ids of chords, the places of their members, and the
-    bodies themselves in place of what refers to them."""
-    if isinstance(value, (list, tuple)):
-        return [_renamed(item, opened) for item in value]
-    if not isinstance(value, dict):
-        return value
-    if graphs.is_reference(value) and value[graphs.KEY][0] in opened:
-        return opened[value[graphs.KEY][0]].body
-    copy = {key: _renamed(item, opened) for key, item in value.items()}
-    group_id = copy.get("group_id")
-    new = opened.get(group_id) if isinstance(group_id, str) else None
-    if new is not None:
-        copy["group_id"] = new.group_id
-        if copy.get("task_id") in new.places:
-            copy["group_index"] = new.places[copy["task_id"]]
-    return copy
+def _again(group_id: str, known: set[str | None]) -> str:
+    """The id under which a chord is opened again: the same however often that is tried, unless a member has failed
+    under it already, and been counted so.
+
+    Args:
+        known: of the chords under which members have failed.
+    """
+    known = {*known, group_id}
+    while group_id in known:
+        group_id = str(uuid5(NAMESPACE_OID, group_id))
+    return group_id
+
+
+def _placed(opened: dict[str, _Opened]) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """Gives the parts of a signature their place in the chords that are opened again, by their old ids."""
+
+    def change(options: dict[str, Any]) -> dict[str, Any]:
+        task_id = options.get("task_id")
+        around = (one for one in opened.values() if task_id in one.places)
+        new = next(around, None) or opened.get(options.get("group_id") or "")
+        if new is None:
+            return options
+        options["group_id"] = new.group_id
+        if options.get("chord"):
+            options["chord"] = new.body
+        if task_id in new.places:
+            options["group_index"] = new.places[task_id]
+        return options
+
+    return change
 
 
 def _ids_in(sig: Any) -> Iterator[tuple[str, bool]]:

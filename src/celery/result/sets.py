@@ -197,12 +197,17 @@ class ResultSet(ResultBase, Generic[T]):
             ResumeError: there is nothing to resume, or something that is needed is not stored.
             OperationalError: the broker did not take the messages; `force` tries again.
         """
-        failed = [leaf.id for leaf in members_of(self) if leaf.failed()]
-        if not failed:
-            raise ResumeError("There is nothing to resume: no member has failed (yet).")
-        self.backend.resume(failed, force=force)
-        for result in everything_of(self):
+        for result in everything_of(self):  # also if it fails: somebody else may have resumed it
             result._unknow_failure()
+        ids = [leaf.id for leaf in members_of(self)]
+        if self.backend.keeps_results:
+            metas = self.backend.get_task_metas(ids)
+            # Who was broken off may have forgotten a failure, and not have sent the task.
+            wanted = {states.FAILURE, states.PENDING} if force else {states.FAILURE}
+            ids = [task_id for task_id in ids if metas[task_id]["status"] in wanted]
+        if not ids:
+            raise ResumeError("There is nothing to resume: no member has failed (yet).")
+        self.backend.resume(ids, force=force)
         return self
 
     async def aresume(self, force: bool = False) -> Self:

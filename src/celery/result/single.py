@@ -374,9 +374,9 @@ class AsyncResult(ResultBase, Generic[T]):
             OperationalError: the broker did not take the messages; `force` tries again.
         """
         self._await_the_end()
-        self.backend.resume([self.id], force=force)
-        for result in everything_of(self):
+        for result in everything_of(self):  # also if it fails: somebody else may have resumed it
             result._unknow_failure()
+        self.backend.resume([self.id], force=force)
         return self
 
     async def aresume(self, force: bool = False) -> Self:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from celery.backends import notes, resuming
+from celery.backends.chords import Due
 
 
 def test_a_note_is_kept_and_replaced(app, make_app, new_id):
@@ -25,3 +26,21 @@ def test_a_note_can_be_claimed_once(app, make_app, new_id):
     assert resuming._claim(app.backend, key, mark)
     assert not resuming._claim(make_app().backend, key, mark)
     assert resuming._claim(app.backend, key, new_id())
+
+
+def test_a_chord_that_is_told_twice_is_claimed_once(app, new_id):
+    due = Due(
+        new_id(), {"task": "body", "args": [], "kwargs": {}, "options": {"task_id": new_id()}}, None, None
+    )
+    members = [(new_id(), "FAILURE", ValueError("no"))]
+    key = notes.keep_chord(app.backend, due, members)
+    mark = notes.read(app.backend, key)["mark"]
+    assert notes.keep_chord(app.backend, due, members) == key
+    assert notes.read(app.backend, key)["mark"] == mark
+
+
+def test_a_note_that_cannot_be_kept_leaves_no_older_one(app, new_id):
+    key = new_id()
+    assert notes.keep(app.backend, key, {"kind": "step"})
+    assert notes.keep(app.backend, key, {"kind": "step", "call": lambda: None}) is None
+    assert notes.read(app.backend, key) is None

@@ -15,6 +15,7 @@ from tests.servers.redis import RedisCluster, RedisSentinels, RedisServer
 from tests.support import wait_until
 
 from celery import Celery
+from celery.backends import notes
 from celery.backends.redis import RedisBackend, SentinelBackend
 from celery.backends.redis import backend as backend_module
 from celery.backends.redis.subscription import STALE
@@ -77,8 +78,16 @@ def test_lives(redis_url, redis_server, conf, done, failed):
     app.backend.mark_as_failure("t2", KeyError(1))
     app.backend.store_result("t3", None, "PROGRESS")
     app.backend.mark_as_revoked("t4")
-    lives = [int(redis_server.cli("TTL", f"celery-task-meta-{i}")) for i in ("t1", "t2", "t3", "t4")]
-    assert lives == [pytest.approx(seconds, abs=5) for seconds in (done, failed, done, done)]
+    notes.keep(app.backend, "t2", {})
+    ids = ("t1", "t2", "t3", "t4", notes.id_of("t2"))
+    lives = [int(redis_server.cli("TTL", f"celery-task-meta-{i}")) for i in ids]
+    assert lives == [pytest.approx(seconds, abs=5) for seconds in (done, failed, done, done, failed)]
+
+
+def test_a_member_added_too_late_leaves_nothing_for_ever(redis_url, redis_server):
+    app = app_on(redis_url, result_expires=60)
+    app.backend.add_to_chord("over", app.AsyncResult("t1"))
+    assert int(redis_server.cli("TTL", "celery-taskset-meta-over.t")) == pytest.approx(60, abs=5)
 
 
 @pytest.mark.parametrize(("prefix", "begins"), [("mine", "mine_"), ("mine:", "mine:"), ("", "")])

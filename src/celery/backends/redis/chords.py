@@ -57,7 +57,9 @@ class RedisChords:
 
     def grow(self, group_id: str, members: int) -> None:
         """See `Chords`."""
-        self._backend.carry_out(("INCRBY", self._key(group_id, ".t"), members))
+        seconds, key = self._seconds, self._key(group_id, ".t")
+        life = (("EXPIRE", key, seconds),) if seconds else ()
+        self._backend.carry_out(("INCRBY", key, members), *life)
 
     def follow(self, header: tuple[str, Sequence[Any]], body: Any, options: Mapping[str, Any]) -> None:
         """Nothing more is needed."""
