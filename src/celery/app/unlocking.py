@@ -5,6 +5,7 @@ It looks less and less often, and not for ever.
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 from celery import states
@@ -12,6 +13,8 @@ from celery.exceptions import ChordError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+logger = logging.getLogger("celery.app.trace")
 
 #: Seconds between two looks, at most; and by how much each wait is longer than the one before.
 LONGEST = 10.0
@@ -36,28 +39,49 @@ def look_at_chord(
         Retry: some member is not over.
     """
     from celery.backends import chords  # noqa: PLC0415 - workers only
+
+    backend = task.app.backend
+    pause = interval or task.app.conf.result_chord_retry_interval
+    try:
+        wait = _look(task, group_id, body, pause, max_retries, members)
+    except Exception as exc:
+        if chords.is_refusal(backend, exc):
+            raise
+        logger.warning("Chord %s cannot go on now, trying again: %s", group_id, exc)
+        wait = pause
+    if wait is not None:
+        raise task.retry(countdown=wait, max_retries=None)
+
+
+def _look(
+    task: Any, group_id: str, body: Any, pause: float, max_retries: int | None, members: Sequence[Any]
+) -> float | None:
+    """Send the body, or fail it; the seconds until the next look, if some member is not over."""
+    from celery.backends import chords  # noqa: PLC0415 - workers only
     from celery.result import result_from_tuple  # noqa: PLC0415 - workers only
 
-    app = task.app
-    backend = app.backend
-    results = [result_from_tuple(member, app=app) for member in members]
+    backend, request = task.app.backend, task.request
+    results = [result_from_tuple(member, app=task.app) for member in members]
     singles = _singles(results)
     if not all(one.ready() for one in singles):
-        retries = task.request.retries
-        if max_retries is not None and retries >= max_retries:
-            backend.fail_signature(
-                body, ChordError(f"Join error: chord {group_id} was not over after {retries} looks")
-            )
-            return
-        first = interval or app.conf.result_chord_retry_interval
-        raise task.retry(countdown=min(first * GROWTH**retries, max(LONGEST, first)), max_retries=None)
+        if max_retries is None or request.retries < max_retries:
+            return wait_after(request.retries, pause)
+        backend.fail_signature(
+            body, ChordError(f"Join error: chord {group_id} was not over after {request.retries} looks")
+        )
+        return None
     metas = [backend.get_task_meta(one.id) for one in singles]
     found = [(one.id, meta["status"], meta["result"]) for one, meta in zip(singles, metas, strict=True)]
     if any(status not in states.READY_STATES for _, status, _ in found):
-        raise task.retry(countdown=interval or app.conf.result_chord_retry_interval, max_retries=None)
-    request = task.request
+        return pause
     due = chords.Due(group_id, body, request.root_id, request.parent_id)
-    chords.relay(backend, due, found, results)
+    chords.relay_or_give_up(backend, due, found, results)
+    return None
+
+
+def wait_after(looks: int, pause: float) -> float:
+    """Seconds until the next look, after so many; `pause` after the first."""
+    return min(pause * GROWTH ** min(looks, 100), max(LONGEST, pause))  # any more is too large for a float
 
 
 def _singles(results: Sequence[Any]) -> list[Any]:

@@ -28,11 +28,11 @@ from celery import states
 from celery.brokers.base import BrokerUnavailable
 from celery.canvas import graphs, maybe_signature
 from celery.canvas.plans import Plan
-from celery.exceptions import BackendStoreError, ChordError
+from celery.exceptions import BackendError, ChordError
 from celery.utils import uuid
 
 from . import notes
-from .shelves import GraphLost, LedgerShelf
+from .shelves import LedgerShelf
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -186,16 +186,34 @@ def try_to_relay(
             if is_refusal(backend, exc) and tried() >= TRIES:
                 give_up(backend, due, exc)
                 return True
-        except Exception:
-            logger.exception("Chord %s could not be failed now", due.group_id)
+        except Exception as error:
+            logger.exception("Chord %s could not be failed", due.group_id)
+            if is_refusal(backend, error):
+                return True  # nor can it be at another time
         logger.exception("The body of chord %s could not be sent now; it will be tried again", due.group_id)
         return False
     return True
 
 
+def relay_or_give_up(
+    backend: Backend, due: Due, members: Iterable[tuple[str, str, Any]], shape: list[Any] | None = None
+) -> None:
+    """`relay`, where nobody would try again: a body that is refused fails at once.
+
+    Raises:
+        Exception: broker or result store did not answer.
+    """
+    try:
+        relay(backend, due, members, shape)
+    except Exception as exc:
+        if not is_refusal(backend, exc):
+            raise
+        give_up(backend, due, exc)
+
+
 def is_refusal(backend: Backend, exc: Exception) -> bool:
     """Whether a body will not be sent at another time either; not if broker or store did not answer."""
-    away = isinstance(exc, (BrokerUnavailable, BackendStoreError)) or backend.exception_safe_to_retry(exc)
+    away = isinstance(exc, (BrokerUnavailable, BackendError)) or backend.exception_safe_to_retry(exc)
     return not away and not isinstance(exc.__cause__, BrokerUnavailable)
 
 
@@ -205,7 +223,9 @@ def give_up(backend: Backend, due: Due, exc: Exception) -> None:
     _log(due.group_id, error, exc)
     try:
         body = graphs.body_of(backend.app, due.body)
-    except GraphLost:
+    except Exception as lost:
+        if not is_refusal(backend, lost):
+            raise
         body = due.body  # at least whoever waits for it is told
     if body is not None:
         backend.fail_signature(body, error)
@@ -305,6 +325,8 @@ class TransactionalChords:
     def open(self, group_id: str, size: int) -> None:
         """See `Chords`."""
         with self._transaction() as ledger:
+            if ledger.get(self._key(group_id, ".c")) is not None:  # it was over, and is sent again
+                ledger.delete(self._key(group_id, ".c"))
             ledger.put(self._key(group_id, ".s"), size, self._seconds)
 
     def grow(self, group_id: str, members: int) -> None:

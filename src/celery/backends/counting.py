@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from celery import states
 
-from .chords import E_NO_CHORDS, Due, as_text, chord_of, give_up, is_refusal, member_of, part_of, relay
+from .chords import E_NO_CHORDS, Due, as_text, chord_of, member_of, part_of, relay_or_give_up
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -66,13 +66,7 @@ class CountingChords:
         if any(value is None for value in values):
             return
         members = [member_of(backend, *backend.decode(value)) for value in values]
-        due = Due(part.group_id, part.body, part.root_id, part.task_id)
-        try:
-            relay(backend, due, members)
-        except Exception as exc:
-            if not is_refusal(backend, exc):
-                raise
-            give_up(backend, due, exc)
+        relay_or_give_up(backend, Due(part.group_id, part.body, part.root_id, part.task_id), members)
         for key in (self._key(part.group_id, ".s"), *keys):
             backend.delete(key)
 

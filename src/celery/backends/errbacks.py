@@ -14,6 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from celery.brokers.patience import patiently
 from celery.canvas import group, maybe_signature
+from celery.canvas.calls import root_of
+
+from .chords import is_refusal
 
 if TYPE_CHECKING:
     from celery.app.base import Celery
@@ -26,8 +29,10 @@ _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_O
 def call_errbacks(app: Celery, request: Any, exc: BaseException, traceback: str | None) -> None:
     """Call, or send, every errback of a request. What a called one raises is logged and goes no further.
 
+    So is one that is refused (no such queue, arguments that cannot be serialized).
+
     Raises:
-        OperationalError: one could not be sent.
+        OperationalError, BackendStoreError: the broker, or the result store, did not answer.
     """
     sent = []
     for errback in request.errbacks or ():
@@ -40,11 +45,30 @@ def call_errbacks(app: Celery, request: Any, exc: BaseException, traceback: str 
             continue
         sent.append(signature)
     if sent:
-        together = group(sent, app=app)
-        # What runs in place calls in place.
-        send = together.apply if getattr(request, "is_eager", False) else together.apply_async
+        _send(app, sent, request)
+
+
+def _send(app: Celery, signatures: list[Any], request: Any) -> None:
+    """Send them together; if one of them is refused, the others one by one."""
+    ids = {"parent_id": request.id, "root_id": request.root_id or request.id}
+    if getattr(request, "is_eager", False):  # what runs in place calls in place
+        group(signatures, app=app).apply((request.id,), **ids)
+        return
+    signatures = [signature.clone() for signature in signatures]
+    first = [root_of(signature.freeze()).id for signature in signatures]
+    try:
         with patiently():
-            send((request.id,), parent_id=request.id, root_id=request.root_id or request.id)
+            group(signatures, app=app).apply_async((request.id,), **ids)
+    except Exception as exc:
+        if not is_refusal(app.backend, exc):
+            raise
+        if len(signatures) == 1:
+            logger.exception("Errback %r of task %s could not be sent", signatures[0].task, request.id)
+            return
+        accepted = getattr(exc, "accepted", ())
+        for task_id, signature in zip(first, signatures, strict=True):
+            if task_id not in accepted:
+                _send(app, [signature], request)
 
 
 def takes_exception(task: Any, signature: Any) -> bool:
