@@ -353,6 +353,13 @@ class TestMistakes:
         assert "Traceback" not in done.stderr
         assert f"Error: Could not read results: {url}: Connection refused" in done.stderr
 
+    @pytest.mark.parametrize("args", [("result", "x"), ("graph", "workflow", "x")])
+    def test_no_results_at_all(self, project, args):
+        project.write("bare.py", "from celery import Celery\napp = Celery('bare', broker='memory://')")
+        done = project.celery("-A", "bare", *args, check=False)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr.startswith("Error: No result backend is configured.")
+
     def test_an_import_error_of_the_user_s_module_keeps_its_traceback(self, project):
         project.write("bad.py", "import nosuchmodule")
         done = project.celery("-A", "tasks", "worker", "-I", "bad", check=False)

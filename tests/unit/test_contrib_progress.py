@@ -77,3 +77,13 @@ def test_rich_is_missing(monkeypatch):
     monkeypatch.setattr(builtins, "__import__", refuse)
     with pytest.raises(ImproperlyConfigured, match=r"pip install 'celeriac\[progress\]'"):
         bar()
+
+
+def test_what_a_task_says_is_no_markup(console):
+    from celery.result import Progress
+
+    with bar("[b]orders[/b]", console=console) as shown:
+        shown(Progress(0, 1, 0, "PROGRESS", None, "[/page]\n3", "an-id"))
+    drawn = console.file.getvalue()
+    assert "[/page] 3" in drawn
+    assert "[b]orders[/b]" in drawn

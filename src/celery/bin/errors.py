@@ -41,6 +41,11 @@ def shown_as_one_line() -> Iterator[None]:
         yield
     except EXPECTED as error:
         _end(str(error))
+    except NotImplementedError as error:
+        # What the broker or the result backend in use cannot do, or that there is none.
+        if users_frames(error) is not None:
+            raise
+        _end(" ".join(str(error).split()))
     except BrokenPipeError:
         # Whoever read our output has gone (`celery ... | head`): nobody is left to tell.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

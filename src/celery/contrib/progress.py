@@ -26,11 +26,11 @@ class Bar:
         from rich import progress as rich  # noqa: PLC0415 - an extra
 
         columns = (
-            rich.TextColumn("{task.description}"),
+            rich.TextColumn("{task.description}", markup=False),
             rich.BarColumn(),
             rich.MofNCompleteColumn(),
             rich.TimeElapsedColumn(),
-            rich.TextColumn("{task.fields[told]}"),
+            rich.TextColumn("{task.fields[told]}", markup=False),
         )
         # Drawn when there is news: no thread of its own, which nobody would end if the wait is given up.
         self._drawn = rich.Progress(*columns, console=console, auto_refresh=False, **options)
@@ -64,7 +64,7 @@ def _told(progress: Progress) -> str:
     if progress.failed:
         return f"{progress.failed} failed"
     if progress.info is not None:
-        return str(progress.info)
+        return " ".join(str(progress.info).split())
     return progress.state.lower()
 
 
