@@ -145,6 +145,9 @@ class _Walk:
         self._order: dict[str, None] = {}
         self._groups: dict[str, tuple[str, ...]] = {}
         self._then: dict[str, dict[str, None]] = {}
+        #: Members of groups, and what follows something.
+        self._members: set[str] = set()
+        self._later: set[str] = set()
         self._new: list[str] = []
         self._asked: set[str] = set()
 
@@ -185,17 +188,18 @@ class _Walk:
 
     def _tie(self, up: str, down: str) -> None:
         """Join a task to the one that led to it, unless the way down did: the body of a chord follows its header."""
-        if any(down in following for following in self._then.values()) or self._is_member(down):
+        if down in self._later or down in self._members:
             return
         header = self._meta(down).get("group_id")
         if header is not None and header == self._meta(up).get("group_id"):
             if header not in self._groups:  # of the others nothing is known
                 self._add(self._app.GroupResult(header, [self._app.AsyncResult(up)]))
             up = header
-        self._then.setdefault(up, {})[down] = None
+        self._follows(up, down)
 
-    def _is_member(self, task_id: str) -> bool:
-        return any(task_id in members for members in self._groups.values())
+    def _follows(self, up: str, down: str) -> None:
+        self._then.setdefault(up, {})[down] = None
+        self._later.add(down)
 
     # -- downwards
 
@@ -205,7 +209,7 @@ class _Walk:
         while stack:
             node = stack.pop()
             if node.parent is not None:
-                self._then.setdefault(node.parent.id, {})[node.id] = None
+                self._follows(node.parent.id, node.id)
                 stack.append(node.parent)
             if node.id in self._order:
                 continue
@@ -215,9 +219,10 @@ class _Walk:
                 self._new.append(node.id)
                 continue
             self._groups[node.id] = tuple(member.id for member in members)
+            self._members.update(self._groups[node.id])
             stack.extend(reversed(members))
             for following in self._saved(node.id + BODY_OF) or ():
-                self._then.setdefault(node.id, {})[following.id] = None
+                self._follows(node.id, following.id)
                 stack.append(following)
 
     def _read_on(self) -> None:
@@ -233,10 +238,10 @@ class _Walk:
                 while first.parent is not None:
                     first = first.parent
                 if first.id != task_id:  # a retry names itself
-                    self._then.setdefault(task_id, {})[first.id] = None
+                    self._follows(task_id, first.id)
                     self._add(child)
             header = self._metas[task_id].get("group_id")
-            if header and header not in self._order and not self._is_member(task_id):
+            if header and header not in self._order and task_id not in self._members:
                 saved = self._saved(header)
                 if saved is not None:
                     self._add(saved)
@@ -260,7 +265,7 @@ class _Walk:
                 nodes[at] = Node(at, "group", _together(states_of), members=self._groups[at], then=then)
             else:
                 nodes[at] = _task(at, self._metas[at], then)
-        later = {one for node in nodes.values() for one in (*node.then, *node.members)}
+        later = self._later | self._members
         return Workflow(tuple(at for at in nodes if at not in later), nodes)
 
 
