@@ -391,7 +391,9 @@ class _News:
         news = []
         for task_id in self.out:
             meta = metas[task_id]
-            told = meta["status"], repr(meta.get("result"))  # an exception is made anew by each look
+            # An exception is made anew by each look; what is final is not looked at again.
+            final = meta["status"] in states.READY_STATES
+            told = meta["status"], "" if final else repr(meta.get("result"))
             if meta["status"] != states.PENDING and self._seen.get(task_id) != told:
                 self._seen[task_id] = told
                 news.append({"task_id": task_id, **meta})
