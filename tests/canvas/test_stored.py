@@ -79,14 +79,23 @@ def test_what_was_sent_is_thrown_away(app, monkeypatch):
     monkeypatch.setattr(Plan, "keep", lambda plan, name, parts: (kept.append(name), keep(plan, name, parts)))
     with running(app):
         shelf = app.backend.chords.shelf
-        result = chords(app, 5, 4).apply_async()
-        assert result.get(timeout=30) == 5
+        result = chords(app, 5, 10).apply_async()
+        assert result.get(timeout=30) == 11
         assert len(kept) == 6, "five bodies, and four later chords"
         wait_until(lambda: all(shelf.fetch(name, 0) is None for name in kept))
 
 
+def test_little_is_carried(app, monkeypatch):
+    kept: list[str] = []
+    monkeypatch.setattr(Plan, "keep", lambda plan, name, parts: kept.append(name))
+    with running(app):
+        result = chain(chords(app, 1, 2), app.tasks["stored.count"].s()).apply_async()
+        assert result.get(timeout=30) == 1
+    assert kept == []
+
+
 def test_members_carry_a_reference(app):
-    workflow = chords(app, 3, 4)
+    workflow = chords(app, 3, 10)
     seen = []
 
     @app.task(name="stored.look", bind=True, shared=False)

@@ -311,7 +311,7 @@ class _chord(Signature[R], Generic[R, Res]):
             )
             return result
         first = {k: v for k, v in options.items() if k in ("countdown", "eta", "root_id", "parent_id")}
-        carried = graphs.body_for(plan, self.app, header.id or "", body)
+        carried = graphs.body_for(plan, self.app, header.id or "", body, len(header.tasks))
         header_result = header._plan(plan, args, kwargs, {**both, **first, "chord": carried})
         plan.open(Opening(header.id or "", header._width(), header_result, body, options))
         result.parent = header_result  # also if there are steps between, as in Celery

@@ -5,8 +5,10 @@ the workflow, each step of a chain all later steps. That is quadratic. If all pr
 has a shelf (`celery.backends.shelves`), then
 
 - the body of a chord is put there under the chord's id, and its members carry a reference;
-- the later steps of a chain, if there are more than a few tasks in them, are put there one by one, and the option `chain` has
-  one reference in place of them: `(name, how many are left)`.
+- the later steps of a chain are put there one by one, and the option `chain` has one reference in place of them:
+  `(name, how many are left)`.
+
+Where only a few tasks would be carried they still are: that costs less than the round trips.
 
 References have the form of signatures, so that they travel wherever a signature would.
 """
@@ -34,7 +36,7 @@ logger = logging.getLogger("celery.app.trace")
 
 #: What a reference has beside what signatures have: the name on the shelf, and a number.
 KEY = "celeriac_graph"
-#: So many tasks that come later are carried along.
+#: So many tasks that come later are carried along: by all members of a chord together.
 FEW = 8
 #: Bytes stored at once, about.
 AT_ONCE = 1_000_000
@@ -53,9 +55,9 @@ def is_reference(sig: Any) -> bool:
 # -- when a workflow is sent
 
 
-def body_for(plan: Plan, app: Celery, group_id: str, body: Any) -> Any:
-    """What the members of a chord are to carry in place of its body."""
-    if shelf_of(app) is None:
+def body_for(plan: Plan, app: Celery, group_id: str, body: Any, members: int) -> Any:
+    """What so many members of a chord are to carry in place of its body."""
+    if shelf_of(app) is None or (members <= FEW and members * _weight(app, body) <= FEW):
         return body
     plan.keep(group_id, [body])
     return reference(body.task, body.id, group_id, 0)
@@ -111,6 +113,12 @@ def reference(task: str, task_id: str | None, name: str, number: int) -> dict[st
 def _size(sig: Any) -> int:
     """How many tasks there are in it."""
     return sum(1 for _ in _tasks_in(sig))
+
+
+def _weight(app: Celery, body: Any) -> int:
+    """How many signatures travel with the body of a chord: its own, and what follows it."""
+    rest = body.options.get("chain") or ()
+    return _size(body) + sum(1 if is_reference(one) else _size(maybe_signature(one, app=app)) for one in rest)
 
 
 def _tasks_in(sig: Any) -> Iterator[Any]:
