@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 Push = hiredis.PushNotification
 
 pack_command: Any = hiredis.pack_command
+_TEXT = frozenset({str, bytes})
 
 
 class ProtocolError(Exception):
@@ -57,7 +58,14 @@ def pack(*arguments: Argument) -> bytes:
 
 def pack_all(commands: Iterable[Command]) -> bytes:
     """The bytes of several commands, to be sent in one write."""
-    return b"".join([pack_command(tuple(command)) for command in commands])
+    # hiredis makes text of numbers itself, but crashes if a signal's handler raises just then, as that of a soft time
+    # limit does.
+    return b"".join(
+        [
+            pack_command(tuple([part if type(part) in _TEXT else str(part) for part in command]))
+            for command in commands
+        ]
+    )
 
 
 #: What `Parser.get` gives when no reply is complete.
