@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import re
 import signal
 import subprocess
@@ -150,3 +151,35 @@ class Project:
                 process.kill()
                 process.wait()
                 raise
+
+
+class Cut(Exception):
+    """What `cut_short` raises."""
+
+
+def cut_short(times: int, call: Callable[[], Any], longest: float = 4e-5) -> int:
+    """Call this so often while a signal's handler raises, wherever the interpreter looks for signals, as that of a soft
+    time limit does. Return how often that came.
+
+    Args:
+        longest: seconds until the signal.
+    """
+
+    def cut(signum: int, frame: object) -> None:
+        raise Cut
+
+    before, chance, count = signal.signal(signal.SIGALRM, cut), random.Random(7), 0
+    try:
+        for _ in range(times):
+            try:
+                signal.setitimer(signal.ITIMER_REAL, chance.uniform(1e-6, longest))
+                try:
+                    call()
+                finally:
+                    signal.setitimer(signal.ITIMER_REAL, 0)
+            except Cut:
+                count += 1
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    return count

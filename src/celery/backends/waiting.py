@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from celery.exceptions import TimeoutError  # noqa: A004 - the public name
 from celery.states import READY_STATES
+from celery.utils.locks import TAKEN, holding
 
 if TYPE_CHECKING:
     import asyncio
@@ -343,31 +344,34 @@ class Hub:
 
     def pause(self, entry: _Entry, until: float) -> None:
         """Sleep until there is something for `entry`, or until the time `until` (monotonic) has come."""
-        if self._listener is None:
-            entry.event.wait(max(0.0, until - time.monotonic()))
-            entry.event.clear()
-        elif self._leading.acquire(blocking=False):
-            try:
-                self._lead(entry, self._listener, until)
-            finally:
-                self._leader = None
-                self._leading.release()
-                self._promote(entry)
-        else:
+        if self._listener is None or not self._led(entry, self._listener, until):
             entry.event.wait(max(0.0, until - time.monotonic()))
             entry.event.clear()
 
+    def _led(self, entry: _Entry, listener: Wakeable, until: float) -> bool:
+        """Lead, and then hand that on; False if somebody else leads."""
+        done: Any = None
+        try:
+            done = holding(self._leading, 0, self._lead, entry, listener, until)
+        finally:
+            if done is not TAKEN:
+                self._promote(entry)
+        return done is not TAKEN
+
     def _lead(self, entry: _Entry, listener: Wakeable, until: float) -> None:
-        with self._lock:
-            self._leader, self._leader_thread = entry, threading.get_ident()
-        while not entry.fresh:
-            left = until - time.monotonic()
-            if left <= 0:
-                return
-            if listener.wait(min(left, LOOK_EVERY)):
-                self._collect(listener)
-            else:
-                self._look()
+        try:
+            with self._lock:
+                self._leader, self._leader_thread = entry, threading.get_ident()
+            while not entry.fresh:
+                left = until - time.monotonic()
+                if left <= 0:
+                    return
+                if listener.wait(min(left, LOOK_EVERY)):
+                    self._collect(listener)
+                else:
+                    self._look()
+        finally:
+            self._leader = None
 
     def _collect(self, listener: Wakeable) -> None:
         found = listener.collect()

@@ -3,8 +3,11 @@
 Each waits at a lock of its own. At one lock for all, those whose call has been made would be let go one after the other,
 each at the price of a thread switch, before the next could speak; the more threads, the slower.
 
-    turns = Turns(serve)               # serve() takes what is in `turns.waiting`, and ends each with `done()`
+    turns = Turns(serve)               # serve() makes what it gets by `turns.take`, and ends each with `done()`
     turns.wait(turn, deadline)
+
+An exception may come at any bytecode (see `celery.utils.locks`). Whatever it cuts short, the connection is not held for
+ever, nor does a thread wait for ever.
 """
 
 from __future__ import annotations
@@ -13,10 +16,15 @@ import contextlib
 import threading
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from celery.utils.locks import TAKEN, holding
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+#: Seconds after which who waits looks by itself: whoever should have woken it may have been cut short.
+LOOK = 0.5
 
 
 class Turn:
@@ -39,9 +47,9 @@ class Turn:
         with contextlib.suppress(RuntimeError):  # it is being woken already
             self._gate.release()
 
-    def sleep(self, deadline: float | None) -> bool:
-        """Wait until woken; False if the deadline came first."""
-        return self._gate.acquire(timeout=-1 if deadline is None else max(0.0, deadline - time.monotonic()))
+    def sleep(self, until: float) -> None:
+        """Wait until woken, or until then (monotonic time)."""
+        self._gate.acquire(timeout=max(0.0, until - time.monotonic()))
 
 
 T = TypeVar("T", bound=Turn)
@@ -51,7 +59,8 @@ class Turns(Generic[T]):
     """The calls that wait for one connection.
 
     Args:
-        serve: makes the calls in `waiting`, all of those that were there when it began at least; called by one thread at a time.
+        serve: makes the calls in `waiting`, all of those that were there when it began at least, and soon no more: who
+            speaks for others wants to go on, too. Called by one thread at a time.
 
     Attributes:
         waiting: calls that nobody has begun to make.
@@ -65,44 +74,61 @@ class Turns(Generic[T]):
     @contextlib.contextmanager
     def connection(self) -> Iterator[None]:
         """Have the connection to oneself."""
-        self._busy.acquire()
         try:
-            yield
+            with self._busy:
+                yield
         finally:
-            self.release()
+            self._pass_on()
 
-    def seize(self) -> bool:
-        """Take the connection if nobody has it or waits for it; then `release` must follow."""
-        return not self.waiting and self._busy.acquire(blocking=False)
-
-    def release(self) -> None:
-        """Let others have the connection."""
-        self._busy.release()
-        self._pass_on()
+    def alone(self, call: Callable[..., Any], *args: Any) -> Any:
+        """Call this with the connection; `TAKEN`, and it is not called, if somebody has the connection or waits for it."""
+        if self.waiting:
+            return TAKEN
+        try:
+            return holding(self._busy, 0, call, *args)
+        finally:
+            self._pass_on()
 
     def wait(self, turn: T, deadline: float) -> bool:
         """Have a call made, by this thread or another one; return when it was.
 
         Returns:
-            False if the deadline came before anybody began to make it: nobody will. Who has begun knows the deadline.
+            False if the deadline came before anybody began to make it: nobody will. Who has begun knows the deadline. Also
+            if the thread that made it was cut short: what became of it is not known.
         """
         self.waiting.append(turn)
         try:
-            while not turn.made:
-                if self._busy.acquire(blocking=False):
-                    try:
-                        if not turn.made:
-                            self._serve()
-                    finally:
-                        self.release()
-                elif not turn.sleep(deadline):
-                    if self._taken_back(turn):
-                        return False
-                    turn.sleep(None)
+            while not turn.made and holding(self._busy, 0, self._speak, turn) is TAKEN:
+                now = time.monotonic()
+                if now >= deadline and self._taken_back(turn):
+                    return False
+                turn.sleep(min(deadline, now + LOOK) if now < deadline else now + LOOK)
         except BaseException:
             self._taken_back(turn)
             raise
-        return True
+        self._pass_on()
+        return turn.made
+
+    def _speak(self, turn: T) -> None:
+        if not turn.made:
+            self._serve()
+
+    def take(self, batch: list[T]) -> T | None:
+        """Move the call that has waited longest into a batch, and return it; None if there is none."""
+        while True:
+            try:
+                turn = self.waiting[0]
+            except IndexError:
+                return None
+            batch.append(turn)  # at no time in neither of them
+            try:
+                self.waiting.remove(turn)
+            except ValueError:  # taken back just now
+                batch.pop()
+                continue
+            if not turn.made:
+                return turn
+            batch.pop()  # of whoever was cut short between the two
 
     def _taken_back(self, turn: T) -> bool:
         """Nobody is to make this call any more; False if somebody does at present."""
@@ -116,6 +142,6 @@ class Turns(Generic[T]):
 
     def _pass_on(self) -> None:
         """Wake one who waits, unless somebody speaks."""
-        if not self._busy.locked():
+        if self.waiting and not self._busy.locked():
             with contextlib.suppress(IndexError):
                 self.waiting[0].wake()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 
 import pytest
+from tests.support import cut_short
 
-from celery.brokers.base import Unroutable
+from celery.brokers.base import BrokerUnavailable, Unroutable
 from celery.brokers.topology import Binding, Exchange, Queue
 
 from .tools import in_order, needs, outgoing, send, sized
@@ -435,6 +437,21 @@ def test_outcome_of_each_message(broker, queue):
         assert [type(outcome) for outcome in outcomes] == [type(None), Unroutable, type(None), type(None)]
         assert "nowhere" in str(outcomes[1])
     assert broker.size("work") == 2
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # sockets of calls that were cut short
+def test_a_publish_that_is_cut_short_leaves_the_next_one_alone(site, broker, queue):
+    """By a soft time limit in the task that sends: its process goes on and sends more."""
+    if site.url.startswith(("filesystem:", "sqla+")):
+        pytest.skip("kombu's transports do not stand that")
+
+    def call():
+        with contextlib.suppress(BrokerUnavailable):
+            send(broker, "cut")
+
+    assert cut_short(600, call, 2e-5 if site.url.startswith("memory:") else 4e-4)
+    send(broker, "last")
+    assert broker.size("work") > 0
 
 
 def test_publishing_declares(broker):

@@ -10,13 +10,14 @@ import time
 import pytest
 from tests.servers.proxy import Proxy
 from tests.servers.redis import RedisCluster, RedisSentinels, RedisServer
+from tests.support import cut_short
 
 from celery.brokers.base import BrokerRefused, BrokerUnavailable
 from celery.brokers.redis import settings
 from celery.brokers.redis.aio import AsyncClient
-from celery.brokers.redis.client import Client
+from celery.brokers.redis.client import Client, _Ticket
 from celery.brokers.redis.script import Script
-from celery.wire.resp import ErrorReply
+from celery.wire.resp import ErrorReply, pack, pack_all
 
 DOUBLE = Script("return {KEYS[1], ARGV[1] * 2}")
 
@@ -65,6 +66,36 @@ def test_fifty_threads_share_one_connection(client):
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_who_speaks_for_others_goes_on_when_its_own_call_is_made(redis_url):
+    """And not when nobody comes any more, which may take as long as the program runs."""
+
+    class Crowded(Client):
+        rounds = 0
+
+        def _carry_out(self, batch):
+            super()._carry_out(batch)
+            self.rounds += 1
+            if self.rounds < 50:
+                self._turns.waiting.append(_Ticket(pack("PING"), 1, soon()))
+
+    client = Crowded(settings.read(redis_url))
+    client._turns.waiting.append(_Ticket(pack("PING"), 1, soon()))
+    assert client.call("PING", deadline=soon()) == b"PONG"
+    assert client.rounds == 1
+    assert len(client._turns.waiting) == 1
+    client.close()
+
+
+def test_a_signal_while_a_command_is_packed():
+    """hiredis, given a number, crashes when a signal's handler raises."""
+
+    def call():
+        for number in range(20):
+            assert pack_all([("EXPIRE", "a", number, 0.5)]).startswith(b"*4")
+
+    assert cut_short(4000, call) > 100
+
+
 def test_a_forked_child_has_a_connection_of_its_own(client):
     mine = client.call("CLIENT", "ID")
     pid = os.fork()

@@ -7,9 +7,10 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from tests.support import wait_until
+from tests.support import cut_short, wait_until
 
 from celery.net.turns import Turn, Turns
+from celery.utils.locks import TAKEN
 
 
 class Line:
@@ -25,9 +26,9 @@ class Line:
     def _serve(self) -> None:
         self._inside += 1
         assert self._inside == 1, "one at a time"
-        batch = []
-        while self.turns.waiting:
-            batch.append(self.turns.waiting.popleft())
+        batch: list[Turn] = []
+        while self.turns.take(batch):
+            pass
         self.open.wait(10)
         self.batches.append(len(batch))
         self._inside -= 1
@@ -91,8 +92,7 @@ def test_an_error_ends_the_call_of_whoever_spoke_and_leaves_the_rest_to_others()
     calls = []
 
     def serve() -> None:
-        turn = turns.waiting.popleft()
-        calls.append(turn)
+        turn = turns.take(calls)
         turn.done()
         if len(calls) == 1:
             raise KeyboardInterrupt
@@ -107,9 +107,53 @@ def test_an_error_ends_the_call_of_whoever_spoke_and_leaves_the_rest_to_others()
 def test_whoever_has_the_connection_to_itself_lets_others_go_on(line):
     with ThreadPoolExecutor(5) as pool:
         with line.turns.connection():
-            assert not line.turns.seize()
+            assert line.turns.alone(lambda: "called") is TAKEN
             futures = [pool.submit(line.call) for _ in range(5)]
             wait_until(lambda: len(line.turns.waiting) == 5)
         assert all(future.result(10) for future in futures)
-    assert line.turns.seize()
-    line.turns.release()
+    assert line.turns.alone(lambda: "called") == "called"
+
+
+def test_an_exception_at_any_time_leaves_the_connection_to_others():
+    def serve() -> None:
+        batch: list[Turn] = []
+        while turns.take(batch):
+            pass
+        for turn in batch:
+            turn.done()
+
+    turns: Turns[Turn] = Turns(serve)
+
+    def call() -> None:
+        assert not turns._busy.locked()
+        for _ in range(10):
+            turns.alone(str)
+            turns.wait(Turn(), time.monotonic() + 5)
+
+    assert cut_short(6000, call) > 1000
+    assert turns.wait(Turn(), time.monotonic() + 5)
+    assert not turns.waiting
+
+
+def test_who_was_forgotten_by_a_thread_that_was_cut_short_goes_on():
+    forgotten: list[Turn] = []
+
+    def serve() -> None:
+        turns.take(forgotten)
+        began.set()
+        cut.wait(10)
+        raise KeyboardInterrupt
+
+    turns: Turns[Turn] = Turns(serve)
+    began, cut = threading.Event(), threading.Event()
+    with ThreadPoolExecutor(2) as pool:
+        speaker = pool.submit(turns.wait, Turn(), time.monotonic() + 10)
+        began.wait(10)
+        other = pool.submit(turns.wait, Turn(), time.monotonic() + 0.1)
+        wait_until(lambda: len(turns.waiting) == 1)
+        turns.take(forgotten)  # as if it had been taken before the cut
+        cut.set()
+        with pytest.raises(KeyboardInterrupt):
+            speaker.result(10)
+        turns._serve = lambda: None
+        assert other.result(10) is False

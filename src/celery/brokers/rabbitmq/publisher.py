@@ -161,12 +161,11 @@ class RabbitPublisher:
 
     def _send_all(self) -> None:
         tickets: list[_Ticket] = []
-        waiting = self._turns.waiting
-        while waiting:
-            tickets.append(waiting.popleft())
-        if not tickets:
-            return
         try:
+            while self._turns.take(tickets) is not None:
+                pass
+            if not tickets:
+                return
             self._send(tickets, max(ticket.deadline for ticket in tickets))
         except BrokerError as error:
             for ticket in tickets:

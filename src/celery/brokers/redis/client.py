@@ -37,6 +37,7 @@ from typing import TYPE_CHECKING, Any
 from celery.brokers.base import BrokerError, BrokerUnavailable
 from celery.net.backoff import Backoff
 from celery.net.turns import Turn, Turns
+from celery.utils.locks import TAKEN
 from celery.wire.resp import ErrorReply, pack_all
 
 from .connection import Connection
@@ -151,11 +152,9 @@ class Client:
                 time.sleep(pause)
 
     def _send(self, data: bytes, count: int, deadline: float) -> list[Any]:
-        if self._turns.seize():
-            try:
-                return self._send_alone(data, count, deadline)
-            finally:
-                self._turns.release()
+        replies: list[Any] = self._turns.alone(self._send_alone, data, count, deadline)
+        if replies is not TAKEN:
+            return replies
         ticket = _Ticket(data, count, deadline)
         if not self._turns.wait(ticket, deadline):
             raise BrokerUnavailable(f"{self.settings.url}: no answer in time")
@@ -166,30 +165,32 @@ class Client:
 
     # -- by one thread at a time ---------------------------------------------------------------------------
     def _serve(self) -> None:
-        """Speak for all who wait."""
-        waiting = self._turns.waiting
-        while waiting:
+        """Speak for all who wait, not for those who come meanwhile: one of them does."""
+        left = len(self._turns.waiting)
+        while left > 0:
             batch: list[_Ticket] = []
-            size = 0
-            while waiting and size < _WRITE_AT_ONCE:
-                ticket = waiting.popleft()
-                batch.append(ticket)
-                size += len(ticket.data)
-            began = time.monotonic()
+            size, began = 0, time.monotonic()
             try:
+                while size < _WRITE_AT_ONCE and (ticket := self._turns.take(batch)) is not None:
+                    size += len(ticket.data)
+                if not batch:
+                    return
+                left -= len(batch)
                 self._carry_out(batch)
-            except BaseException as error:
+            except (OSError, ErrorReply, BrokerError) as error:
                 self._note_silence(error, began)
-                self._disconnect()
-                cause = error if isinstance(error, Exception) else BrokerUnavailable("interrupted")
-                trouble = translate(cause, self._where())
-                for ticket in batch:
-                    ticket.error = trouble
-                if not isinstance(error, (OSError, ErrorReply, BrokerError)):
-                    raise
+                self._end(batch, translate(error, self._where()))
+            except BaseException:
+                self._end(batch, BrokerUnavailable(f"{self._where()}: the thread that sent was interrupted"))
+                raise
             finally:
                 for ticket in batch:
                     ticket.done()
+
+    def _end(self, batch: list[_Ticket], error: BrokerError) -> None:
+        self._disconnect()
+        for ticket in batch:
+            ticket.error = error
 
     def _send_alone(self, data: bytes, count: int, deadline: float) -> list[Any]:
         """`_serve` for one caller while nobody else waits."""

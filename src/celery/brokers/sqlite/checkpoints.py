@@ -75,7 +75,7 @@ class Checkpointer:
                 if self._ended:
                     return
                 try:
-                    with self._lock, self._database.errors():
+                    with self._lock.lock, self._database.errors():
                         checkpoint(self._database.connection())
                 except BrokerError as error:  # whoever needs the store says so louder
                     logger.debug("no checkpoint: %s", error)

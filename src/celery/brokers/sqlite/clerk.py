@@ -113,7 +113,7 @@ class Clerk:
         """
         report = Report()
         try:
-            with self._lock:
+            with self._lock.lock:
                 self._round(report)
         except BaseException:
             self._close()
@@ -126,7 +126,7 @@ class Clerk:
             while not self._state.ended:
                 report = Report()
                 try:
-                    with self._lock:
+                    with self._lock.lock:
                         self._round(report)
                 except BrokerError as error:
                     self._trouble(error, report)

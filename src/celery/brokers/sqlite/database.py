@@ -137,7 +137,7 @@ class Database:
         Raises:
             BrokerUnavailable, BrokerRefused: naming the file and what to do; then nothing was changed.
         """
-        with self._local.lock, self.errors():
+        with self._local.lock.lock, self.errors():
             connection = self.connection()
             self.begin(connection, deadline)
             try:

@@ -40,7 +40,7 @@ class SqliteFetcher:
 
     @contextlib.contextmanager
     def _opened(self) -> Iterator[sqlite3.Connection]:
-        with self._lock, self._database.errors():
+        with self._lock.lock, self._database.errors():
             if self._connection is None:
                 self._connection = self._database.connect()
             yield self._connection

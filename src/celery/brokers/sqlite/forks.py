@@ -14,54 +14,40 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import TracebackType
 
 #: Seconds that a fork waits for one lock; then it goes on, as it would have without us.
 _PATIENCE = 5.0
 
 
 class ForkLock:
-    """A lock that is free in a child, and that the parent does not fork inside of.
+    """A lock that is free in a child, and that the parent does not fork inside of: `with fork_lock.lock:`.
 
     Args:
         in_child: called in a child after the fork.
+
+    Attributes:
+        lock: the lock, another one in a child. (It is used directly, see `celery.utils.locks`.)
     """
 
     def __init__(self, in_child: Callable[[], None] | None = None) -> None:
-        self._lock = threading.Lock()
+        self.lock = threading.Lock()
         self._in_child = None if in_child is None else weakref.WeakMethod(in_child)
         self._forking = False
         with _registry:
             _locks.add(self)
 
-    def acquire(self, timeout: float = -1) -> bool:
-        """As of `threading.Lock`."""
-        return self._lock.acquire(timeout=timeout)
-
-    def release(self) -> None:
-        """As of `threading.Lock`."""
-        self._lock.release()
-
-    def __enter__(self) -> None:
-        self._lock.acquire()
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._lock.release()
-
     def before_fork(self) -> None:
         """Wait until nobody is inside."""
-        self._forking = self._lock.acquire(timeout=_PATIENCE)
+        self._forking = self.lock.acquire(timeout=_PATIENCE)
 
     def after_in_parent(self) -> None:
         """Go on."""
         if self._forking:
-            self._lock.release()
+            self.lock.release()
 
     def after_in_child(self) -> None:
         """Start afresh."""
-        self._lock = threading.Lock()
+        self.lock = threading.Lock()
         callback = self._in_child() if self._in_child is not None else None
         if callback is not None:
             callback()

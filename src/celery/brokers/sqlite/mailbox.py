@@ -86,7 +86,7 @@ class SqliteMailbox:
     def _take(self) -> list[Delivery]:
         """Take what is there; if nothing is, go on the idle list."""
         database = self._database
-        with self._lock, database.errors():
+        with self._lock.lock, database.errors():
             if self._connection is None:
                 self._connection = database.connect()
             connection = self._connection

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 import time
 from collections import Counter, deque
 from typing import TYPE_CHECKING, Any
 
 from celery.brokers.base import BrokerError, BrokerUnavailable
+from celery.utils.locks import TAKEN, holding
 
 from . import store, strokes
 from .database import abandon
@@ -70,21 +72,26 @@ class SqlitePublisher:
         """See `Publisher.publish`."""
         ticket = _Ticket(batch)
         self._waiting.append(ticket)
-        if not self._lock.acquire(timeout=max(0.0, deadline - time.monotonic())):
+        if holding(self._lock.lock, deadline - time.monotonic(), self._write_for, ticket, deadline) is TAKEN:
             try:
                 self._waiting.remove(ticket)
             except ValueError:
-                self._lock.acquire()  # somebody is just writing it: the outcome is worth the wait
+                with self._lock.lock:  # somebody is just writing it: the outcome is worth the wait
+                    pass
             else:
                 raise BrokerUnavailable(
                     f"{self._database.path}: other threads were writing until the deadline."
                 )
-        try:
-            if not ticket.done:
-                self._write_all(deadline)
-        finally:
-            self._lock.release()
+        if not ticket.done:
+            raise self._interrupted()
         return ticket.result()
+
+    def _write_for(self, ticket: _Ticket, deadline: float) -> None:
+        if not ticket.done:
+            self._write_all(deadline)
+
+    def _interrupted(self) -> BrokerUnavailable:
+        return BrokerUnavailable(f"{self._database.path}: the thread that wrote this was interrupted.")
 
     async def apublish(self, batch: Sequence[Outgoing], *, deadline: float) -> list[BrokerError | None]:
         """See `Publisher.apublish`: a thread writes, for all tasks of the loop that send at once."""
@@ -118,19 +125,19 @@ class SqlitePublisher:
 
     def _drain(self, deadline: float) -> None:
         self._draining = False
-        with self._lock:
+        with self._lock.lock:
             self._write_all(deadline)
 
     def _write_all(self, deadline: float) -> None:
         """Write what waits, in one transaction if it can be; the lock is held."""
         tickets: list[_Ticket] = []
-        while self._waiting:
-            tickets.append(self._waiting.popleft())
-        if not tickets:
-            return
         addresses: list[str] = []
         try:
-            addresses = self._write(tickets, deadline)
+            with contextlib.suppress(IndexError):  # one may be taken back at any time
+                while True:
+                    tickets.append(self._waiting.popleft())
+            if tickets:
+                addresses = self._write(tickets, deadline)
         except BrokerError as error:
             if len(tickets) == 1 or isinstance(error, BrokerUnavailable):
                 for ticket in tickets:
@@ -141,10 +148,7 @@ class SqlitePublisher:
                 )  # one bad message must not refuse the others
         except BaseException:
             for ticket in tickets:
-                ticket.outcomes, ticket.error = (
-                    None,
-                    BrokerUnavailable(f"{self._database.path}: interrupted."),
-                )
+                ticket.outcomes, ticket.error = None, self._interrupted()
             raise
         finally:
             for ticket in tickets:
@@ -331,7 +335,7 @@ class SqlitePublisher:
 
     def close(self) -> None:
         """Close the connection; a later `publish` opens it again."""
-        with self._lock:
+        with self._lock.lock:
             connection, self._connection = self._connection, None
             executor, self._executor = self._executor, None
             if connection is not None:
