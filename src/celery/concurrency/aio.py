@@ -329,11 +329,14 @@ class TaskPool:
             self._reports.roomy()
 
     def _hear(self, news: _News, finished: list[tuple[int, Outcome]]) -> None:
-        tag, known = news.tag, news.tag in self._running
+        tag = news.tag
         if news.kind in ("ended", "hard", "killed"):
-            self._running.pop(tag, None)
+            job = self._running.pop(tag, None)
             signum = self._terminated.pop(tag, 0)
-            if not known or self._killed:
+            if job is None:
+                return
+            self._long -= not is_brief(job)
+            if self._killed:
                 return
             if news.outcome is not None:
                 finished.append((tag, news.outcome))

@@ -9,6 +9,7 @@ import pytest
 from tests.conformance.pools.kit import job, lines, running, until_line
 
 from celery.app.jobs import Verdict
+from celery.concurrency.pace import share_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -116,6 +117,19 @@ def test_room_and_take_back(kind: str, tmp_path: Path) -> None:
             await reports.until(lambda: pool.room() >= slots)
             pool.submit(late)
             await reports.until_settled(*late)
+
+    asyncio.run(main())
+
+
+def test_long_jobs_that_have_ended_leave_their_room_to_brief_ones(kind: str) -> None:
+    async def main() -> None:
+        async with running(kind) as (pool, reports):
+            room = pool.room(share_of(1e-5))
+            for _ in range(3):
+                jobs = [job("echo", n) for n in range(pool.room())]
+                pool.submit(jobs)
+                await reports.until_settled(*jobs)
+                await reports.until(lambda: pool.room(share_of(1e-5)) == room)
 
     asyncio.run(main())
 
