@@ -308,13 +308,27 @@ class Reception:
             crew.dispatcher.add(run)
             crew.dispatcher.pump()
 
+    async def _is_held(self, run: Run) -> bool:
+        """Wait until the message is known to be ours: a result is stored only for what is held. False if it is not."""
+        held = run.delivery.held
+        if held is None or await held:
+            return True
+        self._crew.state.remove(run)
+        self._crew.dispatcher.uncount(run)
+        self._crew.dispatcher.pump()
+        return False
+
     async def _discard(self, run: Run, *, expired: bool) -> None:
+        if not await self._is_held(run):
+            return
         logger.info("Discarding revoked task: %s[%s]", run.name, run.id)
         stored = await self._crew.recorder.revoked(run, expired=expired)
         self._crew.settler.settle(run, DONE if stored else AGAIN)
         self._crew.dispatcher.pump()
 
     async def _poison(self, run: Run) -> None:
+        if not await self._is_held(run):
+            return
         deliveries = run.delivery.deliveries - 1
         reason = f"delivered {deliveries} times, and each time the worker or its process died"
         logger.error("Task %s[%s] was %s: failed, and set aside", run.name, run.id, reason)
@@ -386,6 +400,8 @@ class Reception:
         error: Exception,
         ending: Ending,
     ) -> None:
+        if delivery.held is not None and not await delivery.held:
+            return  # somebody else has it
         stored = await self._crew.recorder.refused(delivery, raw, properties, body, error)
         # Otherwise nothing of a lost task would be left: the next worker records it.
         if stored or ending is not DONE:

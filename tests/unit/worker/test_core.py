@@ -35,29 +35,53 @@ def test_a_task_runs_and_is_forgotten(bench, name):
     assert bench.state.totals == {name: 1}
 
 
-@pytest.mark.parametrize("held", [True, False])
-def test_a_late_task_waits_until_its_message_is_held(bench, held):
-    """Its result would be refused before."""
-    reception, dispatcher = bench.core.reception, bench.core.crew.dispatcher
-    deliver, answers = reception.delivered, []
+@pytest.fixture
+def doubts(bench):
+    """Messages come before it is known whether they are held: what says so later, for each."""
+    reception, found = bench.core.reception, []
+    deliver = reception.delivered
 
     def doubtfully(batch):
         for delivery in batch:
             delivery.held = asyncio.get_running_loop().create_future()
-            answers.append(delivery.held)
+            found.append(delivery.held)
         deliver(batch)
 
     reception.delivered = doubtfully
+    yield found
+    reception.delivered = deliver
+
+
+@pytest.mark.parametrize("held", [True, False])
+def test_a_late_task_waits_until_its_message_is_held(bench, doubts, held):
+    """Its result would be refused before."""
     task_id = bench.send("late")
-    wait_until(lambda: dispatcher._beginning)
+    wait_until(lambda: bench.core.crew.dispatcher._beginning)
     assert bench.pool.ran == []
-    bench.core.call_soon(answers[0].set_result, held)
+    bench.core.call_soon(doubts[0].set_result, held)
     if held:
         bench.end(task_id)
     bench.settled()
     assert bench.pool.ran == [task_id] * held
-    reception.delivered = deliver
-    bench.end(bench.send("late"))  # and it goes on
+    next_one = bench.send("late")  # and it goes on
+    wait_until(lambda: len(doubts) == 2)
+    bench.core.call_soon(doubts[1].set_result, True)
+    bench.end(next_one)
+
+
+@pytest.mark.parametrize("held", [True, False])
+@pytest.mark.parametrize(
+    ("name", "headers", "state"),
+    [("late", {"expires": "2020-01-01T00:00:00+00:00"}, "REVOKED"), ("unknown", {}, "FAILURE")],
+)
+def test_what_is_not_run_is_recorded_when_its_message_is_held(bench, doubts, held, name, headers, state):
+    task_id = bench.send(name, **headers)
+    wait_until(lambda: doubts and len(bench.core.crew.errands))
+    assert not bench.backend.states
+    bench.core.call_soon(doubts[0].set_result, held)
+    bench.settled()
+    assert bench.backend.get_state(task_id) == (state if held else "PENDING")
+    assert bench.broker.size("q") == 0
 
 
 def test_long_tasks_are_not_fetched_ahead_of_a_free_slot(bench):
