@@ -194,10 +194,13 @@ return count
 """
 )
 
-#: Forget old dead letters. KEYS: dead letters, queues that have any. ARGV: oldest (seconds of age), queue, at most.
+#: Forget old dead letters. KEYS: dead letters, queues that have any. ARGV: oldest (seconds of age), queue, at most. Most
+#: often none is old: so the first is looked at alone, they may be large.
 FORGET_DEAD = Script(
     _NOW
     + """
+local first = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)[1]
+if not first or tonumber(first[2][4]) > now - ARGV[1] then return 0 end
 local old = {}
 for _, letter in ipairs(redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', ARGV[3])) do
   if tonumber(letter[2][4]) > now - ARGV[1] then break end
