@@ -280,6 +280,8 @@ class AMQP:
         known = self.snapshot.delays
         key = (self.queues.version, exchange, routing_key)
         if key not in known:
+            if len(known) > 1000:  # keys made up by the call
+                known.clear()
             queues = list(map(self.queues.topology, self.queues.values()))
             known[key] = delaying.fits(queues, exchange, routing_key)
         return known[key]

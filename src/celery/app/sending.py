@@ -137,14 +137,17 @@ def publish(app: Celery, batch: list[Outgoing], options: SendOptions) -> None:
     if not broker.capabilities.due:
         _without_due(app, broker, batch)
     policy, publisher = _policy(app.amqp.snapshot, options), broker.publisher()
+    rounds: patience.Rounds | None = None
     while True:
+        left = batch if rounds is None else rounds.left
         try:
-            outcomes = publishing.publish(publisher, batch, policy, _deadline(options), url=broker.url)
+            outcomes = publishing.publish(publisher, left, policy, _deadline(options), url=broker.url)
         except OperationalError as exc:
-            batch = patience.left(exc, policy, app.backend.give_up)
+            rounds = rounds or patience.Rounds(batch)
+            rounds.failed(exc, policy, app.backend.give_up)
             time.sleep(patience.PAUSE)
         else:
-            return _check(outcomes, broker.url)
+            return _check(outcomes if rounds is None else rounds.outcomes(outcomes), broker.url)
 
 
 async def apublish(app: Celery, batch: list[Outgoing], options: SendOptions) -> None:
@@ -152,14 +155,17 @@ async def apublish(app: Celery, batch: list[Outgoing], options: SendOptions) -> 
     if not broker.capabilities.due:
         _without_due(app, broker, batch)
     policy, publisher = _policy(app.amqp.snapshot, options), broker.publisher()
+    rounds: patience.Rounds | None = None
     while True:
+        left = batch if rounds is None else rounds.left
         try:
-            outcomes = await publishing.apublish(publisher, batch, policy, _deadline(options), url=broker.url)
+            outcomes = await publishing.apublish(publisher, left, policy, _deadline(options), url=broker.url)
         except OperationalError as exc:
-            batch = patience.left(exc, policy, app.backend.give_up)
+            rounds = rounds or patience.Rounds(batch)
+            rounds.failed(exc, policy, app.backend.give_up)
             await _pause(patience.PAUSE)
         else:
-            return _check(outcomes, broker.url)
+            return _check(outcomes if rounds is None else rounds.outcomes(outcomes), broker.url)
 
 
 async def _pause(seconds: float) -> None:

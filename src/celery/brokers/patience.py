@@ -18,7 +18,7 @@ from .base import BrokerUnavailable
 from .publishing import RetryPolicy
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from celery.exceptions import OperationalError
 
@@ -44,24 +44,46 @@ def patiently() -> Iterator[None]:
         _wanted.reset(token)
 
 
-def left(exc: OperationalError, policy: RetryPolicy, give_up: Any) -> list[Outgoing]:
-    """The messages of a failed publish that are to be sent again, after a pause.
+class Rounds:
+    """A batch of which a publish has failed, and which is sent in more than one.
 
-    Args:
-        policy: that of the publish.
-        give_up: an event, or None.
-
-    Raises:
-        OperationalError: `exc`, if nobody waits, or the broker has answered and refused. (`gave_up` tells whether
-            it is because the worker ends.)
+    Attributes:
+        left: the messages to be sent next.
     """
-    if not _wanted.get() or not isinstance(exc.__cause__, BrokerUnavailable) or policy != _USUAL:
-        raise exc
-    if give_up is not None and give_up.is_set():
-        exc.gave_up = True  # type: ignore[attr-defined]  # see `gave_up`
-        raise exc
-    logger.warning("A workflow cannot go on now, trying again: %s", exc)
-    return list(exc.left)  # type: ignore[attr-defined]  # see `publishing.publish`
+
+    def __init__(self, batch: Sequence[Outgoing]) -> None:
+        self.left = batch
+        self._places: Sequence[int] = range(len(batch))
+        self._outcomes: list[Any] = [None] * len(batch)
+
+    def outcomes(self, last: Sequence[Any]) -> list[Any]:
+        """What became of all messages, given what became of those that were left."""
+        for place, outcome in zip(self._places, last, strict=True):
+            self._outcomes[place] = outcome
+        return self._outcomes
+
+    def failed(self, exc: OperationalError, policy: RetryPolicy, give_up: Any) -> None:
+        """Note how a publish failed; what could not be sent is to be sent again, after a pause.
+
+        Args:
+            policy: that of the publish.
+            give_up: an event, or None.
+
+        Raises:
+            OperationalError: `exc`, its `outcomes` being those of all messages, if nobody waits, or the broker has
+                answered and refused. (`gave_up` tells whether it is because the worker ends.)
+        """
+        outcomes = self.outcomes(getattr(exc, "outcomes", [exc] * len(self.left)))
+        exc.outcomes = outcomes  # type: ignore[attr-defined]
+        if not _wanted.get() or not isinstance(exc.__cause__, BrokerUnavailable) or policy != _USUAL:
+            raise exc
+        if give_up is not None and give_up.is_set():
+            exc.gave_up = True  # type: ignore[attr-defined]  # see `gave_up`
+            raise exc
+        logger.warning("A workflow cannot go on now, trying again: %s", exc)
+        again = [index for index, outcome in enumerate(outcomes) if isinstance(outcome, BrokerUnavailable)]
+        messages = dict(zip(self._places, self.left, strict=True))
+        self.left, self._places = [messages[place] for place in again], again
 
 
 def gave_up(exc: Any) -> bool:

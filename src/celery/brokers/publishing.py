@@ -118,7 +118,7 @@ class _Attempts:
             return None
         if not isinstance(error, (BrokerUnavailable, *self._policy.retry_errors)):
             if isinstance(error, BrokerError):
-                raise publish_error(self._url, error) from error
+                raise self._failed(error) from error
             raise error
         return self._pause(error)
 
@@ -142,9 +142,15 @@ class _Attempts:
             if self._policy.errback is not None:
                 self._policy.errback(error, seconds)
             return seconds
-        failed = publish_error(self._url, error, f"after {self._tried} attempts; {limit}")
-        failed.left = self.rest()  # type: ignore[attr-defined]  # documented in `publish`
-        raise failed from error
+        raise self._failed(error, f"after {self._tried} attempts; {limit}") from error
+
+    def _failed(self, error: Exception, how: str = "") -> OperationalError:
+        failed = publish_error(self._url, error, how)
+        rest = set(self._left)
+        failed.outcomes = [  # type: ignore[attr-defined]  # documented in `publish`
+            error if index in rest else outcome for index, outcome in enumerate(self.outcomes)
+        ]
+        return failed
 
 
 def publish(
@@ -165,8 +171,8 @@ def publish(
         One entry per message: None if the broker has it, else why it refused it.
 
     Raises:
-        OperationalError: kombu's as well as ours; some or all of the messages were not accepted. If the broker could
-            not be reached, its `left` has those.
+        OperationalError: kombu's as well as ours; some or all of the messages were not accepted. Its `outcomes` has
+            one entry per message, as above.
     """
     deadline = time.monotonic() + DEFAULT_TIMEOUT if deadline is None else deadline
     attempts: _Attempts | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime as dt
 import itertools
 import logging
@@ -19,6 +20,8 @@ from hypothesis import strategies as st
 from celery import Celery, signals
 from celery.app import bulk, composing
 from celery.app.sending import Call, compose, send_options
+from celery.brokers import patience
+from celery.brokers.base import BrokerUnavailable, Unroutable
 from celery.brokers.topology import Queue
 from celery.exceptions import EncodeError, OperationalError, QueueNotFound
 from celery.message import compression, serializers
@@ -669,6 +672,32 @@ class TestMany:
         assert caught.value.accepted == ["a"]
         assert caught.value.sent == 1
         assert len(sent(app)) == 1
+
+
+    @pytest.mark.parametrize("patient", [True, False])
+    def test_partly_sent_while_the_broker_comes_and_goes(self, app, monkeypatch, patient):
+        """What a broker has refused before it went away is told when the rest was sent."""
+        down, no_queue = BrokerUnavailable("connection refused"), Unroutable("no queue")
+
+        class Publisher:
+            script = [[None, down, no_queue, down], down, down, down, [None, down], down, down, [None]]
+
+            def publish(self, batch, *, deadline):
+                step = self.script.pop(0)
+                if step is down:
+                    raise down
+                assert len(batch) == len(step)
+                return step
+
+        publisher = Publisher()
+        monkeypatch.setattr(app.broker_for_write(), "publisher", lambda: publisher)
+        monkeypatch.setattr(patience, "PAUSE", 0)
+        with (patience.patiently() if patient else contextlib.nullcontext()), pytest.raises(
+            OperationalError, match="no queue" if patient else "connection refused"
+        ) as caught:
+            bulk.send_many(app, "t", [Call((), None, {"task_id": name}) for name in "abcd"])
+        assert caught.value.accepted == (["a", "b", "d"] if patient else ["a"])
+        assert caught.value.sent == len(caught.value.accepted)
 
 
 class TestThroughKombu:
