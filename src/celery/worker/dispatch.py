@@ -50,6 +50,7 @@ class Dispatcher:
         bound: upper bound of the window that the user set; None for none.
         ahead: False: fetch only what the pool has room for.
         held_up: whether nothing more is to be taken for now.
+        broke: called when a batch could neither be acknowledged nor tried again.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class Dispatcher:
         bound: int | None,
         ahead: bool = True,
         held_up: Callable[[], bool] = lambda: False,
+        broke: Callable[[BaseException], None],
     ) -> None:
         self.pool = pool
         self.state = state
@@ -73,6 +75,7 @@ class Dispatcher:
         self.window = -1
         self._ahead = ahead
         self._held_up = held_up
+        self._broke = broke
         self._settle = settle
         self._submit_by_request = submit_by_request
         self._ready: deque[Run] = deque()
@@ -146,10 +149,16 @@ class Dispatcher:
             self._beginning = asking
             for run in asking:
                 self._count(run)
-            self._task = asyncio.get_running_loop().create_task(self._begin(asking))
+            self._task = asyncio.get_running_loop().create_task(self._begin_or_break(asking))
         if straight or asking:
             self._moved_at = asyncio.get_running_loop().time()
             self._stalled = False
+
+    async def _begin_or_break(self, batch: list[Run]) -> None:
+        try:
+            await self._begin(batch)
+        except Exception as error:  # noqa: BLE001 - better a dead worker than one that begins nothing any more
+            self._broke(error)
 
     async def _begin(self, batch: list[Run]) -> None:
         """Acknowledge a batch, or be told that it is held, then run what is still ours."""

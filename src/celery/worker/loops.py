@@ -150,6 +150,7 @@ class Core:
             bound=options.prefetch_bound,
             ahead=options.fetch_ahead,
             held_up=lambda: extension.behind,
+            broke=self._consumer_broke,
         )
         settler.uncount = dispatcher.uncount
         self.crew = Crew(

@@ -439,7 +439,9 @@ def test_outcome_of_each_message(broker, queue):
     assert broker.size("work") == 2
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # sockets of calls that were cut short
+@pytest.mark.filterwarnings(
+    "ignore::pytest.PytestUnraisableExceptionWarning"
+)  # sockets of calls that were cut short
 def test_a_publish_that_is_cut_short_leaves_the_next_one_alone(site, broker, queue):
     """By a soft time limit in the task that sends: its process goes on and sends more."""
     if site.url.startswith(("filesystem:", "sqla+")):

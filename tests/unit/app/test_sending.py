@@ -673,17 +673,16 @@ class TestMany:
         assert caught.value.sent == 1
         assert len(sent(app)) == 1
 
-
     @pytest.mark.parametrize("patient", [True, False])
     def test_partly_sent_while_the_broker_comes_and_goes(self, app, monkeypatch, patient):
         """What a broker has refused before it went away is told when the rest was sent."""
         down, no_queue = BrokerUnavailable("connection refused"), Unroutable("no queue")
 
-        class Publisher:
-            script = [[None, down, no_queue, down], down, down, down, [None, down], down, down, [None]]
+        script = [[None, down, no_queue, down], down, down, down, [None, down], down, down, [None]]
 
+        class Publisher:
             def publish(self, batch, *, deadline):
-                step = self.script.pop(0)
+                step = script.pop(0)
                 if step is down:
                     raise down
                 assert len(batch) == len(step)
@@ -692,9 +691,10 @@ class TestMany:
         publisher = Publisher()
         monkeypatch.setattr(app.broker_for_write(), "publisher", lambda: publisher)
         monkeypatch.setattr(patience, "PAUSE", 0)
-        with (patience.patiently() if patient else contextlib.nullcontext()), pytest.raises(
-            OperationalError, match="no queue" if patient else "connection refused"
-        ) as caught:
+        with (
+            patience.patiently() if patient else contextlib.nullcontext(),
+            pytest.raises(OperationalError, match="no queue" if patient else "connection refused") as caught,
+        ):
             bulk.send_many(app, "t", [Call((), None, {"task_id": name}) for name in "abcd"])
         assert caught.value.accepted == (["a", "b", "d"] if patient else ["a"])
         assert caught.value.sent == len(caught.value.accepted)

@@ -84,6 +84,19 @@ def test_what_is_not_run_is_recorded_when_its_message_is_held(bench, doubts, hel
     assert bench.broker.size("q") == 0
 
 
+def test_a_worker_that_cannot_acknowledge_ends(bench, monkeypatch, caplog):
+    """It would hold messages, and begin none of them, for ever."""
+
+    async def begin(batch):
+        raise LookupError("odd")
+
+    monkeypatch.setattr(bench.core._consumer, "begin", begin)
+    bench.send("early")
+    bench.thread.join(15)
+    assert not bench.thread.is_alive()
+    assert "LookupError('odd')" in bench.core.failure
+
+
 def test_long_tasks_are_not_fetched_ahead_of_a_free_slot(bench):
     ids = [bench.send("late") for _ in range(5)]
     first, second = bench.job(ids[0]), bench.job(ids[1])
