@@ -171,12 +171,13 @@ class Dispatcher:
         finally:
             self._beginning, self._promised = [], 0.0
         mine: list[Run] = []
+        again: list[Run] = []
         for run in batch:
             self.uncount(run)
             if run.fenced or run.tag not in self.state.runs:
                 self.state.remove(run)
             elif failed:
-                self._ready.appendleft(run)
+                again.append(run)
             elif run.delivery in kept:
                 run.begun = not run.policy.acks_late
                 mine.append(run)
@@ -185,6 +186,7 @@ class Dispatcher:
                     "Task %s[%s] was taken over by another worker before it began", run.name, run.id
                 )
                 self.state.remove(run)
+        self._ready.extendleft(reversed(again))
         if failed:
             await asyncio.sleep(BEGIN_AGAIN)
         self._task = None

@@ -97,6 +97,31 @@ def test_a_worker_that_cannot_acknowledge_ends(bench, monkeypatch, caplog):
     assert "LookupError('odd')" in bench.core.failure
 
 
+def test_a_batch_that_could_not_be_acknowledged_keeps_its_order(monkeypatch):
+    with Bench(slots=4) as bench:
+        begin, batches, gate = bench.core._consumer.begin, [], threading.Event()
+
+        async def slowly(batch):
+            batches.append(len(batch))
+            if len(batches) == 1:
+                await asyncio.to_thread(gate.wait, 10)
+            if len(batches) == 2:
+                raise BrokerUnavailable("away")
+            return await begin(batch)
+
+        monkeypatch.setattr(bench.core._consumer, "begin", slowly)
+        ids = [bench.send("early")]
+        wait_until(lambda: batches)
+        ids += [bench.send("early") for _ in range(3)]
+        wait_until(lambda: bench.core.crew.dispatcher.waiting == 3)
+        gate.set()
+        for task_id in ids:
+            bench.end(task_id)
+        bench.settled()
+        assert batches == [1, 3, 3]
+        assert bench.pool.ran == ids
+
+
 def test_long_tasks_are_not_fetched_ahead_of_a_free_slot(bench):
     ids = [bench.send("late") for _ in range(5)]
     first, second = bench.job(ids[0]), bench.job(ids[1])
