@@ -221,6 +221,93 @@ def test_what_had_begun_is_not_forgotten_before_it_is_elsewhere(amqp_url):
     asyncio.run(main())
 
 
+def test_a_batch_of_two_queues_that_was_being_begun_when_the_connection_was_lost(amqp_url):
+    """The broker has taken both records, nobody was told: both tasks are offered again."""
+    queues = [Queue(name, Exchange("work"), name) for name in ("one", "two")]
+
+    async def main():
+        port = urlsplit(amqp_url).port
+        options = BrokerOptions(transport_options={"lease": 2})
+        with Proxy(port) as proxy:
+            broker, plain = (
+                open_broker(amqp_url.replace(f":{port}/", f":{proxy.port}/"), options),
+                open_broker(amqp_url),
+            )
+            consumer, seen = broker.consumer("w"), Recorder()
+            await consumer.start(queues, seen)
+            consumer.allow(4)
+            for queue in ("one", "two"):
+                send(plain, "a", queue=queue)
+            first = list(await seen.count(2))
+            assert await consumer.begin(first) == first
+            for queue in ("one", "two"):
+                send(plain, f"b{queue}", queue=queue)
+            second = list(await seen.count(4))[2:]
+            await consumer.flush()
+            proxy.reset_after(1)
+            assert await consumer.begin(second) == []
+            await seen.until(lambda: seen.connects)
+            again = list(await seen.count(6))[4:]
+            assert {delivery.body for delivery in again} == {b"bone", b"btwo"}
+            for delivery in (*first, *again):
+                consumer.ack(delivery)
+            await consumer.flush()
+            for queue in ("one", "two"):
+                await sized(plain, queue, 0)
+            await consumer.stop()
+            broker.close()
+            plain.close()
+
+    asyncio.run(main())
+
+
+def test_a_message_whose_routing_key_is_no_text(amqp_url):
+    """Any bytes may be one. It can be begun, and does not take others of its batch along."""
+    odd = Queue("odd", Exchange("odd", "fanout"), "")
+
+    async def main():
+        broker = open_broker(amqp_url)
+        consumer, seen = broker.consumer("w"), Recorder()
+        await consumer.start([odd], seen)
+        for key in ("\udcff", "plain"):
+            send(broker, "a", exchange="odd", routing_key=key, declare=[odd])
+        consumer.allow(2)
+        both = list(await seen.count(2))
+        assert both[0].routing_key.encode()
+        assert both[1].routing_key == "plain"
+        assert await consumer.begin(both) == both
+        for delivery in both:
+            consumer.ack(delivery)
+        await consumer.flush()
+        await sized(broker, "odd", 0)
+        await consumer.stop()
+        broker.close()
+
+    asyncio.run(main())
+
+
+def test_windows_that_change_leave_nothing_behind(amqp_url):
+    """A worker's window follows what runs; each change may take a consumer of the broker's, known only as long as it is."""
+
+    async def main():
+        broker = open_broker(amqp_url)
+        consumer, seen = broker.consumer("w"), Recorder()
+        await consumer.start([WORK], seen)
+        for number in range(200):
+            send(broker, number, exchange="work", declare=[WORK])
+            consumer.allow(1 + number % 40)
+            await seen.count(number + 1)
+            consumer.ack(seen.deliveries[-1])
+            if number % 10 == 0:
+                await consumer.flush()
+        await consumer.flush()
+        assert len(consumer.incoming.grants) < 10
+        await consumer.stop()
+        broker.close()
+
+    asyncio.run(main())
+
+
 def test_nobody_writes_into_a_frame_that_is_half_written(amqp_url):
     """The keeper sends heartbeats while a task holds the process: not while the rest of a frame waits in it."""
 

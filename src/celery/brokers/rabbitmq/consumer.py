@@ -106,6 +106,7 @@ class RabbitConsumer(Line):
         for name in self._queues:
             self._taps[name] = Tap(name)
         self._incoming.epoch = self._epoch
+        self._incoming.grants.clear()
         self._session = session
         self._connected_at = time.monotonic()
         if self._guarded:
@@ -226,7 +227,7 @@ class RabbitConsumer(Line):
         tap = self._taps.pop(queue, None)
         if tap is not None:
             for grant in list(tap.live):
-                self.say(method(SENDING, "basic.cancel", consumer_tag=tap.cancel(grant).tag, nowait=True))
+                self.say(self._cancel(tap.cancel(grant)))
         self._records.ignore(queue)
         await self.flush()
 
@@ -300,12 +301,12 @@ class RabbitConsumer(Line):
         valid = [d for d in valid if d.receipt is not None and d.receipt.epoch == epoch == self._epoch]
         if not valid:
             return orphans
+        # Said before the acknowledgements, which `_look` writes after it.
+        made = self._records.begin(valid)
         for delivery in valid:
             receipt: Receipt = delivery.receipt
             self._shown -= 1
             self.done(receipt)
-        # Said before the acknowledgements, which `_look` writes after it.
-        made = self._records.begin(valid)
         self._look()
         await self._confirmed(made)
         if self._epoch != epoch:
@@ -315,8 +316,9 @@ class RabbitConsumer(Line):
 
     async def _confirmed(self, made: Sequence[Record]) -> None:
         """Return when the broker has these records, and with them the acknowledgements; or when the connection is lost."""
+        epoch = self._epoch
         for record in made:
-            if not record.written:
+            if not record.written and epoch == self._epoch:
                 record.news = self.loop.create_future()
                 self._awaited.add(record.news)
                 try:

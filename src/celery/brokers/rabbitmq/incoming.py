@@ -10,13 +10,13 @@ from celery.wire.amqp.errors import ProtocolError
 from celery.wire.amqp.values import find_headers
 
 from .delays import DELIVERY, without_digits
+from .flow import Grant, Tap
 from .messages import ANNOUNCED, BROKERS_COUNT, DELIVERIES, ORIGIN, PropertyList, Table, read_headers
 
 if TYPE_CHECKING:
     from celery.brokers.topology import Queue
     from celery.wire.amqp.frames import Message
 
-    from .flow import Grant, Tap
     from .records import Record
 
 _OURS = b"x-celeriac-"
@@ -54,7 +54,7 @@ class Incoming:
     """Makes deliveries.
 
     Attributes:
-        grants: by consumer tag.
+        grants: by consumer tag: those that are live, and those of which something is out.
     """
 
     def __init__(self, taps: dict[str, Tap], queues: dict[str, Queue]) -> None:
@@ -66,11 +66,27 @@ class Incoming:
 
     def delivery(self, message: Message) -> Delivery:
         """The port's value for a message of a queue."""
-        tap, grant = self.grants[message.consumer_tag]
+        known = self.grants.get(message.consumer_tag)
+        tap, grant = known if known is not None else self._late(message.consumer_tag)
         tap.out += 1
         grant.out += 1
         receipt = Receipt(self.epoch, message.delivery_tag, message.properties, tap, grant)
         return self.made(message, tap.name, receipt)
+
+    def granted(self, tap: Tap, grant: Grant) -> None:
+        """A grant is about to be made."""
+        self.grants[_tag(grant)] = tap, grant
+
+    def forget(self, grant: Grant) -> None:
+        """Nothing of it is out, and nothing more is wanted."""
+        self.grants.pop(_tag(grant), None)
+
+    def _late(self, tag: bytes) -> tuple[Tap, Grant]:
+        """The grant of what was on its way when that was given up."""
+        name = tag.rpartition(b"#")[0].decode("utf-8", "surrogateescape")
+        tap, grant = self._taps.get(name) or Tap(name), Grant(self.word(tag), 0, live=False)
+        self.grants[tag] = tap, grant
+        return tap, grant
 
     def made(self, message: Message, queue: str, receipt: Receipt) -> Delivery:
         """The port's value, with this receipt."""
@@ -107,8 +123,12 @@ class Incoming:
         if word is None:
             if len(self._words) > 1000:
                 self._words.clear()
-            word = self._words[raw] = raw.decode("utf-8", "surrogateescape")
+            word = self._words[raw] = raw.decode("utf-8", "replace")
         return word
+
+
+def _tag(grant: Grant) -> bytes:
+    return grant.tag.encode("utf-8", "surrogateescape")
 
 
 def _count(made: Delivery, receipt: Receipt, queue: Queue | None) -> None:

@@ -16,7 +16,7 @@ from celery.wire.amqp.frames import Command, Message, method
 
 from .acks import Acks
 from .errors import refused
-from .flow import Tap, plan
+from .flow import Grant, Tap, plan
 from .holds import Holds
 from .incoming import Incoming, Receipt
 from .link import SENDING
@@ -188,6 +188,8 @@ class Line:
             grant = receipt.grant
             if grant is not None:
                 grant.out -= 1
+                if not (grant.out or grant.live):
+                    self._incoming.forget(grant)
         self._look_soon()
 
     def take_in(self, delivery: Delivery) -> None:
@@ -344,7 +346,7 @@ class Line:
         made = plan(taps, self._window + self._naps - self._holds.out) if taps else None
         parts: list[bytes] = []
         if made is not None and made.cancel:
-            parts += [method(SENDING, "basic.cancel", consumer_tag=g.tag, nowait=True) for g in made.cancel]
+            parts += [self._cancel(grant) for grant in made.cancel]
         if self._out:
             parts += self._out
             self._out = []
@@ -352,10 +354,15 @@ class Line:
         if made is not None:
             for tap, grant in made.grant:
                 parts.append(self._consume(tap.name, grant.tag, grant.limit))
-                self._incoming.grants[grant.tag.encode("utf-8", "surrogateescape")] = (tap, grant)
+                self._incoming.granted(tap, grant)
         data = b"".join(parts)
         if data:
             session.write(data)
+
+    def _cancel(self, grant: Grant) -> bytes:
+        if not grant.out:
+            self._incoming.forget(grant)
+        return method(SENDING, "basic.cancel", consumer_tag=grant.tag, nowait=True)
 
     def _consume(self, queue: str, tag: str, limit: int) -> bytes:
         known = self._queues.get(queue)
