@@ -1,9 +1,8 @@
-"""Many messages at once: one publish for every 500."""
+"""Many messages at once: one publish for every 500, or 4 MB."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -38,7 +37,7 @@ class _Chunk(NamedTuple):
 def send_many(
     app: Celery, name: str, calls: Iterable[Any], *, task_type: Any = None, **given: Any
 ) -> list[str]:
-    """Send a task many times: one publish for every 500 calls instead of one for each.
+    """Send a task many times: one publish for every 500 calls (or 4 MB) instead of one for each.
 
     Args:
         calls: for each call its positional arguments as a list or tuple, its keyword arguments as a mapping, or
@@ -115,11 +114,18 @@ async def asend_composed(app: Celery, calls: Iterable[tuple[str, Any, Any, SendO
         sent += chunk.ids
 
 
-def _settled_chunks(app: Celery, calls: Iterable[tuple[str, Any, Any, SendOptions]]) -> Iterator[_Chunk]:
+def _settled_chunks(
+    app: Celery, calls: Iterable[tuple[str, Any, Any, SendOptions]], of_all: SendOptions | None = None
+) -> Iterator[_Chunk]:
+    """Cut calls into chunks, made as they are needed.
+
+    Args:
+        of_all: how to publish each chunk; None: as its first call says.
+    """
     chunk: _Chunk | None = None
     size = 0
     for name, args, kwargs, options in calls:
-        chunk = chunk or _Chunk([], [], options, [])
+        chunk = chunk or _Chunk([], [], of_all or options, [])
         message, ready = prepare(app, name, args, kwargs, options)
         one = outgoing(app, message, options) if ready is None else ready
         chunk.batch.append(one)
@@ -157,12 +163,24 @@ def _chunks(
     ]
     if refused:
         raise TypeError(f"send_many: {refused[0]} cannot be the same for all calls")
-    pending = iter(calls)
-    while True:
-        chunk = list(islice(pending, BULK))
-        if not chunk:
-            return
-        yield _composed(app, name, [_as_call(item) for item in chunk], task_type, given)
+    of_all = send_options(app, name, (), {}, task_type=task_type, **given) if _same_for_all(app) else None
+    return _settled_chunks(app, _settled(app, name, calls, task_type, given), of_all)
+
+
+def _settled(
+    app: Celery, name: str, calls: Iterable[Any], task_type: Any, given: dict[str, Any]
+) -> Iterator[tuple[str, Any, Any, SendOptions]]:
+    same, common = _same_for_all(app), None
+    for number, item in enumerate(calls):
+        call = _as_call(item)
+        if same and not call.options:
+            if common is None or number % BULK == 0:  # a countdown is one from now
+                common = send_options(app, name, (), {}, task_type=task_type, **given)
+            options = msgspec.structs.replace(common, task_id=uuid())
+        else:
+            own = {**given, **(call.options or {})}
+            options = send_options(app, name, call.args, call.kwargs, task_type=task_type, **own)
+        yield name, call.args, call.kwargs, options
 
 
 def _as_call(item: Any) -> Call:
@@ -173,27 +191,6 @@ def _as_call(item: Any) -> Call:
     if isinstance(item, (list, tuple)):
         return Call(item)
     raise TypeError(f"send_many: a call is a list, a tuple, a mapping or a Call, got {item!r}")
-
-
-def _composed(app: Celery, name: str, calls: list[Call], task_type: Any, given: dict[str, Any]) -> _Chunk:
-    common = send_options(app, name, (), {}, task_type=task_type, **given) if _same_for_all(app) else None
-    ids, batch, watched = [], [], []
-    options = common
-    for call in calls:
-        if common is not None and not call.options:
-            options = msgspec.structs.replace(common, task_id=uuid())
-        else:
-            own = {**given, **(call.options or {})}
-            options = send_options(app, name, call.args, call.kwargs, task_type=task_type, **own)
-        message, ready = prepare(app, name, call.args, call.kwargs, options)
-        if ready is None:
-            ready = outgoing(app, message, options)
-        if message is not None:
-            watched.append((name, message, options))
-        ids.append(options.task_id)
-        batch.append(ready)
-    assert options is not None
-    return _Chunk(ids, batch, common or options, watched)
 
 
 def _same_for_all(app: Celery) -> bool:

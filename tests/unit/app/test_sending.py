@@ -643,6 +643,26 @@ class TestMany:
         bulk.send_many(app, "t", [(1,), (2,), (1,)])
         assert (len(sent(app, "q1")), len(sent(app, "q2"))) == (2, 1)
 
+    def test_large_ones_are_not_held_by_the_hundred(self, app):
+        held = []
+
+        def calls():
+            for number in range(20):
+                held.append(number)
+                yield (bytes(600_000).hex(),)
+
+        publisher = app.broker_for_write().publisher()
+        publish, seen = publisher.publish, []
+
+        def counted(batch, *, deadline):
+            seen.append((len(batch), len(held)))
+            return publish(batch, deadline=deadline)
+
+        publisher.publish = counted
+        app.broker_for_write().publisher = lambda: publisher
+        assert len(bulk.send_many(app, "t", calls())) == 20
+        assert seen == [(4, 4), (4, 8), (4, 12), (4, 16), (4, 20)]
+
     def test_awaited(self, app):
         ids = asyncio.run(bulk.asend_many(app, "t", [(1,), (2,)]))
         assert len(ids) == len(sent(app)) == 2
