@@ -18,22 +18,27 @@ class Gate:
     """Counts those inside; a fork closes it and waits for them."""
 
     def __init__(self) -> None:
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)  # the lock is used directly, see `celery.utils.locks`
         self._inside = 0
         self._closed = False
 
     @contextlib.contextmanager
     def inside(self) -> Iterator[None]:
         """Be inside until the block ends."""
-        with self._changed:
-            self._changed.wait_for(lambda: not self._closed, PATIENCE)
-            self._inside += 1
+        entered: list[int] = []
         try:
+            with self._lock:
+                if self._closed:
+                    self._changed.wait_for(lambda: not self._closed, PATIENCE)
+                self._inside += 1
+                entered.append(1)
             yield
         finally:
-            with self._changed:
-                self._inside -= 1
-                self._changed.notify_all()
+            with self._lock:
+                self._inside -= len(entered)
+                if self._closed:
+                    self._changed.notify_all()
 
     def close(self) -> None:
         """Before a fork: let nobody in, and wait until all are out."""

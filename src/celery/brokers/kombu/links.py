@@ -11,6 +11,7 @@ import os
 import re
 import threading
 import time
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from kombu import Connection
@@ -213,7 +214,10 @@ class LinkPool:
         self._lock = threading.Lock()
         self._idle: list[Link] = []
         limit = self._options.pool_limit
-        self._places = threading.BoundedSemaphore(limit) if limit else None
+        self._places: SimpleQueue[int] | None = SimpleQueue() if limit else None
+        for place in range(limit or 0):
+            assert self._places is not None
+            self._places.put(place)
 
     @property
     def url(self) -> str:
@@ -247,11 +251,10 @@ class LinkPool:
             shed_after_fork(transport_class(self.url, self._options))
             self._reset()
         places = self._places
-        if places is not None and not places.acquire(timeout=max(deadline - time.monotonic(), 0.0)):
-            raise BrokerUnavailable(
-                f"{mask(self.url)}: no connection became free in time (broker_pool_limit={self._options.pool_limit})"
-            )
+        mine: list[int] = []
         try:
+            if places is not None:
+                self._take_place(places, mine, deadline)
             with self._lock:
                 link = self._idle.pop() if self._idle else None
             with gate.inside():
@@ -263,8 +266,17 @@ class LinkPool:
                     raise
             self._keep(link)
         finally:
-            if places is not None:
-                places.release()
+            if places is not None and mine:
+                places.put(mine[0])
+
+    def _take_place(self, places: SimpleQueue[int], mine: list[int], deadline: float) -> None:
+        try:
+            # By `map`, so that it is one step to have a place and to know it: see `celery.utils.locks`.
+            mine.extend(map(places.get, (True,), (max(deadline - time.monotonic(), 0.0),)))
+        except Empty:
+            raise BrokerUnavailable(
+                f"{mask(self.url)}: no connection became free in time (broker_pool_limit={self._options.pool_limit})"
+            ) from None
 
     def call(self, work: Callable[[Link], Any], deadline: float) -> Any:
         """The result of `work` on a link.
