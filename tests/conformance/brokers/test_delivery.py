@@ -93,6 +93,21 @@ def test_nothing_flows_before_allow_and_never_more_than_the_window(broker, queue
     work(test)
 
 
+def test_the_last_of_a_wide_window_is_filled_too(broker, queue, work):
+    """The rest may be tasks that run for hours."""
+
+    async def test(hire):
+        worker = await hire(queue)
+        send(broker, *range(95))
+        await worker.take(95)
+        worker.consumer.allow(100)
+        await worker.consumer.flush()
+        send(broker, *range(95, 100))
+        await worker.seen.count(100)
+
+    work(test)
+
+
 def test_idle_consumer_is_woken(broker, queue, work):
     async def test(hire):
         worker = await hire(queue)

@@ -240,7 +240,7 @@ class RedisConsumer(Core):
                 logger.warning("%s", error)
         finally:
             self.stopped = True
-            for timer in (self.lease.timer, self.dues.timer):
+            for timer in (self.lease.timer, self.dues.timer, self._impatience):
                 if timer is not None:
                     timer.cancel()
             for task in list(self.tasks):

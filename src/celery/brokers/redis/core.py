@@ -35,9 +35,11 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("celery.brokers.redis")
 
-#: With larger windows a reservation waits until so much of the window is free (or nothing else is left to do).
+#: With larger windows a reservation waits until so much of the window is free, but no longer than this (seconds): what
+#: fills the rest may be tasks that run for hours.
 _WORTH_IT = 0.25
 _SMALL_WINDOW = 32
+_PATIENCE = 0.01
 #: Seconds before something is tried again that the server refused.
 _AFTER_REFUSAL = 1.0
 
@@ -84,6 +86,8 @@ class Core:
         self.stopping = False
         self.stopped = False
         self._quiet_until = 0.0
+        self._waited = False  # long enough for more to become free
+        self._impatience: asyncio.TimerHandle | None = None
         self.loop: asyncio.AbstractEventLoop
         self.intake: Intake
         self.session = Session(self)
@@ -214,6 +218,7 @@ class Core:
         parts = [entry.data for entry in entries]
         count = sum(entry.count for entry in entries)
         if wanted:
+            self._waited = False
             turn.order = self.queues.in_turn()
             turn.first, turn.room = self.next, room
             self.next += room
@@ -227,7 +232,16 @@ class Core:
     def _is_worth_it(self, room: int) -> bool:
         if room <= 0 or self.stopping or not self.queues or self.loop.time() < self._quiet_until:
             return False
-        return room >= self.window * _WORTH_IT or self.window <= _SMALL_WINDOW
+        if self._waited or room >= self.window * _WORTH_IT or self.window <= _SMALL_WINDOW:
+            return True
+        if self._impatience is None:
+            self._impatience = self.loop.call_later(_PATIENCE, self._has_waited)
+        return False
+
+    def _has_waited(self) -> None:
+        self._impatience = None
+        self._waited = True
+        self.flush_soon()
 
     def gather(self) -> None:
         """Put what comes by the hundred into the outbox, in as few commands as can be."""
