@@ -388,6 +388,8 @@ def _destination(app: Celery, snapshot: Snapshot, routed: Mapping[str, Any]) -> 
     if known is None or (known.queues and known.queues[0] is not queue):
         known = _new_destination(app, snapshot, routed)
         if known.queues:
+            if len(snapshot.destinations) > 1000:  # keys made up by the call
+                snapshot.destinations.clear()
             snapshot.destinations[key] = known
     return known
 

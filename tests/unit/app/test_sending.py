@@ -608,6 +608,18 @@ class TestSignals:
         assert seen["sent"][1]["args"] == (1,)
 
 
+def test_what_is_remembered_of_calls_does_not_grow_with_their_routing_keys():
+    app = make_app(
+        broker_url="pyamqp://", task_queues=[kombu.Queue("q", kombu.Exchange("e", "topic"), "tenant.#")]
+    )
+    for number in range(1200):
+        composed(app, queue="q", routing_key=f"tenant.{number}")
+        app.amqp.delays_natively("e", f"tenant.{number}")
+    snapshot = app.amqp.snapshot
+    kept = (snapshot.destinations, snapshot.plans, snapshot.templates, snapshot.delays)
+    assert max(map(len, kept)) <= 1001
+
+
 class TestMany:
     def test_forms_of_calls(self, app):
         ids = bulk.send_many(
