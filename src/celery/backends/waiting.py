@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from celery.exceptions import TimeoutError  # noqa: A004 - the public name
 from celery.states import READY_STATES
-from celery.utils.locks import TAKEN, holding
+from celery.utils.locks import TAKEN, Bell, holding
 
 if TYPE_CHECKING:
     import asyncio
@@ -89,15 +89,15 @@ class Source(Protocol):
 class _Entry:
     """One who waits."""
 
-    __slots__ = ("event", "fresh", "guest", "out", "seen", "wake")
+    __slots__ = ("bell", "fresh", "guest", "out", "seen", "wake")
 
     def __init__(self, task_ids: Sequence[str], wake: Callable[[], object] | None = None) -> None:
         self.out = set(task_ids)
         self.fresh: deque[Meta] = deque()
         self.seen: dict[str, Meta] = {}
-        self.event = threading.Event()
-        self.wake: Callable[[], object] = self.event.set if wake is None else wake
-        #: It does not sleep on `event`, so it cannot lead.
+        self.bell = Bell()
+        self.wake: Callable[[], object] = self.bell.ring if wake is None else wake
+        #: It does not wait for the bell, so it cannot lead.
         self.guest = wake is not None
 
     def offer(self, task_id: str, meta: Meta) -> bool:
@@ -274,7 +274,7 @@ class Hub:
         for entry in to_wake:
             entry.wake()
             if entry is leader and self._leader_thread != threading.get_ident() and self._listener:
-                self._listener.wake()  # it sleeps on the listener, not on its event
+                self._listener.wake()  # it sleeps on the listener, not for its bell
 
     def changed(self, task_id: str) -> None:
         """This result was stored by this process: tell those that wait for it."""
@@ -290,8 +290,9 @@ class Hub:
     @contextlib.contextmanager
     def _member(self, entry: _Entry) -> Iterator[None]:
         task_ids = tuple(entry.out)
-        self._enter(entry, task_ids)
+        self._listen()
         try:
+            self._enter(entry, task_ids)
             yield
         finally:
             self.leave(entry, task_ids)
@@ -328,7 +329,7 @@ class Hub:
     def poke(self, entry: _Entry) -> None:
         """Let the thread that pauses for `entry` go on."""
         entry.fresh.append({})
-        entry.event.set()
+        entry.bell.ring()
         with self._lock:
             leads = self._leader is entry and self._leader_thread != threading.get_ident()
         if leads and self._listener is not None:
@@ -345,8 +346,7 @@ class Hub:
     def pause(self, entry: _Entry, until: float) -> None:
         """Sleep until there is something for `entry`, or until the time `until` (monotonic) has come."""
         if self._listener is None or not self._led(entry, self._listener, until):
-            entry.event.wait(max(0.0, until - time.monotonic()))
-            entry.event.clear()
+            entry.bell.wait(until)
 
     def _led(self, entry: _Entry, listener: Wakeable, until: float) -> bool:
         """Lead, and then hand that on; False if somebody else leads."""
@@ -386,7 +386,7 @@ class Hub:
             followers = (e for e in self._members if e is not retiring and not e.guest and not e.fresh)
             heir = next(followers, None)
         if heir is not None:
-            heir.event.set()
+            heir.bell.ring()
 
     def _look(self) -> None:
         self._looked = time.monotonic()

@@ -18,7 +18,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from celery.utils.locks import TAKEN, holding
+from celery.utils.locks import TAKEN, Bell, holding
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -27,29 +27,19 @@ if TYPE_CHECKING:
 LOOK = 0.5
 
 
-class Turn:
+class Turn(Bell):
     """One call that waits to be made."""
 
-    __slots__ = ("_gate", "made")
+    __slots__ = ("made",)
 
     def __init__(self) -> None:
+        super().__init__()
         self.made = False
-        self._gate = threading.Lock()
-        self._gate.acquire()
 
     def done(self) -> None:
         """The call was made, or has failed: its thread may go on."""
         self.made = True
-        self.wake()
-
-    def wake(self) -> None:
-        """Have the thread that waits look again."""
-        with contextlib.suppress(RuntimeError):  # it is being woken already
-            self._gate.release()
-
-    def sleep(self, until: float) -> None:
-        """Wait until woken, or until then (monotonic time)."""
-        self._gate.acquire(timeout=max(0.0, until - time.monotonic()))
+        self.ring()
 
 
 T = TypeVar("T", bound=Turn)
@@ -102,7 +92,7 @@ class Turns(Generic[T]):
                 now = time.monotonic()
                 if now >= deadline and self._taken_back(turn):
                     return False
-                turn.sleep(min(deadline, now + LOOK) if now < deadline else now + LOOK)
+                turn.wait(min(deadline, now + LOOK) if now < deadline else now + LOOK)
         except BaseException:
             self._taken_back(turn)
             raise
@@ -144,4 +134,4 @@ class Turns(Generic[T]):
         """Wake one who waits, unless somebody speaks."""
         if self.waiting and not self._busy.locked():
             with contextlib.suppress(IndexError):
-                self.waiting[0].wake()
+                self.waiting[0].ring()

@@ -7,10 +7,12 @@ around it does not, nor does `acquire` before a `try`: the lock would stay held,
 
 from __future__ import annotations
 
+import contextlib
+import threading
+import time
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    import threading
     from collections.abc import Callable
 
 #: What `holding` gives if somebody else has the lock.
@@ -34,3 +36,22 @@ def holding(lock: threading.Lock, seconds: float, call: Callable[..., Any], *arg
     finally:
         if held and held[0]:
             lock.release()
+
+
+class Bell:
+    """Wakes one thread; rung while nobody waits, it wakes who waits next, once. (`threading.Event` is a class in Python.)"""
+
+    __slots__ = ("_gate",)
+
+    def __init__(self) -> None:
+        self._gate = threading.Lock()
+        self._gate.acquire()
+
+    def ring(self) -> None:
+        """Wake the thread that waits."""
+        with contextlib.suppress(RuntimeError):  # it is being woken already
+            self._gate.release()
+
+    def wait(self, until: float) -> None:
+        """Wait until it rings, or until then (monotonic time)."""
+        self._gate.acquire(timeout=max(0.0, until - time.monotonic()))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import itertools
 import json
 import os
 import subprocess
@@ -11,15 +13,18 @@ import textwrap
 import threading
 
 import pytest
+from tests.servers.proxy import Proxy
 from tests.servers.redis import RedisCluster, RedisSentinels, RedisServer
-from tests.support import wait_until
+from tests.support import cut_short, wait_until
 
 from celery import Celery
 from celery.backends import notes
 from celery.backends.redis import RedisBackend, SentinelBackend
 from celery.backends.redis import backend as backend_module
-from celery.backends.redis.subscription import STALE
-from celery.exceptions import BackendStoreError, TimeoutError  # noqa: A004 - the public name
+from celery.backends.redis.subscription import STALE, Subscription
+from celery.brokers.redis import settings
+from celery.brokers.redis.locate import locator_of
+from celery.exceptions import BackendStoreError, DecodeError, TimeoutError  # noqa: A004 - the public name
 from celery.result import AsyncResult
 
 
@@ -220,6 +225,47 @@ def test_nothing_is_left_behind(private_redis):
     asyncio.run(cancelled())
     wait_until(lambda: len(channels(private_redis)) < STALE)
     assert private_redis.cli("CLIENT", "LIST").count("name=leaks ") == 2
+
+
+def test_a_silent_connection_is_given_up_though_more_is_asked_all_the_time(redis_server):
+    with Proxy(redis_server.port) as proxy:
+        config = settings.read(f"redis://127.0.0.1:{proxy.port}/0")
+        subscription = Subscription(config, locator_of(config), lambda key, value: {}, quiet=0.3)
+        subscription.want(["first"])
+        accepted, numbers = proxy.accepted, itertools.count()
+        proxy.forget()
+
+        def ask():
+            subscription.want([f"{next(numbers)}"])
+            subscription.check()
+            return proxy.accepted > accepted
+
+        wait_until(ask)
+        subscription.close()
+
+
+@pytest.mark.filterwarnings(
+    "ignore::pytest.PytestUnraisableExceptionWarning"
+)  # sockets of calls that were cut short
+def test_waiting_that_is_cut_short_leaves_the_next_one_alone(redis_url):
+    """By a soft time limit, or Ctrl-C: what is asked and what is answered still fit, and it can be woken."""
+    app = app_on(redis_url)
+    for number in range(20):
+        app.backend.mark_as_done(f"cut-{number}", number)
+    numbers = itertools.count()
+
+    def get():
+        with contextlib.suppress(DecodeError):
+            number = next(numbers) % 20
+            assert app.AsyncResult(f"cut-{number}").get(timeout=5) == number
+
+    assert cut_short(1500, get, 3e-4) > 100
+    assert [app.AsyncResult(f"cut-{number}").get(timeout=5) for number in range(20)] == [*range(20)]
+    hub = app.backend.hub()
+    assert not hub._leading.locked()
+    assert not hub._listener._asked
+    assert len(hub._listener._selector.get_map()) == 2
+    app.close()
 
 
 def test_a_thousand_wait_on_one_connection(private_redis):

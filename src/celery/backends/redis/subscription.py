@@ -15,6 +15,7 @@ way; all others (`Source.peek`) use an ordinary connection.
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import selectors
 import socket
@@ -83,7 +84,7 @@ class Subscription:
         self._unconfirmed: Counter[str] = Counter()
         #: Subscriptions made again and not yet confirmed; after the last the store must be looked at.
         self._again = 0
-        self._heard = self._pinged = 0.0
+        self._heard = self._asking = 0.0  # when something came last; since when there is an answer to come
         self._told = ""
         self._woken = False
         self._selector = selectors.DefaultSelector()
@@ -106,9 +107,13 @@ class Subscription:
             self._keys.update(fresh)
             if self._stream is None:
                 self._connect()
-            else:
+                return
+            try:
                 self._unconfirmed.update(fresh)
                 self._send(self._unsubscribing() + _subscribe(fresh) + self._reading(keys))
+            except BaseException:  # cut short: what is asked and what is answered do not fit any longer
+                self._lost(InterruptedError(errno.EINTR, "interrupted"))
+                raise
 
     def forget(self, keys: Iterable[str]) -> None:
         """Do not hear of these any longer."""
@@ -127,12 +132,12 @@ class Subscription:
                 if self._keys:
                     self._connect()
             elif self._asked:
-                if now - max(self._heard, self._pinged) >= self._quiet:
+                if now - max(self._heard, self._asking) >= self._quiet:
                     self._lost(TimeoutError())
                     self._connect()
             elif now - self._heard >= self._quiet:
+                self._asking = now
                 self._asked.append(None)
-                self._pinged = now
                 self._send(_PING)
 
     def _unsubscribing(self) -> bytes:
@@ -141,8 +146,9 @@ class Subscription:
 
     def _reading(self, keys: Sequence[str]) -> bytes:
         chunks = [keys[at : at + AT_ONCE] for at in range(0, len(keys), AT_ONCE)]
+        if not self._asked:
+            self._asking = time.monotonic()
         self._asked.extend(chunks)
-        self._pinged = time.monotonic()
         return pack_all(("MGET", *chunk) for chunk in chunks)
 
     # -- hearing
@@ -190,6 +196,9 @@ class Subscription:
         except (OSError, ErrorReply, ProtocolError) as error:
             self._lost(error)
             return True
+        except BaseException:  # cut short: something was taken and not understood
+            self._lost(InterruptedError(errno.EINTR, "interrupted"))
+            raise
         return look
 
     def _understand(self, reply: Any, found: dict[str, bytes]) -> bool:
@@ -243,11 +252,15 @@ class Subscription:
             self._settings.gave_up(target)
             self._tell(error)
             return
-        self._sock, self._stream, self._parser = sock, Stream(sock), Parser()
-        self._selector.register(sock, selectors.EVENT_READ)
-        self._heard = time.monotonic()
-        self._again = len(self._keys)
-        self._send(_subscribe(list(self._keys)))
+        try:
+            self._sock, self._stream, self._parser = sock, Stream(sock), Parser()
+            self._selector.register(sock, selectors.EVENT_READ)
+            self._heard = time.monotonic()
+            self._again = len(self._keys)
+            self._send(_subscribe(list(self._keys)))
+        except BaseException:  # cut short
+            self._lost(InterruptedError(errno.EINTR, "interrupted"))
+            raise
         self.wake()  # whoever sleeps does not know of this socket yet
 
     def _send(self, data: bytes) -> None:
@@ -262,7 +275,8 @@ class Subscription:
     def _lost(self, error: Exception) -> None:
         self._tell(error)
         if self._sock is not None:
-            self._selector.unregister(self._sock)
+            with contextlib.suppress(KeyError):
+                self._selector.unregister(self._sock)
             self._sock.close()
         self._sock = self._stream = None
         self._again = 0
