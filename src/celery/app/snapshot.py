@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from celery.app.settings import Settings
     from celery.message.template import Template
 
-    from .options import Destination, SendOptions
+    from .destinations import Destination
+    from .options import SendOptions
 
 
 @dataclass
