@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING
 from celery import Celery
 from celery.app import sending
 from celery.message import envelope
+from celery.message.body import decode_body
 from celery.message.headers import LazyObject
-from celery.message.task import build_v2, decode_body, decode_headers
+from celery.message.task import decode_headers
 from celery.message.template import Template, json_body
+from celery.message.writing import build_v2
 
 if TYPE_CHECKING:
     from collections.abc import Callable

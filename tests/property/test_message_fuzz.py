@@ -12,9 +12,11 @@ from hypothesis import strategies as st
 
 from celery.brokers.base import Delivery
 from celery.message import envelope, serializers
+from celery.message.body import decode_body
 from celery.message.errors import MalformedMessage
 from celery.message.headers import LazyObject
-from celery.message.task import decode_body, decode_headers, decode_properties, normalize
+from celery.message.protocol1 import normalize
+from celery.message.task import decode_headers, decode_properties
 
 ACCEPT = serializers.prepare_accept_content(["json", "pickle", "yaml", "msgpack"])
 

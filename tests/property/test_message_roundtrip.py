@@ -14,9 +14,12 @@ from hypothesis import strategies as st
 
 from celery.brokers.base import Delivery
 from celery.message import compression, envelope, json, serializers
+from celery.message.body import decode_body
 from celery.message.headers import LazyObject
-from celery.message.task import build_v1, build_v2, decode_body, decode_headers, normalize
+from celery.message.protocol1 import normalize
+from celery.message.task import decode_headers
 from celery.message.template import NO_EMBED, Template, json_body
+from celery.message.writing import build_v1, build_v2
 
 JSON = frozenset({"application/json"})
 

@@ -9,7 +9,7 @@ from celery._public import publish
 from celery.brokers import delaying
 from celery.brokers.kombu.entities import kombu_queue
 from celery.brokers.topology import Exchange, Queue
-from celery.message.task import TaskMessage, build_v1, build_v2
+from celery.message.writing import TaskMessage, build_v1, build_v2
 from celery.utils.saferepr import saferepr
 
 from . import dates, routes

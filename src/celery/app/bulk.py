@@ -17,7 +17,7 @@ from .sending import Call, announce, apublish, publish
 if TYPE_CHECKING:
     from celery.app.base import Celery
     from celery.brokers.base import Outgoing
-    from celery.message.task import TaskMessage
+    from celery.message.writing import TaskMessage
 
 __all__ = ("Call", "asend_composed", "asend_many", "send_composed", "send_many")
 

@@ -13,8 +13,8 @@ from celery import _foreign
 from celery.brokers.base import Outgoing
 from celery.message import compression, serializers
 from celery.message.headers import LazyObject
-from celery.message.task import TaskMessage, build_v1, build_v2
 from celery.message.template import NO_EMBED, Template, json_body
+from celery.message.writing import TaskMessage, build_v1, build_v2
 from celery.signals import after_task_publish, before_task_publish, task_sent
 from celery.utils.saferepr import saferepr
 

@@ -15,9 +15,9 @@ from celery.app.context import Context
 from celery.app.jobs import Outcome, Verdict
 from celery.backends.encoding import store_exception
 from celery.exceptions import WorkerTerminate
+from celery.message.body import JSON_PROPERTIES, decode_body, plain_arguments
 from celery.message.errors import MalformedMessage
 from celery.message.serializers import prepare_accept_content
-from celery.message.task import JSON_PROPERTIES, decode_body, plain_arguments
 from celery.utils.log import end_lines
 from celery.utils.saferepr import saferepr
 

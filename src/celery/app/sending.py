@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from celery.brokers import patience, publishing
 from celery.brokers.kombu.entities import kombu_queue
 from celery.exceptions import OperationalError
-from celery.message.task import TaskMessage
+from celery.message.writing import TaskMessage
 from celery.signals import after_task_publish, task_sent
 
 from .composing import compose, outgoing, policy_mapping, prepare

@@ -23,3 +23,8 @@ class UndecodableBody(MalformedMessage):
 
 class UnknownMessage(MalformedMessage):
     """The message is of no protocol: it is no task at all."""
+
+
+def why(exc: BaseException) -> str:
+    """One line about an exception, not too long to log."""
+    return " ".join((str(exc) or type(exc).__name__).split())[:300]

@@ -19,8 +19,8 @@ from celery.app.context import Context
 from celery.app.einfo import ExceptionInfo
 from celery.backends.claims import ClaimLost
 from celery.brokers.base import Outgoing
+from celery.message.body import decode_body
 from celery.message.headers import LazyObject
-from celery.message.task import decode_body
 
 from .request import Message
 from .runs import delivery_info

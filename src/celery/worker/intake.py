@@ -13,7 +13,8 @@ from celery.app import trace
 from celery.brokers.base import Settlement
 from celery.exceptions import InvalidTaskError, NotRegistered, WorkerLostError
 from celery.message.errors import MalformedMessage, UndecodableBody, UnknownMessage
-from celery.message.task import decode_headers, decode_properties, normalize
+from celery.message.protocol1 import normalize
+from celery.message.task import decode_headers, decode_properties
 
 from . import state as worker_state
 from .acks import AGAIN, DONE, GIVEN_BACK, Ending

@@ -13,8 +13,8 @@ import time
 from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
+from celery.message.body import decode_body
 from celery.message.serializers import prepare_accept_content
-from celery.message.task import decode_body
 from celery.utils.iso8601 import parse_iso8601
 
 if TYPE_CHECKING:

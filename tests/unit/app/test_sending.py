@@ -25,7 +25,9 @@ from celery.brokers.base import BrokerUnavailable, Unroutable
 from celery.brokers.topology import Queue
 from celery.exceptions import EncodeError, OperationalError, QueueNotFound
 from celery.message import compression, serializers
-from celery.message.task import decode_body, decode_headers, normalize
+from celery.message.body import decode_body
+from celery.message.protocol1 import normalize
+from celery.message.task import decode_headers
 
 ID = "11111111-1111-1111-1111-111111111111"
 NO_EMBED = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}

@@ -12,17 +12,12 @@ import pytest
 from celery.brokers.base import Delivery
 from celery.exceptions import ContentDisallowed, InvalidTaskError
 from celery.message import envelope, serializers
+from celery.message.body import decode_body
 from celery.message.errors import MalformedMessage
 from celery.message.headers import LazyObject
-from celery.message.task import (
-    TaskHeaders,
-    build_v1,
-    build_v2,
-    decode_body,
-    decode_headers,
-    decode_properties,
-    normalize,
-)
+from celery.message.protocol1 import normalize
+from celery.message.task import TaskHeaders, decode_headers, decode_properties
+from celery.message.writing import build_v1, build_v2
 
 JSON = serializers.prepare_accept_content(["json"])
 NO_EMBED = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
