@@ -6,9 +6,10 @@ from celery._public import publish
 
 from .base import ResultBase, result_from_tuple
 from .eager import EagerResult
+from .groups import GroupResult
 from .guards import allow_join_result, assert_will_not_block, denied_join_result, task_join_will_block
 from .progress import Progress
-from .sets import GroupResult, ResultSet
+from .sets import ResultSet
 from .single import AsyncResult
 from .workflows import Workflow, workflow_of
 

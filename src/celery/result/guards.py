@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from contextvars import ContextVar
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from celery import _state
 
@@ -33,6 +33,16 @@ def assert_will_not_block() -> None:
         RuntimeError: it is not: this is a task.
     """
     if task_join_will_block():
+        raise RuntimeError(E_WOULDBLOCK)
+
+
+def assert_may_wait(result: Any, disable_sync_subtasks: bool = True) -> None:
+    """Check that `result` may be waited for here: it is ready, this is no task, or the caller insists.
+
+    Raises:
+        RuntimeError: it may not.
+    """
+    if disable_sync_subtasks and task_join_will_block() and not result.ready():
         raise RuntimeError(E_WOULDBLOCK)
 
 

@@ -13,18 +13,17 @@ from celery import states
 from celery._state import app_or_default
 from celery.exceptions import ImproperlyConfigured, ResumeError
 
+from .arrivals import Harvest, aarrivals, arrivals, is_unknown, leaves_of
 from .base import ResultBase, control_of
-from .guards import assert_will_not_block, task_join_will_block
-from .progress import Tracker, everything_of, members_of
+from .guards import assert_may_wait
+from .progress import everything_of, members_of
 from .single import T
-from .workflows import workflow_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterable, Iterator
+    from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator
     from typing import Self
 
     from .progress import Progress
-    from .workflows import Workflow
 
     Meta = dict[str, Any]
     Callback = Callable[[str, Any], object]
@@ -119,13 +118,6 @@ class ResultSet(ResultBase, Generic[T]):
     def __len__(self) -> int:
         return len(self.results)
 
-    def _leaves(self) -> Iterator[Any]:
-        for result in self.results:
-            if isinstance(result, ResultSet):
-                yield from result._leaves()
-            else:
-                yield result
-
     # -- asking
 
     def ready(self) -> bool:
@@ -147,13 +139,13 @@ class ResultSet(ResultBase, Generic[T]):
     def completed_count(self) -> int:
         """How many members are over and returned."""
         found = iter(self._states())
-        sizes = [len(list(r._leaves())) if isinstance(r, ResultSet) else 1 for r in self.results]
+        sizes = [len(list(leaves_of(r))) if isinstance(r, ResultSet) else 1 for r in self.results]
         return sum(set(islice(found, size)) <= {states.SUCCESS} for size in sizes)
 
     def _states(self) -> list[str]:
         """The states of all leaves, read in one go."""
-        leaves = list(self._leaves())
-        out = {leaf.id: leaf for leaf in leaves if _unknown(leaf)}
+        leaves = list(leaves_of(self))
+        out = {leaf.id: leaf for leaf in leaves if is_unknown(leaf)}
         metas = self.backend.get_task_metas(list(out)) if out else {}
         for leaf in leaves:
             if leaf.id in out and leaf.id in metas:
@@ -230,7 +222,7 @@ class ResultSet(ResultBase, Generic[T]):
             NotImplementedError: the app has no remote control.
         """
         return control_of(self.app).revoke(
-            [leaf.id for leaf in self._leaves()],
+            [leaf.id for leaf in leaves_of(self)],
             connection=connection,
             terminate=terminate,
             signal=signal,
@@ -299,7 +291,7 @@ class ResultSet(ResultBase, Generic[T]):
         on_interval: Callable[[], object] | None = None,
     ) -> list[T]:
         """As `get`, waiting for one member after the other: the first that failed, in order, is raised."""
-        self._may_wait(disable_sync_subtasks)
+        assert_may_wait(self, disable_sync_subtasks)
         if on_message is not None:
             raise ImproperlyConfigured("Backend does not support on_message callback")
         deadline = None if timeout is None else time.monotonic() + timeout
@@ -334,9 +326,10 @@ class ResultSet(ResultBase, Generic[T]):
     ) -> list[T]:
         """As `get`, with one waiter for all: a failure is raised as soon as it is known, and `callback` is called
         in the order in which the tasks end."""
-        self._may_wait(disable_sync_subtasks)
-        told = _Telling(self, propagate, callback)
-        arrivals = self._arrivals(
+        assert_may_wait(self, disable_sync_subtasks)
+        harvest = Harvest(self, propagate, callback)
+        found = arrivals(
+            self,
             timeout=timeout,
             interval=interval,
             no_ack=no_ack,
@@ -344,10 +337,10 @@ class ResultSet(ResultBase, Generic[T]):
             on_interval=on_interval,
             on_progress=on_progress,
         )
-        with contextlib.closing(arrivals):
-            for leaf in arrivals:
-                told.arrived(leaf)
-        return told.values()
+        with contextlib.closing(found):
+            for leaf in found:
+                harvest.add(leaf)
+        return harvest.values()
 
     def iter_native(
         self,
@@ -372,44 +365,9 @@ class ResultSet(ResultBase, Generic[T]):
         self, timeout: float | None = None, propagate: bool = True, interval: float = 0.5
     ) -> Iterator[Any]:
         """Yield the value of each task, those of members that are sets included, as it is over."""
-        self._may_wait(True)
-        for leaf in self._arrivals(timeout=timeout, interval=interval):
+        assert_may_wait(self)
+        for leaf in arrivals(self, timeout=timeout, interval=interval):
             yield leaf.maybe_throw(propagate=propagate)
-
-    def _may_wait(self, disable_sync_subtasks: bool) -> None:
-        if disable_sync_subtasks and task_join_will_block() and not self.ready():
-            assert_will_not_block()
-
-    def _arrivals(
-        self,
-        *,
-        no_ack: bool = True,
-        on_message: Callable[[Meta], object] | None = None,
-        on_progress: Callable[[Progress], object] | None = None,
-        **options: Any,
-    ) -> Generator[Any]:
-        """Every leaf, as it becomes ready."""
-        tracker = None if on_progress is None else Tracker(self, on_progress, on_message)
-        out: dict[str, list[Any]] = {}
-        with tracker or contextlib.nullcontext():
-            yield from self._here(out)
-            if tracker is not None:
-                found = tracker.follow(self.backend, **options)
-            elif out:
-                found = self.backend.get_many(list(out), no_ack=no_ack, on_message=on_message, **options)
-            else:
-                return
-            for task_id, meta in found:
-                yield from _settle(out.pop(task_id, ()), meta)
-
-    def _here(self, out: dict[str, list[Any]]) -> Iterator[Any]:
-        """The leaves that are ready; the others are collected in `out`, by id."""
-        for leaf in self._leaves():
-            if _unknown(leaf):
-                self.backend.add_pending_result(leaf)
-                out.setdefault(leaf.id, []).append(leaf)
-            else:
-                yield leaf
 
     # -- waiting, awaited
 
@@ -424,13 +382,13 @@ class ResultSet(ResultBase, Generic[T]):
         on_progress: Callable[[Progress], object] | None = None,
     ) -> list[T]:
         """As `get`, without blocking the event loop. `await results` is the same, without options."""
-        self._may_wait(disable_sync_subtasks)
-        told = _Telling(self, propagate, callback)
-        arrivals = self._aarrivals(timeout=timeout, interval=interval, on_progress=on_progress)
-        async with contextlib.aclosing(arrivals):
-            async for leaf in arrivals:
-                told.arrived(leaf)
-        return told.values()
+        assert_may_wait(self, disable_sync_subtasks)
+        harvest = Harvest(self, propagate, callback)
+        found = aarrivals(self, timeout=timeout, interval=interval, on_progress=on_progress)
+        async with contextlib.aclosing(found):
+            async for leaf in found:
+                harvest.add(leaf)
+        return harvest.values()
 
     ajoin = aget
 
@@ -440,26 +398,8 @@ class ResultSet(ResultBase, Generic[T]):
     async def __aiter__(self) -> AsyncIterator[Any]:
         """`async for result in results`: the result of each task, those of members that are sets included, as it
         is over."""
-        async for leaf in self._aarrivals():
+        async for leaf in aarrivals(self):
             yield leaf
-
-    async def _aarrivals(
-        self, *, on_progress: Callable[[Progress], object] | None = None, **options: Any
-    ) -> AsyncGenerator[Any]:
-        tracker = None if on_progress is None else Tracker(self, on_progress)
-        out: dict[str, list[Any]] = {}
-        with tracker or contextlib.nullcontext():
-            for leaf in self._here(out):
-                yield leaf
-            if tracker is not None:
-                found = tracker.afollow(self.backend, **options)
-            elif out:
-                found = self.backend.aget_many(list(out), **options)
-            else:
-                return
-            async for task_id, meta in found:
-                for leaf in _settle(out.pop(task_id, ()), meta):
-                    yield leaf
 
     # -- being told
 
@@ -489,7 +429,7 @@ class ResultSet(ResultBase, Generic[T]):
         return self
 
     def _watch(self) -> None:
-        for _ in self._arrivals():
+        for _ in arrivals(self):
             pass
         while self._callbacks:
             try:
@@ -500,7 +440,7 @@ class ResultSet(ResultBase, Generic[T]):
     def _tell(
         self, callback: Callable[[Any], object], on_error: Callable[[BaseException], object] | None
     ) -> None:
-        bad = next((leaf for leaf in self._leaves() if leaf.state in states.PROPAGATE_STATES), None)
+        bad = next((leaf for leaf in leaves_of(self) if leaf.state in states.PROPAGATE_STATES), None)
         if on_error is not None and bad is not None:
             on_error(bad.result)
         else:
@@ -516,7 +456,7 @@ class ResultSet(ResultBase, Generic[T]):
     __hash__ = None  # type: ignore[assignment]  # members come and go
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__}: [{', '.join(_name(r) for r in self.results)}]>"
+        return f"<{type(self).__name__}: [{', '.join(name_of(r) for r in self.results)}]>"
 
     def __reduce__(self) -> Any:
         return type(self), self.__reduce_args__()
@@ -525,132 +465,6 @@ class ResultSet(ResultBase, Generic[T]):
         return (self.results,)
 
 
-class GroupResult(ResultSet[T]):
-    """The result of a group: a `ResultSet` with an id, which can be saved and found again.
-
-    Args:
-        id: the group's id.
-        results: of its members.
-        parent: the result of the task before the group in a chain.
-    """
-
-    #: The group's id.
-    id: str | None = None
-
-    def __init__(
-        self,
-        id: str | None = None,  # noqa: A002 - Celery's name
-        results: Iterable[Any] | None = None,
-        parent: Any = None,
-        **kwargs: Any,
-    ) -> None:
-        self.id = id
-        self.parent = parent
-        super().__init__(() if results is None else results, **kwargs)
-
-    @property
-    def children(self) -> list[Any]:
-        """The members."""
-        return self.results
-
-    def workflow(self) -> Workflow:
-        """All that is stored of the workflow that this is of, and what this result itself knows; also while it runs.
-
-        Raises:
-            NotImplementedError: results are disabled.
-        """
-        return workflow_of(self)
-
-    def save(self, backend: Any = None) -> Any:
-        """Store which results these are, so that `restore` finds them by the group's id.
-
-        Raises:
-            ValueError: the group has no id.
-            NotImplementedError: the backend cannot.
-        """
-        return (backend or self.backend).save_group(self.id, self)
-
-    def delete(self, backend: Any = None) -> None:
-        """Remove what `save` stored."""
-        (backend or self.backend).delete_group(self.id)
-
-    @classmethod
-    def restore(cls, id: str, backend: Any = None, app: Any = None) -> Any:  # noqa: A002 - Celery's name
-        """The group saved under an id; None if there is none."""
-        own: Any = vars(cls).get("app")  # of a class made for an app
-        return (backend or app_or_default(app or own).backend).restore_group(id)
-
-    def as_tuple(self) -> Any:
-        """`((id, parent as a tuple or None), [members as tuples])`."""
-        return (self.id, self.parent and self.parent.as_tuple()), [r.as_tuple() for r in self.results]
-
-    serializable = as_tuple
-
-    def __bool__(self) -> bool:
-        return bool(self.id or self.results)
-
-    def __eq__(self, other: object) -> bool:
-        if isinstance(other, GroupResult):
-            return (other.id, other.results, other.parent) == (self.id, self.results, self.parent)
-        if isinstance(other, str):
-            return other == self.id
-        return NotImplemented
-
-    def __hash__(self) -> int:  # type: ignore[override]  # it has an id
-        return hash(self.id)
-
-    def __str__(self) -> str:
-        return str(self.id)
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__}: {self.id} [{', '.join(_name(r) for r in self.results)}]>"
-
-    def __reduce_args__(self) -> tuple[Any, ...]:
-        return self.id, self.results, self.parent
-
-
-class _Telling:
-    """What one who waits for a set wants to be told of."""
-
-    def __init__(self, results: ResultSet[Any], propagate: bool, callback: Callback | None) -> None:
-        self._results = results
-        self._propagate = propagate
-        self._callback = callback
-        self._direct = {id(r) for r in results.results}
-
-    def arrived(self, leaf: Any) -> None:
-        callback = self._callback if id(leaf) in self._direct else None
-        if leaf.ignored:
-            if callback is not None:
-                callback(leaf.id, None)
-        else:
-            leaf.maybe_throw(propagate=self._propagate, callback=callback)
-
-    def values(self) -> list[Any]:
-        if self._callback is None:
-            return [_value(result) for result in self._results]
-        for result in self._results:
-            if isinstance(result, ResultSet):
-                self._callback(getattr(result, "id", ""), _value(result))
-        return []
-
-
-def _value(result: Any) -> Any:
-    if isinstance(result, ResultSet):
-        return [_value(member) for member in result]
-    return None if result.ignored else result.result
-
-
-def _name(result: Any) -> str:
+def name_of(result: Any) -> str:
+    """The id of a result, as it is shown in the list of a set."""
     return str(getattr(result, "id", result))
-
-
-def _unknown(leaf: Any) -> bool:
-    """Whether a leaf must be asked for; not if it is final already, or never will be."""
-    return leaf._cache is None and not leaf.ignored
-
-
-def _settle(leaves: Iterable[Any], meta: Meta) -> Iterator[Any]:
-    for leaf in leaves:
-        leaf._maybe_set_cache(dict(meta))
-        yield leaf

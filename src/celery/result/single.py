@@ -11,7 +11,7 @@ from celery._state import app_or_default
 from celery.exceptions import ImproperlyConfigured, TimeoutError  # noqa: A004 - the public name
 
 from .base import ResultBase, control_of, result_from_tuple
-from .guards import assert_will_not_block, task_join_will_block
+from .guards import assert_may_wait
 from .progress import Tracker, everything_of
 from .workflows import workflow_of
 
@@ -131,8 +131,7 @@ class AsyncResult(ResultBase, Generic[T]):
         propagate = propagate if throw is None else throw
         if self.ignored:
             return cast("T", None)
-        if disable_sync_subtasks and task_join_will_block() and not self.ready():
-            assert_will_not_block()
+        assert_may_wait(self, disable_sync_subtasks)
         if propagate and follow_parents and self.parent is not None:
             on_interval = self._watching_parents(on_interval)
         if on_progress is not None:
@@ -177,14 +176,12 @@ class AsyncResult(ResultBase, Generic[T]):
         if self.ignored:
             return cast("T", None)
         if on_progress is not None:
-            if disable_sync_subtasks and task_join_will_block() and not self.ready():
-                assert_will_not_block()
+            assert_may_wait(self, disable_sync_subtasks)
             with Tracker(self, on_progress) as tracker:
                 async for _ in tracker.afollow(self.backend, timeout=timeout, interval=interval):
                     pass
         if self._cache is None:
-            if disable_sync_subtasks and task_join_will_block() and not self.ready():
-                assert_will_not_block()
+            assert_may_wait(self, disable_sync_subtasks)
             self._maybe_set_cache(await self.backend.await_for(self.id, timeout=timeout, interval=interval))
         return cast("T", self.maybe_throw(propagate=propagate))
 
