@@ -12,8 +12,7 @@ from celery.brokers.topology import Exchange, Queue
 from celery.message.writing import TaskMessage, build_v1, build_v2
 from celery.utils.saferepr import saferepr
 
-from . import dates, routes
-from .options import checked_arguments
+from . import arguments, dates, routes
 from .options import origin as anon_origin
 from .queues import QUEUE_FORMAT, Queues
 from .snapshot import Snapshot
@@ -253,7 +252,7 @@ class AMQP:
         Raises:
             TypeError: `args` is no list or tuple, `kwargs` no mapping. ValueError: a date makes no sense.
         """
-        args, kwargs = checked_arguments(args, kwargs)
+        args, kwargs = arguments.of_message(args, kwargs)
         clock = dates.Clock.of(self.app, now, timezone)
         due, until = clock.eta(countdown, eta), clock.expires(expires)
         levels = self.snapshot.repr_levels
@@ -316,7 +315,7 @@ class AMQP:
         **compat_kwargs: Any,
     ) -> TaskMessage:
         """A message of protocol 1, not yet serialized; see `as_task_v2`. What protocol 1 cannot say is left out."""
-        args, kwargs = checked_arguments(args, kwargs)
+        args, kwargs = arguments.of_message(args, kwargs)
         clock = dates.Clock.of(self.app, now, timezone)
         levels = self.snapshot.repr_levels
         return build_v1(

@@ -18,11 +18,12 @@ from celery.message.writing import TaskMessage, build_v1, build_v2
 from celery.signals import after_task_publish, before_task_publish, task_sent
 from celery.utils.saferepr import saferepr
 
-from .options import SendOptions, checked_arguments
+from . import arguments
 
 if TYPE_CHECKING:
     from celery.app.base import Celery
 
+    from .options import SendOptions
     from .snapshot import Snapshot
 
 __all__ = ("compose", "outgoing", "policy_mapping", "prepare")
@@ -32,7 +33,7 @@ def prepare(
     app: Celery, name: str, args: Any, kwargs: Any, options: SendOptions
 ) -> tuple[TaskMessage | None, Outgoing | None]:
     """The message as values, which receivers of the signal have seen, or finished, if nobody wants to see it."""
-    args, kwargs = checked_arguments(args, kwargs)
+    args, kwargs = arguments.of_message(args, kwargs)
     if _is_ordinary(options) and app.amqp.snapshot.protocol == 2 and not _watched():
         return None, _from_template(app, name, args, kwargs, options)
     message = _values(app, name, args, kwargs, options)
@@ -57,7 +58,7 @@ def compose(app: Celery, name: str, args: Any, kwargs: Any, options: SendOptions
     Raises:
         TypeError, EncodeError: see `send_task_message`.
     """
-    args, kwargs = checked_arguments(args, kwargs)
+    args, kwargs = arguments.of_message(args, kwargs)
     if _is_ordinary(options) and app.amqp.snapshot.protocol == 2:
         return _from_template(app, name, args, kwargs, options)
     return outgoing(app, _values(app, name, args, kwargs, options), options)

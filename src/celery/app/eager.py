@@ -11,16 +11,56 @@ from celery.app.context import Context
 from celery.exceptions import Retry
 from celery.message import serializers
 from celery.result import EagerResult, denied_join_result
+from celery.utils import uuid
 from celery.utils.functional import maybe_list
 from celery.utils.nodenames import gethostname
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-no_waiting = denied_join_result
+
+def call(
+    task: Any,
+    args: Any,
+    kwargs: Any,
+    task_id: str | None,
+    link: Any,
+    link_error: Any,
+    options: dict[str, Any],
+) -> EagerResult[Any]:
+    """What `apply_async` does with `task_always_eager`: run the task here, with arguments as a worker would see them.
+
+    Raises:
+        EncodeError: the arguments cannot be serialized.
+    """
+    args, kwargs, options = _as_if_sent(task, args, kwargs, options)
+    with denied_join_result():
+        result = task.apply(
+            args, kwargs, task_id=task_id or uuid(), link=link, link_error=link_error, **options
+        )
+    return cast("EagerResult[Any]", result)
 
 
-def as_if_called(
+async def acall(
+    task: Any,
+    args: Any,
+    kwargs: Any,
+    task_id: str | None,
+    link: Any,
+    link_error: Any,
+    options: dict[str, Any],
+) -> EagerResult[Any]:
+    """`call` on the running event loop."""
+    args, kwargs, options = _as_if_sent(task, args, kwargs, options)
+    request = make_request(
+        task, args, kwargs, task_id=task_id or uuid(), retries=0, link=link, link_error=link_error,
+        options=options,
+    )  # fmt: skip
+    with denied_join_result():
+        return await aapply(task, request)
+
+
+def _as_if_sent(
     task: Any, args: Any, kwargs: Any, options: dict[str, Any]
 ) -> tuple[Any, Any, dict[str, Any]]:
     """Return the arguments as a worker would see them, and the options completed by the task's own.

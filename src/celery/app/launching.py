@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from celery.app import bulk
+from celery.app import arguments, bulk
 from celery.app.options import send_options
 from celery.app.task import Task
 from celery.canvas import graphs
@@ -118,7 +118,7 @@ def _composed(app: Celery, sends: Iterable[Send]) -> Iterator[Composed]:
         task = tasks.get(name)
         args, kwargs, options = send.args, send.kwargs, send.options
         if task is not None:
-            args, kwargs = task._checked(args, kwargs, options)
+            args, kwargs = arguments.of_call(task, args, kwargs, options)
             shadow = options.get("shadow") or task.shadow_name(args, kwargs, options)
             options = task._with_defaults(options)
             if shadow:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -21,6 +20,8 @@ from . import dates, destinations
 from .execution_options import EXECUTION_OPTIONS
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from celery.app.base import Celery
 
     from .snapshot import Snapshot
@@ -415,18 +416,3 @@ def _foreign_properties(routed: Mapping[str, Any], fields: dict[str, Any]) -> No
             raise TypeError(f"{key} is what the serializer says: choose it by serializer=")
     if extra:
         fields["extra"] = extra
-
-
-def checked_arguments(args: Any, kwargs: Any) -> tuple[Any, Any]:
-    """Arguments as a message takes them: none at all are `()` and `{}`.
-
-    Raises:
-        TypeError: `args` is no list or tuple, `kwargs` no mapping.
-    """
-    args = () if args is None else args
-    kwargs = {} if kwargs is None else kwargs
-    if not isinstance(args, (list, tuple)):
-        raise TypeError("task args must be a list or tuple")
-    if not isinstance(kwargs, Mapping):
-        raise TypeError("task keyword arguments must be a mapping")
-    return args, kwargs

@@ -1,4 +1,4 @@
-"""`Task.retry`, less the sending: what the next attempt is, and whether there is one."""
+"""`Task.retry`: what the next attempt is, whether there is one, and how it is stored and sent."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from celery.app import outcome
 from celery.app.einfo import ExceptionInfo
 from celery.backends.claims import ClaimLost
-from celery.exceptions import Retry
+from celery.brokers import patience
+from celery.exceptions import Reject, Retry
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from celery.app.context import Context
 
 
-def plan(
+def next_attempt(
     task: Any,
     args: Any,
     kwargs: Mapping[str, Any] | None,
@@ -66,7 +67,37 @@ def plan(
     return Retry(exc=exc, when=eta or countdown, is_eager=request.is_eager, sig=sig)
 
 
-def store(task: Any, retry: Retry) -> None:
+def send(task: Any, retry: Retry) -> None:
+    """Store RETRY, then send the next attempt; nothing if tasks run in place.
+
+    Raises:
+        Reject: the message could not be sent.
+    """
+    if retry.is_eager:
+        return
+    _store(task, retry)
+    try:
+        with patience.patiently():
+            retry.sig.apply_async(add_to_parent=False)
+    except Exception as error:
+        raise Reject(error, requeue=patience.gave_up(error)) from error
+
+
+async def asend(task: Any, retry: Retry) -> None:
+    """`send` that awaits the broker, and stores in a thread of the running loop's executor."""
+    if retry.is_eager:
+        return
+    from celery.app import coroutines  # noqa: PLC0415 - asyncio, which only some tasks need
+
+    await coroutines.in_thread(True, _store, task, retry)
+    try:
+        with patience.patiently():
+            await retry.sig.aapply_async(add_to_parent=False)
+    except Exception as error:
+        raise Reject(error, requeue=patience.gave_up(error)) from error
+
+
+def _store(task: Any, retry: Retry) -> None:
     """Store RETRY before the message leaves: the next attempt may end before this one does, and what it stores
     must be the last word. A store that fails is no reason not to retry.
 
@@ -85,13 +116,6 @@ def store(task: Any, retry: Retry) -> None:
         raise
     except Exception:  # noqa: BLE001 - logged
         outcome.logger.exception("The state of task %s[%s] could not be stored", task.name, request.id)
-
-
-async def astore(task: Any, retry: Retry) -> None:
-    """`store`, in a thread of the running loop's executor."""
-    from celery.app import coroutines  # noqa: PLC0415 - asyncio, which only some tasks need
-
-    await coroutines.in_thread(True, store, task, retry)
 
 
 def _traceback(retry: Retry) -> str:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, cast
 
 from celery import _state, canvas, exceptions
 from celery._public import publish
-from celery.app import routing_attributes
+from celery.app import arguments, routing_attributes
 from celery.app.annotations import resolve_all
 from celery.app.context import Context
 from celery.app.execution_options import EXECUTION_OPTIONS
@@ -18,7 +17,7 @@ from celery.utils import uuid
 from celery.utils.threads import LocalStack
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Callable, Coroutine, Mapping
 
     from typing_extensions import ParamSpec, TypeVar
 
@@ -306,9 +305,11 @@ class Task(Generic[P, R]):
             EncodeError: an argument cannot be serialized.
         """
         app = self._get_app()
-        args, kwargs = self._checked(args, kwargs, options)
+        args, kwargs = arguments.of_call(self, args, kwargs, options)
         if app.amqp.snapshot.always_eager:
-            return self._apply_eagerly(args, kwargs, task_id, link, link_error, options)
+            from celery.app import eager  # noqa: PLC0415 - only where tasks are run in place
+
+            return eager.call(self, args, kwargs, task_id, link, link_error, options)
         shadow = shadow or self.shadow_name(args, kwargs, options)
         given = self._with_defaults(
             options, task_id=task_id, producer=producer, link=link, link_error=link_error, shadow=shadow
@@ -327,9 +328,11 @@ class Task(Generic[P, R]):
     ) -> Result[R]:
         """`apply_async` that awaits the broker instead of blocking the event loop."""
         app = self._get_app()
-        args, kwargs = self._checked(args, kwargs, options)
+        args, kwargs = arguments.of_call(self, args, kwargs, options)
         if app.amqp.snapshot.always_eager:
-            return await self._aapply_eagerly(args, kwargs, task_id, link, link_error, options)
+            from celery.app import eager  # noqa: PLC0415 - only where tasks are run in place
+
+            return await eager.acall(self, args, kwargs, task_id, link, link_error, options)
         shadow = shadow or self.shadow_name(args, kwargs, options)
         return cast(
             "Result[R]",
@@ -344,31 +347,6 @@ class Task(Generic[P, R]):
                 ),
             ),
         )
-
-    def _checked(self, args: Any, kwargs: Any, options: Mapping[str, Any]) -> tuple[Any, Any]:
-        """Return the arguments to send.
-
-        Raises:
-            TypeError, ValueError: they, or the limits, cannot be right.
-        """
-        if args is not None and not isinstance(args, (list, tuple)):
-            positional = (args,) if kwargs is None or isinstance(kwargs, Mapping) else (args, kwargs)
-            raise TypeError(
-                f"task args must be a list or tuple, not {type(args).__name__}: args={positional!r}"
-            )
-        if kwargs is not None and not isinstance(kwargs, Mapping):
-            raise TypeError(
-                f"task keyword arguments must be a mapping, not {type(kwargs).__name__}; "
-                f"positional arguments go into one tuple: args=({', '.join(map(repr, args or ()))}, {kwargs!r})"
-            )
-        if self.typing and self.__header__ is not None:
-            self.__header__(*(args or ()), **(kwargs or {}))
-        if self._dump_pydantic_arguments is not None:
-            serializer = options.get("serializer") or self.serializer
-            args, kwargs = self._dump_pydantic_arguments(args or (), kwargs or {}, serializer)
-        if self.soft_time_limit and self.time_limit and self.soft_time_limit > self.time_limit:
-            raise ValueError("soft_time_limit must be less than or equal to time_limit")
-        return args, kwargs
 
     def _with_defaults(self, options: dict[str, Any], **named: Any) -> Mapping[str, Any]:
         """The options of a call over those of the task."""
@@ -394,30 +372,6 @@ class Task(Generic[P, R]):
         if self._exec_options is None:
             self._exec_options = {name: getattr(self, name, None) for name in EXECUTION_OPTIONS}
         return self._exec_options
-
-    def _apply_eagerly(
-        self, args: Any, kwargs: Any, task_id: str | None, link: Any, link_error: Any, options: dict[str, Any]
-    ) -> Result[R]:
-        from celery.app import eager  # noqa: PLC0415 - only where tasks are run in place
-
-        args, kwargs, options = eager.as_if_called(self, args, kwargs, options)
-        with eager.no_waiting():
-            return self.apply(
-                args, kwargs, task_id=task_id or uuid(), link=link, link_error=link_error, **options
-            )
-
-    async def _aapply_eagerly(
-        self, args: Any, kwargs: Any, task_id: str | None, link: Any, link_error: Any, options: dict[str, Any]
-    ) -> Result[R]:
-        from celery.app import eager  # noqa: PLC0415 - only where tasks are run in place
-
-        args, kwargs, options = eager.as_if_called(self, args, kwargs, options)
-        request = eager.make_request(
-            self, args, kwargs, task_id=task_id or uuid(), retries=0, link=link, link_error=link_error,
-            options=options,
-        )  # fmt: skip
-        with eager.no_waiting():
-            return cast("Result[R]", await eager.aapply(self, request))
 
     def shadow_name(self, args: Any, kwargs: Any, options: Mapping[str, Any]) -> str | None:
         """Return another name to show for this call, or None; for subclasses."""
@@ -556,19 +510,12 @@ class Task(Generic[P, R]):
             Reject: the message could not be sent.
         """
         from celery.app import retrying  # noqa: PLC0415 - workers only
-        from celery.brokers import patience  # noqa: PLC0415 - workers only
 
-        plan = retrying.plan(self, args, kwargs, exc, eta, countdown, max_retries, options)
-        if not plan.is_eager:
-            retrying.store(self, plan)
-            try:
-                with patience.patiently():
-                    plan.sig.apply_async(add_to_parent=False)
-            except Exception as error:
-                raise exceptions.Reject(error, requeue=patience.gave_up(error)) from error
+        retry = retrying.next_attempt(self, args, kwargs, exc, eta, countdown, max_retries, options)
+        retrying.send(self, retry)
         if throw:
-            raise plan
-        return plan
+            raise retry
+        return retry
 
     async def aretry(
         self,
@@ -583,19 +530,12 @@ class Task(Generic[P, R]):
     ) -> exceptions.Retry:
         """`retry` that awaits the broker, for `async def` tasks: `raise await self.aretry(exc=error)`."""
         from celery.app import retrying  # noqa: PLC0415 - workers only
-        from celery.brokers import patience  # noqa: PLC0415 - workers only
 
-        plan = retrying.plan(self, args, kwargs, exc, eta, countdown, max_retries, options)
-        if not plan.is_eager:
-            await retrying.astore(self, plan)
-            try:
-                with patience.patiently():
-                    await plan.sig.aapply_async(add_to_parent=False)
-            except Exception as error:
-                raise exceptions.Reject(error, requeue=patience.gave_up(error)) from error
+        retry = retrying.next_attempt(self, args, kwargs, exc, eta, countdown, max_retries, options)
+        await retrying.asend(self, retry)
         if throw:
-            raise plan
-        return plan
+            raise retry
+        return retry
 
     # -- state and results
 

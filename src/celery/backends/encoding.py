@@ -217,6 +217,6 @@ def _extension(request: Any, encode: Callable[[Any], Any] | None) -> dict[str, A
             extra[field] = encoded.encode() if isinstance(encoded, str) else encoded
     stamps = getattr(request, "stamps", None)
     if stamps:
-        extra["stamped_headers"] = cast(Any, request).stamped_headers
+        extra["stamped_headers"] = cast("Any", request).stamped_headers
         extra.update(stamps)
     return extra
