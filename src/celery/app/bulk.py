@@ -10,7 +10,7 @@ import msgspec
 from celery.exceptions import OperationalError
 from celery.utils import uuid
 
-from .composing import outgoing, prepare
+from .messages import outgoing, prepare
 from .options import SendOptions, send_options
 from .sending import Call, announce, apublish, publish
 

@@ -1,7 +1,7 @@
 """One run of one task, in steps.
 
 A tracer (`app.trace.build_tracer`) is only this: `begin`, the body, `returned` or `raised`, `end`. Everything that
-does not change between runs is in a `Plan`, made once per task; a task whose class overrides no handler, in a
+does not change between runs is in a `TaskPlan`, made once per task; a task whose class overrides no handler, in a
 process where no signal is connected, pays for none of them.
 """
 
@@ -33,7 +33,7 @@ _PLAIN = (int, float, bool, type(None))
 
 
 @dataclass(slots=True, eq=False)
-class Plan:
+class TaskPlan:
     """What all runs of a task have in common.
 
     Attributes:
@@ -81,7 +81,7 @@ class Run(msgspec.Struct, eq=False):
         propagating: the exception goes on to the caller: nothing more is done.
     """
 
-    plan: Plan
+    plan: TaskPlan
     uuid: str
     args: Any
     kwargs: Any
@@ -97,7 +97,7 @@ class Run(msgspec.Struct, eq=False):
     propagating: bool = False
 
     @classmethod
-    def of(cls, plan: Plan, uuid: str, args: Any, kwargs: Any, request: Any) -> Run:
+    def of(cls, plan: TaskPlan, uuid: str, args: Any, kwargs: Any, request: Any) -> Run:
         """A run that has not begun."""
         if type(request) is not Context:
             request = Context(request or {}, args=args, called_directly=False, kwargs=kwargs)

@@ -1,6 +1,6 @@
 """The publish pipeline, as plain functions in a row: options, message, signals, broker.
 
-`send_options` (in `options`) settles where and how; `compose` (in `composing`) makes the message; `publish` hands it
+`send_options` (in `options`) settles where and how; `compose` (in `messages`) makes the message; `publish` hands it
 over and returns when the broker has it. Each has one meaning whether the caller blocks or awaits: only the last step
 comes twice. Many at once: `bulk`.
 """
@@ -16,7 +16,7 @@ from celery.exceptions import OperationalError
 from celery.message.writing import TaskMessage
 from celery.signals import after_task_publish, task_sent
 
-from .composing import compose, outgoing, policy_mapping, prepare
+from .messages import compose, outgoing, policy_mapping, prepare
 from .options import SendOptions, send_options
 
 if TYPE_CHECKING:

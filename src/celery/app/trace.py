@@ -19,7 +19,7 @@ from celery.app import runner as _runner
 from celery.app.context import Context
 from celery.app.einfo import ExceptionInfo
 from celery.app.einfo import clear_frames as traceback_clear
-from celery.app.execution import IGNORE_STATES, Plan, Run
+from celery.app.execution import IGNORE_STATES, Run, TaskPlan
 from celery.exceptions import Ignore, InvalidTaskError, Reject, Retry, WorkerTerminate
 from celery.local import Proxy
 from celery.states import EXCEPTION_STATES, FAILURE, IGNORED, REJECTED, RETRY, STARTED, SUCCESS
@@ -307,11 +307,11 @@ def _handler(task: Any, name: str) -> Callable[..., Any] | None:
     return None
 
 
-def _plan(name: str, task: Any, app: Any, loader: Any, hostname: str | None, **given: Any) -> Plan:
+def _plan(name: str, task: Any, app: Any, loader: Any, hostname: str | None, **given: Any) -> TaskPlan:
     eager = given["eager"]
     conf = app.conf
     has_call = task_has_custom(task, "__call__") or "__call__" in vars(task)
-    return Plan(
+    return TaskPlan(
         task=task,
         app=app,
         fun=task if has_call else task.run,
@@ -415,7 +415,7 @@ def build_tracer(
     return tracer
 
 
-def _tracer(plan: Plan, ended: Any) -> Callable[..., Any]:
+def _tracer(plan: TaskPlan, ended: Any) -> Callable[..., Any]:
     fun = plan.fun
     is_coroutine = plan.is_coroutine
 
@@ -445,7 +445,7 @@ def _tracer(plan: Plan, ended: Any) -> Callable[..., Any]:
     return trace_task
 
 
-def _async_tracer(plan: Plan, ended: Any) -> Callable[..., Any]:
+def _async_tracer(plan: TaskPlan, ended: Any) -> Callable[..., Any]:
     """The same to be awaited; what may block is done in a thread."""
     fun = plan.fun
     in_thread = coroutines.in_thread

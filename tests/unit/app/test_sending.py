@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from celery import Celery, signals
-from celery.app import bulk, composing
+from celery.app import bulk, messages
 from celery.app.sending import Call, compose, send_options
 from celery.brokers import patience
 from celery.brokers.base import BrokerUnavailable, Unroutable
@@ -801,9 +801,9 @@ arguments = st.lists(plain | st.lists(plain, max_size=3) | st.binary(max_size=5)
 )
 def test_template_and_values_make_the_same_message(app, args, kwargs, options):
     settled = send_options(app, "tasks.add", args, kwargs, task_id=ID, **options)
-    assert composing._is_ordinary(settled)
+    assert messages._is_ordinary(settled)
     quick = compose(app, "tasks.add", args, kwargs, settled)
-    full = composing.outgoing(app, composing._values(app, "tasks.add", args, kwargs, settled), settled)
+    full = messages.outgoing(app, messages._values(app, "tasks.add", args, kwargs, settled), settled)
     assert quick.headers.raw == full.headers.raw
     assert quick.properties.value == full.properties.value
     assert (quick.exchange, quick.routing_key, quick.priority, quick.due, quick.declare) == (
