@@ -7,6 +7,7 @@ from typing import Any, assert_type
 from celery import Celery, Task, chain, chord, group, shared_task, signature
 from celery.canvas import Signature, _chain
 from celery.result import AsyncResult, GroupResult
+from celery.signals import task_failure, task_prerun
 
 app = Celery("typed")
 
@@ -53,6 +54,21 @@ async def bound_later(self: Task, x: int) -> str:
     return str(x)
 
 
+@app.on_after_configure.connect
+def planned(sender: Celery, **kwargs: object) -> None:
+    sender.add_periodic_task(10.0, add.s(1, 2), name="every ten seconds")
+
+
+@task_prerun.connect
+def begun(task_id: str | None = None, **kwargs: object) -> None:
+    print(task_id)
+
+
+@task_failure.connect(sender=add, weak=False)
+def failed(exception: BaseException | None = None, **kwargs: object) -> None:
+    print(exception)
+
+
 class Scale(Task[[int, int], int]):
     name = "scale"
 
@@ -88,6 +104,9 @@ assert_type(scale.delay(1, 2).get(), int)
 assert_type(scale, Scale)
 loose.delay(1)
 loose.delay(1, "anything")
+assert_type(app.AsyncResult("id"), AsyncResult[Any])
+assert_type(app.send_task("by.name", args=[1]), AsyncResult[Any])
+assert_type(signature("by.name"), Signature[Any])
 assert_type(~add.s(1, 2), int)
 assert_type(add.s(1).explain(), str)
 chain(add.s(1, 2), add.s(3)).apply_async(countdown=3)

@@ -1,7 +1,8 @@
-"""What users' type checkers say about tasks."""
+"""What users' type checkers say about tasks: mypy and pyright (as basedpyright, which is installed from PyPI alone)."""
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -12,9 +13,15 @@ import pytest
 HERE = Path(__file__).parent
 MARK = re.compile(r"#\s*error:\s*([a-z-]+)\s*$")
 LINE = re.compile(r"^(?P<file>[^:]+):(?P<line>\d+): error: .*\[(?P<code>[a-z-]+)\]$")
+#: What pyright calls errors that mypy gives several names.
+PYRIGHT_CODES = {
+    "arg-type": "reportArgumentType",
+    "assignment": "reportAssignmentType",
+    "call-arg": "reportCallIssue",
+}
 
 
-def errors_of(name: str, cache: Path) -> set[tuple[int, str]]:
+def found_by_mypy(name: str, cache: Path) -> set[tuple[int, str]]:
     command = [
         sys.executable, "-m", "mypy", "--strict", "--no-error-summary", "--no-pretty", "--config-file=",
         "--follow-imports=silent", f"--cache-dir={cache}", name,
@@ -33,6 +40,21 @@ def errors_of(name: str, cache: Path) -> set[tuple[int, str]]:
     return found
 
 
+def found_by_pyright(name: str) -> set[tuple[int, str]]:
+    command = [
+        sys.executable, "-m", "basedpyright", "--outputjson", f"--pythonpath={sys.executable}",
+        f"--project={HERE / 'pyrightconfig.json'}",
+    ]  # fmt: skip
+    done = subprocess.run(command, cwd=HERE, capture_output=True, text=True, timeout=300, check=False)
+    said = json.loads(done.stdout)
+    assert said["summary"]["filesAnalyzed"] == 2, done.stdout + done.stderr
+    return {
+        (one["range"]["start"]["line"] + 1, one["rule"])
+        for one in said["generalDiagnostics"]
+        if Path(one["file"]).name == name and one["severity"] == "error"
+    }
+
+
 def expected_in(name: str) -> set[tuple[int, str]]:
     lines = (HERE / name).read_text().splitlines()
     marks = ((number, MARK.search(line)) for number, line in enumerate(lines, 1))
@@ -47,4 +69,10 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("name", ["good.py", "bad.py"])
 def test_mypy_sees_calls_as_they_are(name: str, cache: Path) -> None:
-    assert errors_of(name, cache) == expected_in(name)
+    assert found_by_mypy(name, cache) == expected_in(name)
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("name", ["good.py", "bad.py"])
+def test_pyright_sees_the_same(name: str) -> None:
+    assert found_by_pyright(name) == {(line, PYRIGHT_CODES[code]) for line, code in expected_in(name)}

@@ -56,7 +56,10 @@ if TYPE_CHECKING:
     from celery.brokers.base import Broker
     from celery.canvas import Signature
     from celery.canvas.plans import Plan
-    from celery.result import AsyncResult
+    from celery.result import AsyncResult as Result
+    from celery.result import GroupResult as _GroupResult
+    from celery.result import ResultSet as _ResultSet
+    from celery.utils.dispatch import Signal
 
 __all__ = ("Celery",)
 
@@ -130,11 +133,11 @@ class Celery:
     #: Before the configuration is read.
     on_configure: Any = None
     #: After it was read; `source` is the configuration.
-    on_after_configure: Any = None
+    on_after_configure: Signal = cast("Signal", None)
     #: When every task exists.
-    on_after_finalize: Any = None
+    on_after_finalize: Signal = cast("Signal", None)
     #: In a child after a fork.
-    on_after_fork: Any = None
+    on_after_fork: Signal = cast("Signal", None)
 
     def __init__(
         self,
@@ -524,7 +527,7 @@ class Celery:
         task_type: Any = None,
         replaced_task_nesting: int = 0,
         **options: Any,
-    ) -> AsyncResult[Any]:
+    ) -> Result[Any]:
         """Send a task by name; it need not be known here. See `Task.apply_async` for the options.
 
         Returns:
@@ -541,7 +544,7 @@ class Celery:
         result = calling.send_task(
             self, name, args, kwargs, given, result_cls=result_cls, add_to_parent=add_to_parent
         )
-        return cast("AsyncResult[Any]", result)
+        return cast("Result[Any]", result)
 
     _plain_send_task = send_task
 
@@ -554,22 +557,20 @@ class Celery:
         result_cls: Any = None,
         add_to_parent: bool = True,
         **options: Any,
-    ) -> AsyncResult[Any]:
+    ) -> Result[Any]:
         """`send_task` that awaits the broker instead of blocking the event loop."""
         from celery.app import calling  # noqa: PLC0415 - programs that only define tasks send none
 
         result = await calling.asend_task(
             self, name, args, kwargs, options, result_cls=result_cls, add_to_parent=add_to_parent
         )
-        return cast("AsyncResult[Any]", result)
+        return cast("Result[Any]", result)
 
     @overload
-    def send_many(
-        self, name: _Task[..., R], calls: Iterable[Any], **options: Any
-    ) -> list[AsyncResult[R]]: ...
+    def send_many(self, name: _Task[..., R], calls: Iterable[Any], **options: Any) -> list[Result[R]]: ...
     @overload
-    def send_many(self, name: str, calls: Iterable[Any], **options: Any) -> list[AsyncResult[Any]]: ...
-    def send_many(self, name: Any, calls: Iterable[Any], **options: Any) -> list[AsyncResult[Any]]:
+    def send_many(self, name: str, calls: Iterable[Any], **options: Any) -> list[Result[Any]]: ...
+    def send_many(self, name: Any, calls: Iterable[Any], **options: Any) -> list[Result[Any]]:
         """Send a task many times with few round trips to the broker.
 
         Args:
@@ -588,10 +589,10 @@ class Celery:
     @overload
     async def asend_many(
         self, name: _Task[..., R], calls: Iterable[Any], **options: Any
-    ) -> list[AsyncResult[R]]: ...
+    ) -> list[Result[R]]: ...
     @overload
-    async def asend_many(self, name: str, calls: Iterable[Any], **options: Any) -> list[AsyncResult[Any]]: ...
-    async def asend_many(self, name: Any, calls: Iterable[Any], **options: Any) -> list[AsyncResult[Any]]:
+    async def asend_many(self, name: str, calls: Iterable[Any], **options: Any) -> list[Result[Any]]: ...
+    async def asend_many(self, name: Any, calls: Iterable[Any], **options: Any) -> list[Result[Any]]:
         """`send_many` that awaits the broker instead of blocking the event loop."""
         from celery.app import calling  # noqa: PLC0415 - programs that only define tasks send none
 
@@ -646,9 +647,9 @@ class Celery:
         self._stores.share(value)
 
     if TYPE_CHECKING:
-        AsyncResult: Any
-        ResultSet: Any
-        GroupResult: Any
+        AsyncResult: type[Result[Any]]
+        ResultSet: type[_ResultSet[Any]]
+        GroupResult: type[_GroupResult[Any]]
         WorkController: Any
         Worker: Any
     else:

@@ -8,7 +8,7 @@ import time
 import warnings
 import weakref
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, overload
 
 from celery.exceptions import CDeprecationWarning
 from celery.local import PromiseProxy, Proxy
@@ -18,6 +18,8 @@ from celery.utils.time import humanize_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+
+    F = TypeVar("F", bound=Callable[..., Any])
 
 __all__ = ("Signal",)
 
@@ -109,10 +111,33 @@ class Signal:
 
     # -- connecting
 
-    def connect(self, *args: Any, **kwargs: Any) -> Any:
-        """Connect a receiver: `connect(receiver=None, sender=None, weak=True, dispatch_uid=None, retry=False)`.
-
-        Also a decorator, with or without arguments.
+    @overload
+    def connect(
+        self,
+        receiver: F,
+        sender: Any = None,
+        weak: bool = True,
+        dispatch_uid: Any = None,
+        retry: bool = False,
+    ) -> F: ...
+    @overload
+    def connect(
+        self,
+        receiver: None = None,
+        sender: Any = None,
+        weak: bool = True,
+        dispatch_uid: Any = None,
+        retry: bool = False,
+    ) -> Callable[[F], F]: ...
+    def connect(
+        self,
+        receiver: Any = None,
+        sender: Any = None,
+        weak: bool = True,
+        dispatch_uid: Any = None,
+        retry: bool = False,
+    ) -> Any:
+        """Connect a receiver. Also a decorator, with or without arguments.
 
         Args:
             receiver: called as `receiver(signal=, sender=, **args)`; must accept `**kwargs`.
@@ -126,18 +151,8 @@ class Signal:
             ValueError: the receiver does not accept `**kwargs`.
             TypeError: the receiver cannot be called.
         """
-        return self._connect(*args, **kwargs)
-
-    def _connect(
-        self,
-        receiver: Any = None,
-        sender: Any = None,
-        weak: bool = True,
-        dispatch_uid: Any = None,
-        retry: bool = False,
-    ) -> Any:
         if receiver is None:
-            return partial(self._connect, sender=sender, weak=weak, dispatch_uid=dispatch_uid, retry=retry)
+            return partial(self.connect, sender=sender, weak=weak, dispatch_uid=dispatch_uid, retry=retry)
         if not callable(receiver):
             raise TypeError(f"Signal receivers must be callable, not {receiver!r}.")
         if not fun_accepts_kwargs(receiver):
