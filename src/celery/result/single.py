@@ -16,7 +16,7 @@ from .progress import Tracker, everything_of
 from .workflows import workflow_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator
+    from collections.abc import Callable, Generator, Iterator, Sequence
     from typing import Self
 
     from typing_extensions import TypeVar
@@ -190,14 +190,32 @@ class AsyncResult(ResultBase, Generic[T]):
 
     def _watching_parents(self, on_interval: Callable[[], object] | None) -> Callable[[], object]:
         def watch() -> None:
-            for parent in reversed(list(self._parents())):
-                if getattr(parent, "results", None) is None:  # a header's failure is told by its body
+            # A header's failure is told by its body.
+            before = [one for one in self._parents() if getattr(one, "results", None) is None]
+            going_on = self._going_on(before)
+            for parent in reversed(before):
+                if parent.id not in going_on:
                     parent.maybe_throw()
             if on_interval is not None:
                 on_interval()
 
         watch()
         return watch
+
+    def _going_on(self, parents: Sequence[Any]) -> set[str]:
+        """The ids of those that are known not to be over yet; asks the store once for all of them."""
+        backend = self.backend
+        unknown = [
+            one
+            for one in parents
+            if type(one) is type(self) and one._cache is None and one.backend is backend
+        ]
+        if len(unknown) < 2:
+            return set()
+        metas = backend.get_task_metas([one.id for one in unknown])
+        for one in unknown:
+            one._maybe_set_cache(metas[one.id])
+        return {one.id for one in unknown if one._cache is None}
 
     def _parents(self) -> Iterator[Any]:
         node = self.parent

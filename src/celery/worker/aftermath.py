@@ -181,10 +181,14 @@ class Recorder:
             context.ignore_result = bool(run.policy.task.ignore_result)
         return context
 
-    async def sweep_chords(self) -> None:
-        """Send the bodies of chords that are due, and whose last member could not."""
-        if await self._in_thread(self._sweeps) and (count := await self._in_thread(self._sweep)):
+    async def sweep_chords(self) -> int:
+        """Send the bodies of chords that are due, and whose last member could not; return how many those were."""
+        if not await self._in_thread(self._sweeps):
+            return 0
+        count = int(await self._in_thread(self._sweep))
+        if count:
             logger.info("Sent %d chord bodies that were left behind", count)
+        return count
 
     def _sweeps(self) -> bool:
         return bool(self._app.backend.chords.sweeps)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .requests import Requests
     from .settle import Settler
     from .state import WorkerState
+    from .sweeps import Sweeps
 
 logger = logging.getLogger("celery.worker.crew")
 
@@ -71,6 +72,7 @@ class Crew:
     dispatcher: Dispatcher
     settler: Settler
     recorder: Recorder
+    sweeps: Sweeps
     extension: ExtensionThread
     errands: Errands
     requests: Requests

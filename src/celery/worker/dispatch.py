@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from celery.brokers.base import BrokerError
@@ -85,13 +86,14 @@ class Dispatcher:
         self._closed = False
         self._stalled = False
         self._moved_at = 0.0
+        self._stall: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
 
     # -- coming in --------------------------------------------------------------------------------
     def add(self, run: Run, *, front: bool = False) -> None:
         """Put a run into the ready queue; `pump` moves it on."""
         if not self._ready:
-            self._moved_at = asyncio.get_running_loop().time()
+            self._moved_at = monotonic()
         if front:
             self._ready.appendleft(run)
         else:
@@ -114,6 +116,8 @@ class Dispatcher:
             return
         if self._ready:
             self._move()
+            if self._ready and self._stall is None:
+                self._look_later(STALL)
         self.refresh()
 
     def _move(self) -> None:
@@ -151,7 +155,7 @@ class Dispatcher:
                 self._count(run)
             self._task = asyncio.get_running_loop().create_task(self._begin_or_break(asking))
         if straight or asking:
-            self._moved_at = asyncio.get_running_loop().time()
+            self._moved_at = monotonic()
             self._stalled = False
 
     async def _begin_or_break(self, batch: list[Run]) -> None:
@@ -252,8 +256,19 @@ class Dispatcher:
             self.window = wanted
             self.consumer.allow(wanted)
 
+    def _look_later(self, seconds: float) -> None:
+        self._stall = asyncio.get_running_loop().call_later(seconds, self._look_for_stalled)
+
+    def _look_for_stalled(self) -> None:
+        self._stall = None
+        now = monotonic()
+        self.give_back_stalled(now)
+        if self._ready and not self._closed:
+            left = self._moved_at + STALL - now
+            self._look_later(left if left > 0 else STALL / 2)
+
     def give_back_stalled(self, now: float) -> None:
-        """Return what has waited long behind running tasks; called a few times a second."""
+        """Return what has waited long behind running tasks."""
         if not self._ready or self._closed or now - self._moved_at < STALL:
             return
         if self.pool.room(self.times.share(self._ready[0].headers.task)) > 0:

@@ -115,6 +115,7 @@ class Reception:
 
     def orphaned(self, batch: list[Delivery]) -> None:
         """Record what a dead worker had acknowledged and never ended."""
+        self._crew.sweeps.expect()
         for delivery in batch:
             try:
                 self._orphan(delivery)
@@ -209,6 +210,8 @@ class Reception:
                 assert crew.settler.consumer is not None
                 crew.settler.consumer.park(delivery, now + (turn - mono))
                 return
+        if headers.group or delivery.redelivered:
+            crew.sweeps.expect()
         run = Run(next(self._tags), delivery, headers, policy, raw, properties, body, mono)
         first = not delivery.announced or delivery.redelivered
         if shown and first:

@@ -34,6 +34,7 @@ from .intake import Reception
 from .reports import PoolReports
 from .requests import Requests
 from .settle import Settler
+from .sweeps import Sweeps
 from .watchdog import Watchdog
 
 if TYPE_CHECKING:
@@ -54,14 +55,14 @@ FIRST_WAIT = 0.2
 LONGEST_WAIT = 5.0
 #: Seconds between attempts of a worker that has never been connected.
 COLD_EVERY = 0.7
-#: How often the core looks after things nobody tells it: stalled messages, `should_stop`.
-TICK = 0.25
+#: How often the core looks after things nobody tells it: a silent link, `should_stop`.
+TICK = 1.0
+#: And at the end of its life.
+LAST_TICK = 0.25
 #: Seconds that prefetched messages may take to get back into their queues.
 HAND_BACK = 1.0
 #: Seconds a pool gets to return what waits inside its slots before it is killed.
 TAKE_BACK = 0.1
-#: How often a worker looks for chord bodies that nobody sent.
-SWEEP_EVERY = 3.0
 #: Seconds that outcomes and farewells may take at the end of a shutdown.
 FAREWELL = 10.0
 #: Seconds the extension thread may take at the end.
@@ -153,6 +154,7 @@ class Core:
             broke=self._consumer_broke,
         )
         settler.uncount = dispatcher.uncount
+        recorder = Recorder(app, extension, options.hostname, publish, options.accept)
         self.crew = Crew(
             app=app,
             options=options,
@@ -160,14 +162,14 @@ class Core:
             pool=pool,
             dispatcher=dispatcher,
             settler=settler,
-            recorder=Recorder(app, extension, options.hostname, publish, options.accept),
+            recorder=recorder,
+            sweeps=Sweeps(recorder.sweep_chords),
             extension=extension,
             errands=Errands(self._rested),
             requests=requests,
             policies=policies,
             sender=sender,
         )
-        self._next_sweep, self._sweeping = 0.0, False
         self._watchdog = Watchdog(options.heartbeat, self._give_up)
         self.reports = PoolReports(self.crew, self._pool_broke)
         self.reception = Reception(self.crew, self._link, self._consumer_broke)
@@ -345,20 +347,11 @@ class Core:
             except TimeoutError:
                 self._tick()
 
-    async def _sweep(self) -> None:
-        try:
-            await self.crew.recorder.sweep_chords()
-        finally:
-            self._sweeping = False
-
     def _tick(self) -> None:
-        now = asyncio.get_running_loop().time()
-        self.crew.dispatcher.give_back_stalled(now)
         if self._consumer is not None:
             self._watchdog.look(self._consumer)
-        if now >= self._next_sweep and not self._sweeping:
-            self._next_sweep, self._sweeping = now + SWEEP_EVERY, True
-            self.crew.errands.start(self._sweep())
+        if self.crew.sweeps.is_due():
+            self.crew.errands.start(self.crew.sweeps.sweep())
         if worker_state.told_to(worker_state.should_terminate):
             self.stop(Stop.COLD)
         elif worker_state.told_to(worker_state.should_stop):
@@ -432,8 +425,8 @@ class Core:
 
     # -- the end ----------------------------------------------------------------------------------
     def _rested(self) -> None:
-        """Something changed that a shutdown may be waiting for."""
-        if self._news is not None:
+        """Something changed that a shutdown may be waiting for. Before that nobody waits for it."""
+        if self._news is not None and self._level is not Stop.NO:
             self._news.set()
 
     async def _end(self) -> None:
@@ -492,7 +485,7 @@ class Core:
                 return
             self._news.clear()
             try:
-                await asyncio.wait_for(self._news.wait(), TICK if left is None else min(left, TICK))
+                await asyncio.wait_for(self._news.wait(), LAST_TICK if left is None else min(left, LAST_TICK))
             except TimeoutError:
                 if worker_state.told_to(worker_state.should_terminate):
                     self.stop(Stop.COLD)

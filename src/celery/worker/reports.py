@@ -112,6 +112,7 @@ class PoolReports:
 
     def lost(self, tag: int, exitcode: int, *, began: bool) -> None:
         crew = self._crew
+        crew.sweeps.expect()
         run = crew.state.runs.get(tag)
         if run is None:
             return

@@ -482,3 +482,28 @@ def test_without_the_extra(tmp_path):
     )
     assert "pip install 'celeriac[redis]'" in done.stdout
     assert os.linesep.join(done.stdout.splitlines()[1:]) == ""
+
+
+def test_what_comes_before_in_a_chain_is_asked_for_at_once(redis_url, redis_server):
+    app = app_on(redis_url)
+    result = AsyncResult("step-0", app=app)
+    for number in range(1, 51):
+        result = AsyncResult(f"step-{number}", app=app, parent=result)
+    app.backend.mark_as_done("step-0", 0)
+    app.backend.mark_as_done("step-50", "the end")
+    redis_server.cli("CONFIG", "RESETSTAT")
+    assert result.get(timeout=30) == "the end"
+    assert commands(redis_server).get("get", 0) <= 1
+    assert commands(redis_server)["mget"] <= 3
+
+    app.backend.mark_as_failure("step-7", KeyError("seven"))
+    late = AsyncResult("late", app=app, parent=result)
+    with pytest.raises(KeyError, match="seven"):
+        late.get(timeout=30)
+
+
+def commands(server: RedisServer) -> dict[str, int]:
+    """How often each command was carried out since the last `CONFIG RESETSTAT`."""
+    lines = [line for line in server.cli("INFO", "commandstats").splitlines() if line.startswith("cmdstat_")]
+    pairs = [line.removeprefix("cmdstat_").split(":calls=") for line in lines]
+    return {name: int(rest.partition(",")[0]) for name, rest in pairs}

@@ -274,6 +274,7 @@ class Core:
     def _answered(self, replies: list[Any]) -> None:
         """The replies to the oldest write."""
         turn = self.turns.pop(0)
+        news = bool(turn.room or self.outbox or self.acks or self.parks)
         try:
             start = 0
             for entry in turn.entries:
@@ -283,12 +284,14 @@ class Core:
                     self._refuse(entry)
                 elif entry.done is not None:
                     entry.done(own)
+                    news = True
             if turn.room:
                 self._reserved(turn, replies[-1])
         except Exception as error:  # noqa: BLE001 - see `broken`
             self.broke(error)
             return
-        self.flush_soon()
+        if news:  # what was only to be carried out changes nothing here
+            self.flush_soon()
         self.rested.set()
 
     def _is_refused(self, replies: list[Any]) -> bool:

@@ -101,6 +101,7 @@ class Queues:
         self._turn = itertools.count()
         self.by_name: dict[str, Queue] = {}
         self.places: list[list[Place]] = []  # by step, then queue
+        self._all: list[Place] = []
         #: Every list that was ever consumed: a waiter may have moved something from it just before it was given up.
         self.seen: dict[str, Place] = {}
 
@@ -113,14 +114,15 @@ class Queues:
             [Place(keys.ready(name, step), name, index, messages.suffix(name)) for name in names]
             for index, step in enumerate(keys.steps)
         ]
-        self.seen.update({place.ready: place for place in self.all()})
+        self._all = [place for step in self.places for place in step]
+        self.seen.update({place.ready: place for place in self._all})
 
     def __len__(self) -> int:
         return len(self.by_name)
 
     def all(self) -> list[Place]:
-        """Every list, the most urgent first."""
-        return [place for step in self.places for place in step]
+        """Every list, the most urgent first. Not to be changed."""
+        return self._all
 
     def in_turn(self) -> list[Place]:
         """Every list, in the order in which they are to be asked now."""

@@ -108,7 +108,9 @@ class Foreman:
 
     def room(self, share: int = SLOT) -> int:
         """See `Pool.room`."""
-        room = sum(seat.capacity(share) for seat in self.crew.seats.values())
+        room = 0
+        for seat in self.crew.seats.values():
+            room += seat.capacity(share)
         if self.waiting:
             room -= -(-sum(job.share for job in self.waiting) // share)
         return max(0, room)
@@ -239,7 +241,7 @@ class Foreman:
         if finished:
             self._reports.finished(finished)
         self._settle_returned(returned)
-        self._after(seat)
+        self._after(seat, told=bool(finished) and not self.waiting)
 
     def _hear_of_itself(self, seat: Seat, note: int, tag: int, number: float) -> None:
         if note == Note.SOFT:
@@ -283,15 +285,20 @@ class Foreman:
             else:
                 self.waiting.appendleft(job)
 
-    def _after(self, seat: Seat) -> None:
-        """A child's window has changed: let it go if it is done for, use the room."""
+    def _after(self, seat: Seat, *, told: bool) -> None:
+        """A child's window has changed: let it go if it is done for, use the room.
+
+        Args:
+            told: the core has seen to the room by itself.
+        """
         if not seat.window:
             self._changed.set()
             if seat.state is State.LEAVING or (seat.state is State.ACTIVE and seat.left <= 0):
                 self.crew.dismiss(seat)
                 self.crew.balance()
-        self._dispatch()
-        if self._started and self.room(1):
+        if self.waiting:
+            self._dispatch()
+        if not told and self._started and self.room(1):
             self._reports.roomy()
 
     def died(self, seat: Seat, exitcode: int) -> None:

@@ -77,9 +77,10 @@ class Seat:
 
     def capacity(self, share: int) -> int:
         """How many jobs of this share it may be given now; of all of the window, only if it is empty."""
-        if self.state is not State.ACTIVE or self.long:
+        if self.long or self.state is not State.ACTIVE:
             return 0
-        return min((SLOT - self.load) // share, self.left)
+        room = (SLOT - self.load) // share
+        return room if self.quota is None else min(room, self.left)
 
     def give(self, job: Job) -> None:
         """Put a job into the window; `send` writes it."""
