@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 from unittest import mock
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, example, given, settings
 
 from celery import Celery
 from celery.canvas import graphs
 from celery.contrib.testing.worker import start_worker
 from tests.canvas.running import Runner
-from tests.canvas.trees import Tree, trees
+from tests.canvas.trees import Chain, Chord, Group, Task, Tree, trees
 from tests.servers.redis import RedisServer
 
 if TYPE_CHECKING:
@@ -37,9 +37,15 @@ MANY = settings(
     derandomize=True,
     deadline=None,
     database=None,
-    phases=(Phase.generate, Phase.shrink),
+    phases=(Phase.explicit, Phase.generate, Phase.shrink),
     suppress_health_check=list(HealthCheck),
 )
+
+#: A group in a group, one member each, after a chord: both are opened, the inner one by what is in the chord.
+ONE_OF_ONE = Group((Group((Task("2", "retry"),)),))
+AFTER_A_CHORD = Chain((Chord((Task("0"),), Task("1", immutable=True)), ONE_OF_ONE))
+AFTER_CHORDS = Chain((Chord((Task("0"),), Chord((Task("3"),), Task("1"))), Group((ONE_OF_ONE,))))
+AFTER_A_TASK = Chain((Task("0"), Task("1"), ONE_OF_ONE))
 
 
 @pytest.fixture(scope="module", params=TARGETS + STORED)
@@ -95,6 +101,9 @@ def test_thousands_as_the_reference(runner: Runner, tree: Tree) -> None:
     runner.check(tree)
 
 
+@example(tree=AFTER_A_CHORD)
+@example(tree=AFTER_CHORDS)
+@example(tree=AFTER_A_TASK)
 @given(tree=trees())
 @MANY
 def test_as_the_reference(runner: Runner, tree: Tree) -> None:

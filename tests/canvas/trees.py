@@ -67,12 +67,9 @@ class Group:
 
 @dataclass(frozen=True)
 class Chord:
-    """`direct`: it is no member of a group that is opened (the reference itself says so)."""
-
     header: tuple[Tree, ...]
     body: Tree
     links: Links = field(default_factory=Links)
-    direct: bool = True
 
 
 Tree: TypeAlias = Task | Chain | Group | Chord
@@ -128,7 +125,7 @@ class Account:
 
 def evaluate(tree: Tree, account: Account) -> Any:
     """The outcome: a value, an exception, or `Many`."""
-    return _run(settled(tree), (), account)
+    return _run(settled(composed(tree)), (), account)
 
 
 def _run(tree: Tree, args: tuple[Any, ...], account: Account) -> Any:
@@ -176,10 +173,10 @@ def _run_task(tree: Task, args: tuple[Any, ...], account: Account) -> Any:
 
 def _run_task_inner(tree: Task, account: Account) -> Any:
     """What replaces a task takes its links over."""
-    inner = settled(tree.inner)
+    inner = composed(tree.inner)
     if _ends_in_group(inner):
-        inner = settled(Chain((tree.inner, Task("", "accumulate"))))
-    return _run(_with_links(inner, tree.links), (), account)
+        inner = composed(Chain((inner, Task("", "accumulate"))))
+    return _run(settled(_with_links(inner, tree.links)), (), account)
 
 
 def _tell(links: Links, outcome: Any, account: Account) -> Any:
@@ -226,39 +223,79 @@ def _flat(outcomes: tuple[Any, ...]) -> list[Any]:
     return found
 
 
+# -- what `|` makes of it: how many groups of one are opened depends on what is before them, as in Celery
+
+
+def composed(tree: Tree) -> Tree:
+    """The tree as the workflow is: chains joined step by step, links where they belong."""
+    if isinstance(tree, Task):
+        return tree
+    if isinstance(tree, Group):
+        return Group(tuple(map(composed, tree.members)))
+    if isinstance(tree, Chord):
+        made: Tree = Chord(tuple(map(composed, tree.header)), composed(tree.body))
+    else:
+        made = Chain(())
+        for step in tree.steps:
+            made = _then(made, composed(step))
+    return _with_links(made, tree.links)
+
+
+def _then(left: Tree, right: Tree) -> Tree:
+    """`left | right`."""
+    if isinstance(left, Group):
+        return Chord(left.members, right)
+    only = right.members[0] if isinstance(right, Group) and len(right.members) == 1 else right
+    if isinstance(left, Chain):
+        return _chain_then(left, only)
+    if isinstance(left, Chord) and (only is not right or isinstance(right, (Task, Chord))):
+        return replace(left, body=_then(left.body, only))
+    return Chain((left, *(right.steps if isinstance(right, Chain) else (only,))))
+
+
+def _chain_then(left: Chain, right: Tree) -> Tree:
+    if isinstance(right, Chain):
+        made: Tree = left
+        for step in right.steps:
+            made = _then(made, step)
+        return made
+    if not left.steps:
+        return right if isinstance(right, Group) else Chain((right,))
+    *before, last = left.steps
+    if isinstance(last, Chord) and not isinstance(right, Chord):
+        return Chain((*before, replace(last, body=_then(last.body, right))))
+    if not isinstance(last, Group) or isinstance(right, Group):
+        return Chain((*left.steps, right))
+    made = Chord(last.members, right)
+    if before and isinstance(before[-1], Chord):
+        *before, last = before
+        made = replace(last, body=_then(last.body, made))
+    return Chain((*before, made))
+
+
 # -- the form in which a group that is followed by something is the header of a chord
 
 
 def settled(tree: Tree) -> Tree:
-    """The tree with links where they belong, and chains without groups in the middle."""
+    """A composed tree with chains and groups opened that are parts of another."""
     if isinstance(tree, Task):
         return tree
     if isinstance(tree, Group):
         return Group(tuple(_members(tree.members)))
     if isinstance(tree, Chord):
-        made = Chord(tuple(_members(tree.header)), settled(tree.body))
-        return _with_links(made, tree.links)
+        return Chord(tuple(_members(tree.header)), settled(tree.body))
     steps: list[Tree] = []
-    for at, step in enumerate(tree.steps):
-        # `a | group(b)` is `a | b`; not so after a group, which calls the other one as its body.
-        after_group = at == 1 and isinstance(tree.steps[0], Group) and len(tree.steps[0].members) > 1
-        if isinstance(step, Group) and len(step.members) == 1 and not after_group:
-            step = step.members[0]
+    for step in tree.steps:
         _append(steps, settled(step))
-    made = Chain(tuple(steps)) if len(steps) > 1 else steps[0]
-    return _with_links(made, tree.links)
+    return Chain(tuple(steps)) if len(steps) > 1 else steps[0]
 
 
 def _members(members: tuple[Tree, ...]) -> list[Tree]:
     found: list[Tree] = []
     for member in members:
         one = settled(member)
-        found += map(_opened, one.members) if isinstance(one, Group) else [one]
+        found += one.members if isinstance(one, Group) else [one]
     return found
-
-
-def _opened(member: Tree) -> Tree:
-    return replace(member, direct=False) if isinstance(member, Chord) else member
 
 
 def _append(steps: list[Tree], step: Tree) -> None:
@@ -298,9 +335,7 @@ def _with_links(tree: Tree, links: Links) -> Tree:
     if isinstance(tree, Chord):
         # As in Celery, errbacks are those of chords in the header, too, but for those in groups in it.
         inner = Links((), links.link_error)
-        header = (
-            _with_links(one, inner) if isinstance(one, Chord) and one.direct else one for one in tree.header
-        )
+        header = (_with_links(one, inner) if isinstance(one, Chord) else one for one in tree.header)
         return replace(tree, header=tuple(header), body=_with_links(tree.body, links))
     if isinstance(tree, Group):
         return Group(tuple(_with_links(member, Links((), links.link_error)) for member in tree.members))

@@ -43,13 +43,6 @@ def right_answers(name: str) -> dict[str, str]:
     return _by_label(line for line in lines if not line.startswith("#"))
 
 
-def unsettled(name: str) -> set[str]:
-    """Labels to which the answer here is not right yet: `answers/unsettled.txt` has them by script."""
-    lines = (HERE / "answers" / "unsettled.txt").read_text().splitlines()
-    pairs = [line.partition(": ")[::2] for line in lines if not line.startswith("#")]
-    return {label for script, label in pairs if script == name}
-
-
 def ask(project: Project, name: str, *args: str, python: Path | str = sys.executable) -> dict[str, str]:
     """Run `scripts/NAME.py` in the project; return label -> answer."""
     for script in (*SHARED, name):

@@ -140,8 +140,8 @@ def _chord_then_chain(left: Any, right: Any) -> Any:
 
 
 def _chord_then_group(left: Any, right: Any) -> Any:
-    right = _unrolled(right)
-    return _chain(left, right) if kind_of(right) == "group" else _chord_then(left, right)
+    only = _unrolled(right)
+    return _chain(left, right) if only is right else _chord_then(left, only)
 
 
 _RULES: dict[tuple[str, str], Rule] = {

@@ -119,6 +119,19 @@ for name, make in PARTS.items():
         f"rebuilt {name}",
         lambda make=make: type(Signature.from_dict(json.loads(json.dumps(make())))).__name__,
     )
+for name, make in {
+    "task": lambda: a(0),
+    "group": lambda: group(a(0), a(1)),
+    "chord": PARTS["chord"],
+    "chord with chord": lambda: chord([a(0)], PARTS["chord"]()),
+    "chord with chain": lambda: chord([a(0)], x() | a(8)),
+    "chain to chord": PARTS["chain to chord"],
+}.items():
+    show(f"{name} | group of a group of one", joined(make, lambda: group([group([a(9)])])))
+    show(
+        f"chain({name}, group of a group of a group of one)",
+        lambda make=make: repr(chain(make(), group([group([group([a(9)])])]))),
+    )
 show("| with something else", lambda: a(1) | 3)
 show("|=", lambda: repr(__import__("operator").ior(a(1), a(2))))
 show(
