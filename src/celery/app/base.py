@@ -574,12 +574,14 @@ class Celery:
         """Send a task many times with few round trips to the broker.
 
         Args:
-            name: of the task, or the task itself.
+            name: of the task, or the task itself: then arguments are checked, and the task's own options count.
             calls: the positional arguments of each call as a list or tuple, its keyword arguments as a
                 mapping, or `celery.app.sending.Call` objects.
-            **options: of `apply_async`, for all calls.
+            **options: of `apply_async`, for all calls. Unlike there, the results are remembered as those of tasks
+                called by the running one only with `add_to_parent=True`.
 
         Raises:
+            TypeError: the task does not take these arguments; calls before that may have been sent.
             OperationalError: some were not sent; its attribute `sent` says how many certainly were.
         """
         from celery.app import calling  # noqa: PLC0415 - programs that only define tasks send none

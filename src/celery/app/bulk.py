@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from celery.brokers.base import Outgoing
     from celery.message.writing import TaskMessage
 
-__all__ = ("Call", "asend_composed", "asend_many", "send_composed", "send_many")
+__all__ = ("Call", "as_call", "asend_composed", "asend_many", "send_composed", "send_many")
 
 #: Messages handed to the broker at once.
 BULK = 500
@@ -172,7 +172,7 @@ def _settled(
 ) -> Iterator[tuple[str, Any, Any, SendOptions]]:
     same, common = _same_for_all(app), None
     for number, item in enumerate(calls):
-        call = _as_call(item)
+        call = as_call(item)
         if same and not call.options:
             if common is None or number % BULK == 0:  # a countdown is one from now
                 common = send_options(app, name, (), {}, task_type=task_type, **given)
@@ -183,7 +183,12 @@ def _settled(
         yield name, call.args, call.kwargs, options
 
 
-def _as_call(item: Any) -> Call:
+def as_call(item: Any) -> Call:
+    """One of the forms in which `send_many` takes calls.
+
+    Raises:
+        TypeError: it is none of them.
+    """
     if isinstance(item, Call):
         return item
     if isinstance(item, Mapping):

@@ -276,6 +276,29 @@ class TestParts:
         assert len({result.id for result in results}) == 3
         assert app.broker_for_read().size("bulk") == 3
 
+    def test_bulk_remembers_its_results_if_asked(self, app):
+        @app.task
+        def fun(x): ...
+
+        @app.task(bind=True)
+        def outer(self, **options):
+            results = app.send_many(fun, [(1,), (2,)], **options)
+            return [child in self.request.children for child in results]
+
+        assert outer.apply().get() == [False, False]
+        assert outer.apply(kwargs={"add_to_parent": True}).get() == [True, True]
+
+    def test_bulk_in_place(self, app):
+        @app.task
+        def fun(x, y=0):
+            return x + y
+
+        app.conf.task_always_eager = True
+        assert [r.get() for r in app.send_many(fun, [(1,), {"x": 3, "y": 4}])] == [1, 7]
+        with pytest.warns(AlwaysEagerIgnored) as caught:
+            app.send_many("x", [(1,)], queue="q")
+        assert [w.filename for w in caught] == [__file__]
+
     def test_signature(self, app):
         assert app.signature("x", (1,)).app is app
 

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from celery import Celery, signals
+from celery import Celery, Task, signals
 from celery.app import bulk, messages
 from celery.app.sending import Call, compose, send_options
 from celery.brokers import patience
@@ -636,6 +636,34 @@ class TestMany:
         assert bodies == [([1, 2], {}), ([3, 4], {}), ([], {"x": 5, "y": 6}), ([7], {"y": 8}), ([], {})]
         assert ids[3] == ID
         assert messages[ID].priority == 4
+
+    def test_of_a_task_count_as_its_own_calls(self, app):
+        class Shadowed(Task):
+            def shadow_name(self, args, kwargs, options):
+                return f"fun {args[0]}"
+
+        @app.task(base=Shadowed, serializer="yaml", ignore_result=True)
+        def fun(x): ...
+
+        ignored, wanted = app.send_many(fun, [(1,), Call((2,), None, {"ignore_result": False})], queue="own")
+        assert ignored.ignored
+        assert ignored.get() is None
+        assert not wanted.ignored
+        got = sent(app, "own")
+        assert {d.properties.value["content_type"] for d in got} == {"application/x-yaml"}
+        assert [d.headers.value["shadow"] for d in got] == ["fun 1", "fun 2"]
+        assert [d.headers.value["ignore_result"] for d in got] == [True, False]
+
+    @pytest.mark.parametrize("wrong", [(1, 2), {"y": 1}, ()])
+    def test_arguments_of_a_task_are_checked(self, app, wrong):
+        @app.task
+        def fun(x): ...
+
+        with pytest.raises(TypeError, match="fun"):
+            app.send_many(fun, [wrong])
+        with pytest.raises(TypeError, match="fun"):
+            asyncio.run(app.asend_many(fun, [wrong]))
+        assert app.broker_for_write().size("celery") == 0
 
     def test_many_of_a_generator(self, app):
         ids = bulk.send_many(app, "tasks.add", ((i,) for i in range(1234)), priority=2)
