@@ -491,9 +491,13 @@ class Celery:
             return self.send_task(
                 task.name, args, kwargs, **{"result_cls": task.AsyncResult, "task_type": task, **given}
             )
+        return self._calling.send_call(self, task, args, kwargs, given)
+
+    @functools.cached_property
+    def _calling(self) -> Any:
         from celery.app import calling  # noqa: PLC0415 - programs that only define tasks send none
 
-        return calling.send_call(self, task, args, kwargs, given)
+        return calling
 
     def send_task(
         self,

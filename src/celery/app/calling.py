@@ -156,7 +156,8 @@ def _warn_if_eager(app: Celery, stacklevel: int = 4) -> None:
 
 def _result(app: Celery, settled: SendOptions, result_cls: Any, add_to_parent: bool) -> Any:
     result = (result_cls or app.AsyncResult)(settled.task_id)
-    result.ignored = bool(settled.ignore_result)
+    if settled.ignore_result:
+        result.ignored = True
     if add_to_parent:
         parent = _state.get_current_worker_task()
         if parent is not None:

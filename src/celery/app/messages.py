@@ -34,8 +34,9 @@ def prepare(
 ) -> tuple[TaskMessage | None, Outgoing | None]:
     """The message as values, which receivers of the signal have seen, or finished, if nobody wants to see it."""
     args, kwargs = arguments.of_message(args, kwargs)
-    if _is_ordinary(options) and app.amqp.snapshot.protocol == 2 and not _watched():
-        return None, _from_template(app, name, args, kwargs, options)
+    snapshot = app.amqp.snapshot
+    if _is_ordinary(options) and snapshot.protocol == 2 and not _watched():
+        return None, _from_template(app, snapshot, name, args, kwargs, options)
     message = _values(app, name, args, kwargs, options)
     if before_task_publish.receivers:
         where = options.destination
@@ -47,7 +48,7 @@ def prepare(
             declare=list(where.queues),
             headers=message.headers,
             properties=message.properties,
-            retry_policy=policy_mapping(app.amqp.snapshot, options),
+            retry_policy=policy_mapping(snapshot, options),
         )
     return message, None
 
@@ -59,8 +60,9 @@ def compose(app: Celery, name: str, args: Any, kwargs: Any, options: SendOptions
         TypeError, EncodeError: see `send_task_message`.
     """
     args, kwargs = arguments.of_message(args, kwargs)
-    if _is_ordinary(options) and app.amqp.snapshot.protocol == 2:
-        return _from_template(app, name, args, kwargs, options)
+    snapshot = app.amqp.snapshot
+    if _is_ordinary(options) and snapshot.protocol == 2:
+        return _from_template(app, snapshot, name, args, kwargs, options)
     return outgoing(app, _values(app, name, args, kwargs, options), options)
 
 
@@ -90,9 +92,10 @@ def _is_ordinary(options: SendOptions) -> bool:
     )
 
 
-def _from_template(app: Celery, name: str, args: Any, kwargs: Any, options: SendOptions) -> Outgoing:
+def _from_template(
+    app: Celery, snapshot: Snapshot, name: str, args: Any, kwargs: Any, options: SendOptions
+) -> Outgoing:
     amqp = app.amqp
-    snapshot = amqp.snapshot
     embed = None
     if options.callbacks or options.errbacks or options.chain or options.chord:
         embed = _embed(options)

@@ -311,9 +311,12 @@ class Task(Generic[P, R]):
 
             return eager.call(self, args, kwargs, task_id, link, link_error, options)
         shadow = shadow or self.shadow_name(args, kwargs, options)
-        given = self._with_defaults(
-            options, task_id=task_id, producer=producer, link=link, link_error=link_error, shadow=shadow
-        )
+        if options or task_id or producer or link or link_error or shadow:
+            given = self._with_defaults(
+                options, task_id=task_id, producer=producer, link=link, link_error=link_error, shadow=shadow
+            )
+        else:
+            given = self._defaults_of_calls()
         return cast("Result[R]", app._send_call(self, args, kwargs, given))
 
     async def aapply_async(
@@ -348,7 +351,7 @@ class Task(Generic[P, R]):
             ),
         )
 
-    def _with_defaults(self, options: dict[str, Any], **named: Any) -> Mapping[str, Any]:
+    def _with_defaults(self, options: dict[str, Any], **named: Any) -> dict[str, Any]:
         """The options of a call over those of the task."""
         defaults = self._defaults_of_calls()
         said = {key: value for key, value in named.items() if value is not None}

@@ -56,6 +56,7 @@ class Template:
         "_head",
         "_id_to_rest",
         "_origin_to_nesting",
+        "_plain_middle",
         "_props",
         "_props_end",
         "_tail",
@@ -84,6 +85,8 @@ class Template:
             f',"origin":{text(origin)},"ignore_result":{text(ignore_result)},"replaced_task_nesting":'
         )
         packed = f',"compression":{text(compression)}' if compression else ""
+        #: Of a message that is nobody's child, in no group, neither late nor tried before.
+        self._plain_middle = f'{self._id_to_rest}null,"expires":null,"group":null,"group_index":null,"retries":0{self._argsrepr_on}'
         self._tail = f',"stamped_headers":null,"stamps":{{}}{packed}}}'
         self._props = f'{{"content_type":{text(content_type)},"content_encoding":{text(content_encoding)},"correlation_id":'
         urgency = f',"priority":{text(priority)}' if priority is not None else ""
@@ -106,6 +109,16 @@ class Template:
     ) -> LazyObject:
         """The headers of one message."""
         own = _quote(task_id)
+        plain = (
+            eta is None and expires is None and group_id is None and group_index is None and parent_id is None
+        )
+        if plain and not (retries or root_id or replaced_task_nesting):
+            return LazyObject(
+                raw=(
+                    f'{self._head}{own}{self._plain_middle}{own},"parent_id":null,"argsrepr":{_quote(argsrepr)},'
+                    f'"kwargsrepr":{_quote(kwargsrepr)}{self._origin_to_nesting}0{self._tail}'
+                ).encode("ascii")
+            )
         root = own if root_id is None or root_id == task_id else _quote(root_id)
         return LazyObject(
             raw=(

@@ -80,6 +80,7 @@ class RedisPublisher:
         self._exchanges = exchanges
         self._visibility_timeout = visibility_timeout
         self._declared: dict[str, tuple[Queue, float]] = {}
+        self._lists: dict[tuple[str, int], str] = {}
 
     def publish(self, batch: Sequence[Outgoing], *, deadline: float) -> list[BrokerError | None]:
         """See `Publisher.publish`."""
@@ -131,12 +132,19 @@ class RedisPublisher:
         for queue in outgoing.declare:
             if not self._is_declared(queue) or lifetime(queue) is not None:
                 return None
-        ready = self._keys.ready(outgoing.routing_key, self._step(outgoing.priority))
+        ready = self._list_of(outgoing.routing_key, outgoing.priority)
         return pack_command(("LPUSH", ready, messages.pack(outgoing)))  # type: ignore[no-any-return]
 
-    def _step(self, priority: int) -> int:
-        keys = self._keys
-        return keys.steps[keys.step_of(priority)]
+    def _list_of(self, queue: str, priority: int) -> str:
+        """Where the messages of this priority wait."""
+        known = self._lists.get((queue, priority))
+        if known is None:
+            if len(self._lists) > _MOST_DECLARED:  # names made up by calls
+                self._lists.clear()
+            keys = self._keys
+            step = keys.steps[keys.step_of(priority)]
+            known = self._lists[queue, priority] = keys.ready(queue, step)
+        return known
 
     # -- bindings ---------------------------------------------------------------------------------
     def _named(self, batch: Sequence[Outgoing]) -> list[str]:
@@ -207,7 +215,7 @@ class RedisPublisher:
                     items += (f"{uuid()}:p0:{step}", repr(due), messages.value(raw, target))
                     indices.append(index)
                 else:
-                    ready = self._keys.ready(target, self._step(outgoing.priority))
+                    ready = self._list_of(target, outgoing.priority)
                     indices, raws = lots.setdefault(ready, ([], []))
                     raws.append(raw)
                     indices.append(index)
