@@ -4,7 +4,7 @@
 
 What kills processes is repeated a hundred times, since what happens once in a hundred kills counts; the minute of chaos
 runs from each of its seeds; the rest is repeated some times. Parts take turns, so that a short run has a little
-of everything. It begins with what single faults cost (`tests.account`) and ends with a table of what ran, and with exit code 1 if anything failed; what failed
+of everything; a run shorter than usual has fewer random workflows (`EXAMPLES`, of each kind of them). It begins with what single faults cost (`tests.account`) and ends with a table of what ran, and with exit code 1 if anything failed; what failed
 is kept in `.cache/soak/`.
 """
 
@@ -46,6 +46,9 @@ ROUNDS = {
 USUAL = 10
 #: Rounds of `tests.account`.
 ACCOUNTS = 2
+#: Random workflows on each target in a run of the usual length.
+EXAMPLES = 3000
+USUAL_MINUTES = 55.0
 #: Seconds that one turn of a part should take.
 TURN = 60.0
 #: What a first turn is taken to cost, in seconds.
@@ -115,10 +118,12 @@ def parts(only: list[str]) -> list[Part]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="soak", description=__doc__)
-    parser.add_argument("--minutes", type=float, default=55.0)
+    parser.add_argument("--minutes", type=float, default=USUAL_MINUTES)
     parser.add_argument("--only", nargs="*", default=[], help="files by a part of their name")
     options = parser.parse_args()
     end = time.monotonic() + options.minutes * 60
+    share = min(1.0, options.minutes / USUAL_MINUTES)
+    os.environ.setdefault("EXAMPLES", str(int(EXAMPLES * share)))
     todo = parts(options.only)
     losses = 0 if options.only else account.run_all(ACCOUNTS)
     waiting = list(todo)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from typing import TYPE_CHECKING
 from unittest import mock
 
@@ -32,6 +33,8 @@ pytestmark = [
 TARGETS = ("eager", "memory", "sqlite", "redis", "rabbitmq+redis", "rabbitmq+database")
 #: With `fleet = 'celeriac'`, where nothing travels in messages that can be stored.
 STORED = ("memory, stored", "sqlite, stored", "redis, stored", "rabbitmq+database, stored")
+#: How many in `make soak`, which has less time now and then.
+THOUSANDS = int(os.environ.get("EXAMPLES", "3000"))
 MANY = settings(
     max_examples=200,
     derandomize=True,
@@ -96,7 +99,7 @@ def place(target: str, folder: Path, node: RabbitServer | None) -> Iterator[Cele
 @pytest.mark.soak
 @pytest.mark.timeout(3000)
 @given(tree=trees(most=20))
-@settings(MANY, max_examples=3000, phases=(Phase.generate,))  # each failing attempt waits long
+@settings(MANY, max_examples=THOUSANDS, phases=(Phase.generate,))  # each failing attempt waits long
 def test_thousands_as_the_reference(runner: Runner, tree: Tree) -> None:
     runner.check(tree)
 
