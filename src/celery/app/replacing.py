@@ -96,11 +96,9 @@ def add_to_chord(task: Any, sig: Any, *, lazy: bool) -> Any:
     if not request.chord:
         raise ValueError("Current task is not member of any chord")
     sig = maybe_signature(sig, app=task.app)
-    result = sig.freeze(
-        group_id=request.group,
-        group_index=request.group_index,
-        chord=request.chord,
-        root_id=request.root_id,
-    )
-    task.backend.add_to_chord(request.group, result)
+    place = {"group_id": request.group, "chord": request.chord, "root_id": request.root_id}
+    result = sig.freeze(**place, group_index=request.group_index)
+    index = task.backend.add_to_chord(request.group, result)
+    if index is not None:
+        sig.freeze(**place, group_index=index)
     return sig if lazy else sig.delay()

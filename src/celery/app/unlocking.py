@@ -58,12 +58,18 @@ def _look(
 ) -> float | None:
     """Send the body, or fail it; the seconds until the next look, if some member is not over."""
     from celery.backends import chords  # noqa: PLC0415 - workers only
+    from celery.backends.counting import PollingChords  # noqa: PLC0415 - workers only
     from celery.result import result_from_tuple  # noqa: PLC0415 - workers only
 
     backend, request = task.app.backend, task.request
     results = [result_from_tuple(member, app=task.app) for member in members]
-    singles = _singles(results)
-    if not all(one.ready() for one in singles):
+    singles = chords.singles(results)
+    ready = all(one.ready() for one in singles)
+    if ready:
+        results += PollingChords(backend).added(group_id, singles)
+        singles = chords.singles(results)
+        ready = all(one.ready() for one in singles)
+    if not ready:
         if max_retries is None or request.retries < max_retries:
             return wait_after(request.retries, pause)
         backend.fail_signature(
@@ -82,12 +88,3 @@ def _look(
 def wait_after(looks: int, pause: float) -> float:
     """Seconds until the next look, after so many; `pause` after the first."""
     return min(pause * GROWTH ** min(looks, 100), max(LONGEST, pause))  # any more is too large for a float
-
-
-def _singles(results: Sequence[Any]) -> list[Any]:
-    """The members, those of groups among them one by one."""
-    found: list[Any] = []
-    for result in results:
-        inner = getattr(result, "results", None)
-        found.extend([result] if inner is None else _singles(inner))
-    return found

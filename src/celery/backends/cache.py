@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from celery.exceptions import ImproperlyConfigured
 
+from . import memory
 from .base import KeyValueStoreBackend
 from .chords import Chords, Ledger, TransactionalChords
 from .memcached import (
@@ -129,7 +130,7 @@ class CacheBackend(KeyValueStoreBackend):
     def cleanup(self) -> None:
         """Drop what has expired now, rather than when it is asked for. Memcached does it by itself."""
         if self._tells:
-            self.client.cache.cleanup()
+            memory.cleanup()
 
     # -- chords
 

@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from .core import Backend
     from .shelves import Shelf
 
+    Result = Any  # an AsyncResult, or a GroupResult
+
 logger = logging.getLogger("celery.backends.base")
 
 #: The header with the mark of one sending of a body.
@@ -97,8 +99,12 @@ class Chords(Protocol):
     def open(self, group_id: str, size: int) -> None:
         """A header of so many members is about to be sent."""
 
-    def grow(self, group_id: str, members: int) -> None:
-        """A member that is running adds others."""
+    def grow(self, group_id: str, added: Result) -> int | None:
+        """A member that is running adds others: those of a result, or that itself.
+
+        Returns:
+            The index of the first of them; None: theirs may be anything.
+        """
 
     def follow(self, header: tuple[str, Sequence[Any]], body: Any, options: Mapping[str, Any]) -> None:
         """The header was sent."""
@@ -252,6 +258,15 @@ def _in_shape(
     return nested(shape, {task_id: value for task_id, _, value in members})
 
 
+def singles(results: Iterable[Result]) -> list[Result]:
+    """The members, those of groups among them one by one."""
+    found: list[Result] = []
+    for result in results:
+        inner = getattr(result, "results", None)
+        found.extend([result] if inner is None else singles(inner))
+    return found
+
+
 def nested(results: Iterable[Any], values: dict[str, Any]) -> list[Any]:
     """Values by task id, in the shape of these results; those of members that were added follow. Uses `values` up."""
 
@@ -329,10 +344,11 @@ class TransactionalChords:
                 ledger.delete(self._key(group_id, ".c"))
             ledger.put(self._key(group_id, ".s"), size, self._seconds)
 
-    def grow(self, group_id: str, members: int) -> None:
+    def grow(self, group_id: str, added: Result) -> int | None:
         """See `Chords`."""
         with self._transaction() as ledger:
-            ledger.add(self._key(group_id, ".s"), members, self._seconds)
+            ledger.add(self._key(group_id, ".s"), len(singles([added])), self._seconds)
+        return None
 
     def follow(self, header: tuple[str, Sequence[Any]], body: Any, options: Mapping[str, Any]) -> None:
         """Nothing more is needed."""

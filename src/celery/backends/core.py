@@ -692,13 +692,13 @@ class Backend(SyncBackendMixin, GroupStore):
         """Say how many members the header has that is about to be sent."""
         self.chords.open(group_id, chord_size)
 
-    def add_to_chord(self, chord_id: str, result: Any) -> Any:
+    def add_to_chord(self, chord_id: str, result: Any) -> int | None:
         """Say that a running member adds another, or a group of them.
 
-        Raises:
-            NotImplementedError: this store cannot.
+        Returns:
+            The `group_index` that it must have, or the first of them; None: it does not matter.
         """
-        self.chords.grow(chord_id, len(getattr(result, "results", None) or (result,)))
+        return self.chords.grow(chord_id, result)
 
     def apply_chord(self, header_result_args: Any, body: Any, **kwargs: Any) -> None:
         """Say that the header was sent.

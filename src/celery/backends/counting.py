@@ -9,8 +9,11 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from celery import states
+from celery._state import get_current_task
+from celery.result import result_from_tuple
 
-from .chords import E_NO_CHORDS, Due, as_text, chord_of, member_of, part_of, relay_or_give_up
+from .chords import E_NO_CHORDS, Due, as_text, chord_of, member_of, part_of, relay_or_give_up, singles
+from .notes import NOTE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -34,9 +37,12 @@ class CountingChords:
         """See `Chords`."""
         self._backend.set(self._key(group_id, ".s"), str(size))
 
-    def grow(self, group_id: str, members: int) -> None:
-        """Members are told apart by their place, so there can be no more of them."""
-        raise NotImplementedError(f"{type(self._backend).__name__} does not support add_to_chord")
+    def grow(self, group_id: str, added: Any) -> int | None:
+        """See `Chords`. Each addition has a number, and all places from its `_place_of` on."""
+        backend = self._backend
+        number = int(backend.incr(self._key(group_id, ".a")))
+        backend.set(self._key(group_id, f".a{number}"), str(len(singles([added]))))
+        return _place_of(number)
 
     def follow(self, header: tuple[str, Sequence[Any]], body: Any, options: Mapping[str, Any]) -> None:
         """Nothing more is needed."""
@@ -58,17 +64,33 @@ class CountingChords:
             self._check(part, size)
 
     def _check(self, part: Part, size: int) -> None:
-        """Send the body if really every member is there: one that ended twice was counted twice."""
+        """Send the body if really every member is there: one that ended twice was counted twice, as were those added."""
         backend = self._backend
-        keys = [self._key(part.group_id, f".j{index}") for index in range(size)]
+        places, additions = self._places(part.group_id, size)
+        keys = [self._key(part.group_id, f".j{place}") for place in places]
         found = backend.mget(keys)
         values = [found.get(key) for key in keys] if hasattr(found, "get") else list(found)
         if any(value is None for value in values):
             return
         members = [member_of(backend, *backend.decode(value)) for value in values]
         relay_or_give_up(backend, Due(part.group_id, part.body, part.root_id, part.task_id), members)
-        for key in (self._key(part.group_id, ".s"), *keys):
+        for key in (self._key(part.group_id, ".s"), *keys, *additions):
             backend.delete(key)
+
+    def _places(self, group_id: str, size: int) -> tuple[list[int], list[Any]]:
+        """Where the values of the members are that are known now, and the keys that say so of those added.
+
+        An addition that cannot be seen yet is of a member that can be, and is not over: numbers are given in order.
+        """
+        places = [*range(size)]
+        keys: list[Any] = []
+        while True:
+            number = len(keys) + 1
+            added = self._backend.get(key := self._key(group_id, f".a{number}"))
+            if added is None:
+                return places, keys
+            keys.append(key)
+            places += range(first := _place_of(number), first + int(added))
 
     def again(self, request: Any, state: str, result: Any) -> None:
         """See `Chords`."""
@@ -98,6 +120,11 @@ class CountingChords:
         return self._backend.get_key_for_chord(group_id, suffix)
 
 
+def _place_of(number: int) -> int:
+    """The first place of an addition to a chord: after all of the header, of which nobody knows here how long it is."""
+    return number * 10_000_000
+
+
 class PollingChords:
     """Chords in any store: the task `celery.chord_unlock` looks at the members, less and less often."""
 
@@ -112,9 +139,34 @@ class PollingChords:
     def open(self, group_id: str, size: int) -> None:
         """Nothing to remember."""
 
-    def grow(self, group_id: str, members: int) -> None:
-        """Whoever looks knows only the members that were sent at first."""
-        raise NotImplementedError(f"{type(self._backend).__name__} does not support add_to_chord")
+    def grow(self, group_id: str, added: Any) -> int | None:
+        """See `Chords`. Kept for whoever looks: with the member that adds, and that there is something at all.
+
+        Raises:
+            RuntimeError: no task is running here.
+        """
+        task = get_current_task()
+        if task is None or not task.request.id:
+            raise RuntimeError("Members are added to a chord by a member that is running.")
+        backend, key = self._backend, _added_by(task.request.id)
+        meta = backend.get_task_meta(key, cache=False)
+        known = meta["result"] if meta["status"] == NOTE else []
+        backend.store_result(key, [*known, added.as_tuple()], NOTE)
+        backend.store_result(_added_by(group_id), True, NOTE)
+        return None
+
+    def added(self, group_id: str, members: Sequence[Any]) -> list[Any]:
+        """The results that members have added which are over, those that these added included."""
+        backend = self._backend
+        found: list[Any] = []
+        if backend.get_task_meta(_added_by(group_id), cache=False)["status"] != NOTE:
+            return []
+        while members:
+            metas = backend.get_task_metas([_added_by(member.id) for member in members])
+            tuples = [one for meta in metas.values() if meta["status"] == NOTE for one in meta["result"]]
+            members = singles(result_from_tuple(one, app=backend.app) for one in tuples)
+            found += members
+        return found
 
     def follow(self, header: tuple[str, Sequence[Any]], body: Any, options: Mapping[str, Any]) -> None:
         """See `Chords`."""
@@ -151,6 +203,11 @@ class PollingChords:
     def sweep(self) -> int:
         """The task that looks is a message like any other."""
         return 0
+
+
+def _added_by(task_id: str) -> str:
+    """The id under which is kept what a member (or anybody, for the id of a chord) has added."""
+    return f"{task_id}.added"
 
 
 class NoChords(PollingChords):

@@ -6,6 +6,7 @@ wakes those that wait.
 
 from __future__ import annotations
 
+import bisect
 import contextlib
 import os
 import threading
@@ -28,7 +29,7 @@ LIMIT = 50_000
 
 
 class _Memory:
-    """Keys and values with a time of expiry (monotonic), oldest first."""
+    """Keys and values with a time of expiry (monotonic), oldest first; at most `LIMIT`."""
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
@@ -55,11 +56,6 @@ class _Memory:
         with self.lock:
             self._values.pop(key, None)
 
-    def scan(self, prefix: bytes) -> list[tuple[bytes, Any]]:
-        """Keys that begin so, in order, with their values."""
-        with self.lock:
-            return [(key, self.get(key)) for key in sorted(k for k in self._values if k.startswith(prefix))]
-
     def cleanup(self) -> None:
         with self.lock:
             for key in list(self._values):
@@ -75,44 +71,96 @@ class _Memory:
         self.hubs = weakref.WeakSet()
 
 
-_memory = _Memory()
-#: The books of chords, apart: they are searched by the beginning of their keys.
-_books = _Memory()
-os.register_at_fork(after_in_child=_memory.after_fork)
-os.register_at_fork(after_in_child=_books.after_fork)
+class _Books:
+    """The books of chords, apart: they are searched by the beginning of their keys, and none is dropped before it expires.
 
+    As a `Ledger`, for whoever holds the lock.
+    """
 
-class _Book:
-    """The books of chords as a `Ledger`; whoever uses it holds the lock."""
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self._values: dict[bytes, tuple[Any, float | None]] = {}
+        self._keys: list[bytes] = []  # in order
+        self._clean_at = LIMIT
 
-    get = staticmethod(_books.get)
-    put = staticmethod(_books.set)
-    scan = staticmethod(_books.scan)
+    def get(self, key: bytes) -> Any:
+        value, expires = self._values.get(key, (None, None))
+        if expires is not None and expires <= time.monotonic():
+            self._drop(key)
+            return None
+        return value
 
-    @staticmethod
-    def insert(key: bytes, value: Any, seconds: float | None) -> bool:
-        if _books.get(key) is not None:
+    def put(self, key: bytes, value: Any, seconds: float | None) -> None:
+        if key not in self._values:
+            if len(self._keys) >= self._clean_at:
+                self.cleanup()
+            bisect.insort(self._keys, key)
+        self._values[key] = (value, time.monotonic() + seconds if seconds else None)
+
+    def insert(self, key: bytes, value: Any, seconds: float | None) -> bool:
+        if self.get(key) is not None:
             return False
-        _books.set(key, value, seconds)
+        self.put(key, value, seconds)
         return True
 
-    @staticmethod
-    def add(key: bytes, amount: int, seconds: float | None) -> int:
-        total = int(_books.get(key) or 0) + amount
-        _books.set(key, total, seconds)
+    def add(self, key: bytes, amount: int, seconds: float | None) -> int:
+        total = int(self.get(key) or 0) + amount
+        self.put(key, total, seconds)
         return total
 
-    @staticmethod
-    def delete(prefix: bytes) -> None:
-        for key, _ in _books.scan(prefix):
-            _books.delete(key)
+    def scan(self, prefix: bytes) -> list[tuple[bytes, Any]]:
+        found = [(key, self.get(key)) for key in self._beginning(prefix)]
+        return [(key, value) for key, value in found if value is not None]
+
+    def delete(self, prefix: bytes) -> None:
+        keys = self._beginning(prefix)
+        at = bisect.bisect_left(self._keys, prefix)
+        del self._keys[at : at + len(keys)]
+        for key in keys:
+            del self._values[key]
+
+    def cleanup(self) -> None:
+        """Drop what has expired; the next time when there is twice as much as now."""
+        now = time.monotonic()
+        self._values = {
+            key: (value, expires)
+            for key, (value, expires) in self._values.items()
+            if expires is None or expires > now
+        }
+        self._keys = sorted(self._values)
+        self._clean_at = max(LIMIT, 2 * len(self._keys))
+
+    def after_fork(self) -> None:
+        """Another thread may have held the lock."""
+        self.lock = threading.RLock()
+
+    def _beginning(self, prefix: bytes) -> list[bytes]:
+        start, end = (bisect.bisect_left(self._keys, edge) for edge in (prefix, prefix + b"\xff"))
+        return self._keys[start:end]  # texts have no byte ff
+
+    def _drop(self, key: bytes) -> None:
+        del self._values[key]
+        del self._keys[bisect.bisect_left(self._keys, key)]
+
+
+_memory = _Memory()
+_books = _Books()
+os.register_at_fork(after_in_child=_memory.after_fork)
+os.register_at_fork(after_in_child=_books.after_fork)
 
 
 @contextlib.contextmanager
 def transaction() -> Iterator[Ledger]:
     """The books of chords, for as long as nobody else stores anything."""
     with _memory.lock, _books.lock:
-        yield _Book()
+        yield _books
+
+
+def cleanup() -> None:
+    """Drop what has expired."""
+    _memory.cleanup()
+    with _books.lock:
+        _books.cleanup()
 
 
 class MemorySource:

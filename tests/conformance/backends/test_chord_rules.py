@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from celery import chain, chord, group
+from celery import chain, chord, group, signature
 from celery.app.context import Context
 from celery.backends.counting import CountingChords, PollingChords
 from celery.contrib.testing.worker import start_worker
@@ -53,8 +53,8 @@ class Tasks:
             self.called.set()
 
         @app.task(name="grows", bind=True)
-        def grows(task):
-            task.add_to_chord(add.s(10, 1))
+        def grows(task, by=None):
+            task.add_to_chord(signature(by, app=app) if by else add.s(10, 1))
             return 1
 
         self.add, self.same, self.fails, self.ignored = add, same, fails, ignored
@@ -149,14 +149,15 @@ def test_a_member_that_leaves_without_an_outcome(tasks, how):
 
 
 def test_a_member_is_added(tasks):
-    if isinstance(tasks.app.backend.chords, PollingChords | CountingChords):
-        assert isinstance(
-            chord([tasks.grows.si()], tasks.same.s())().parent.results[0].get(timeout=20, propagate=False),
-            NotImplementedError,
-        )
-    else:
-        values = chord([tasks.grows.si(), tasks.add.s(1, 1)], tasks.same.s())().get(timeout=20)
-        assert sorted(values) == [1, 2, 11]
+    values = chord([tasks.grows.si(), tasks.add.s(1, 1)], tasks.same.s())().get(timeout=20)
+    assert sorted(values) == [1, 2, 11]
+
+
+def test_members_are_added_by_many_and_by_those_that_were_added(tasks):
+    header = [tasks.grows.si(tasks.add.si(10, i)) for i in range(3)]
+    header.append(tasks.grows.si(group(tasks.grows.si(tasks.add.si(20, 1)), tasks.add.si(20, 2))))
+    values = chord(header, tasks.same.s())().get(timeout=20)
+    assert sorted(values) == [1, 1, 1, 1, 1, 10, 11, 12, 21, 22]
 
 
 def test_a_member_that_ends_twice_counts_once(app, new_id):

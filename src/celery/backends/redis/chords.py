@@ -11,7 +11,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from celery.backends import chords
-from celery.backends.chords import REMEMBERED, Due, Part, chord_of, part_of
+from celery.backends.chords import REMEMBERED, Due, Part, chord_of, part_of, singles
 from celery.canvas import graphs
 from celery.utils import uuid
 
@@ -55,11 +55,12 @@ class RedisChords:
         key = self._key
         self._backend.carry_out(("DEL", key(group_id, ".c")), ("SET", key(group_id, ".s"), size, *life))
 
-    def grow(self, group_id: str, members: int) -> None:
+    def grow(self, group_id: str, added: Any) -> int | None:
         """See `Chords`."""
         seconds, key = self._seconds, self._key(group_id, ".t")
         life = (("EXPIRE", key, seconds),) if seconds else ()
-        self._backend.carry_out(("INCRBY", key, members), *life)
+        self._backend.carry_out(("INCRBY", key, len(singles([added]))), *life)
+        return None
 
     def follow(self, header: tuple[str, Sequence[Any]], body: Any, options: Mapping[str, Any]) -> None:
         """Nothing more is needed."""
