@@ -16,7 +16,7 @@ from celery.brokers.base import BrokerError
 from celery.concurrency.pace import share_of
 
 from .acks import GIVEN_BACK
-from .limits import RunTimes, fetch_ahead, window
+from .limits import RunTimes, window
 from .runs import job_for
 
 if TYPE_CHECKING:
@@ -249,7 +249,7 @@ class Dispatcher:
             return
         wanted = 0
         if not self._closed and not self._held_up():
-            ahead = fetch_ahead(self.times.mix, self.slots) if self._ahead and not self._stalled else 0
+            ahead = self.times.ahead(self.slots) if self._ahead and not self._stalled else 0
             room = int(self.pool.room(share_of(self.times.mix)) * (_ALL - self._promised))
             wanted = window(held=self._counted, room=room, ahead=ahead, bound=self.bound)
         if wanted != self.window:

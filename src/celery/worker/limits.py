@@ -18,6 +18,8 @@ HORIZON = 0.1
 UNKNOWN = 1.0
 #: Weight of the newest run in a task's mean.
 _WEIGHT = 0.2
+#: And while a task has run less than so many times: its first runs load code and connect, which the others do not.
+_FIRST_RUNS, _FIRST_WEIGHT = 12, 0.5
 #: Weight of the newest message in the mean of what comes in.
 _MIX_WEIGHT = 0.05
 
@@ -25,20 +27,34 @@ _MIX_WEIGHT = 0.05
 class RunTimes:
     """Moving means of run times, one per registered task that has run here, in seconds."""
 
-    __slots__ = ("_means", "mix")
+    __slots__ = ("_known", "_means", "_young", "mix")
 
     def __init__(self) -> None:
         self._means: dict[str, float] = {}
+        self._young: dict[str, int] = {}  # how often tasks have run that are not run often yet
+        self._known = 0  # messages that came in of tasks that had run
         #: Expected run time of what came in lately.
         self.mix = UNKNOWN
 
     def ran(self, name: str, seconds: float) -> None:
         """Take note of one run. A long run counts at once, short ones must repeat themselves."""
         mean = self._means.get(name)
-        if mean is None or seconds > 4 * mean:
+        if mean is None:
+            self._means[name], self._young[name] = seconds, 1
+        elif seconds > 4 * mean:
             self._means[name] = seconds
         else:
-            self._means[name] = mean + _WEIGHT * (seconds - mean)
+            weight = _FIRST_WEIGHT if name in self._young and seconds < mean else _WEIGHT
+            self._means[name] = mean + weight * (seconds - mean)
+        if name in self._young:
+            self._grow(name)
+
+    def _grow(self, name: str) -> None:
+        runs = self._young[name] + 1
+        if runs > _FIRST_RUNS:
+            del self._young[name]
+        else:
+            self._young[name] = runs
 
     def of(self, name: str) -> float | None:
         """Mean run time of a task; None if it has not run here yet."""
@@ -50,11 +66,20 @@ class RunTimes:
 
     def came_in(self, name: str) -> None:
         """Take note of one received message."""
-        expected = self._means.get(name, UNKNOWN)
+        expected = self._means.get(name)
+        if expected is None:
+            expected = UNKNOWN
+        else:
+            self._known += 1
         if expected > self.mix:
             self.mix += 4 * _MIX_WEIGHT * (expected - self.mix)
-        else:
-            self.mix += _MIX_WEIGHT * (expected - self.mix)
+        else:  # in the beginning as if this were a mean over all messages
+            self.mix += max(_MIX_WEIGHT, 1 / max(1, self._known)) * (expected - self.mix)
+
+
+    def ahead(self, slots: int) -> int:
+        """`fetch_ahead`, but in the beginning no more than twice the messages of which it was known what they are."""
+        return min(fetch_ahead(self.mix, slots), 2 * self._known)
 
 
 def fetch_ahead(mix: float, slots: int) -> int:

@@ -142,6 +142,31 @@ def test_very_short_tasks_are_fetched_by_the_hundred():
     assert fetch_ahead(times.mix, 2) == MOST_AHEAD
 
 
+def test_a_worker_that_has_just_begun_believes_a_little_and_soon_all():
+    """A first run loads code and connects: that must not make hundreds of others come one by one."""
+    times, seen = RunTimes(), []
+    for seconds in (0.012, 0.010, *[0.0006] * 40):
+        times.ran("t", seconds)
+        times.came_in("t")
+        seen.append(times.ahead(2))
+    assert seen[0] <= 2
+    assert seen[3] <= 8
+    assert seen[39] >= 60
+    assert times.of("t") == pytest.approx(0.0006, rel=0.1)
+    times.came_in("never heard of")
+    assert times.ahead(2) < 2
+
+
+def test_short_runs_must_repeat_themselves_after_a_long_one():
+    times = RunTimes()
+    for _ in range(20):
+        times.ran("t", 0.0001)
+    times.ran("t", 1.0)
+    for _ in range(10):
+        times.ran("t", 0.0001)
+    assert times.of("t") > 0.1
+
+
 def test_one_long_task_among_short_ones_counts_at_once():
     times = RunTimes()
     times.ran("t", 0.001)
