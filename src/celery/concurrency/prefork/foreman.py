@@ -241,7 +241,7 @@ class Foreman:
         if finished:
             self._reports.finished(finished)
         self._settle_returned(returned)
-        self._after(seat, told=bool(finished) and not self.waiting)
+        self._after(seat)
 
     def _hear_of_itself(self, seat: Seat, note: int, tag: int, number: float) -> None:
         if note == Note.SOFT:
@@ -285,12 +285,8 @@ class Foreman:
             else:
                 self.waiting.appendleft(job)
 
-    def _after(self, seat: Seat, *, told: bool) -> None:
-        """A child's window has changed: let it go if it is done for, use the room.
-
-        Args:
-            told: the core has seen to the room by itself.
-        """
+    def _after(self, seat: Seat) -> None:
+        """A child's window has changed: let it go if it is done for, use the room."""
         if not seat.window:
             self._changed.set()
             if seat.state is State.LEAVING or (seat.state is State.ACTIVE and seat.left <= 0):
@@ -298,7 +294,7 @@ class Foreman:
                 self.crew.balance()
         if self.waiting:
             self._dispatch()
-        if not told and self._started and self.room(1):
+        if self._started and self.room(1):
             self._reports.roomy()
 
     def died(self, seat: Seat, exitcode: int) -> None:
