@@ -76,7 +76,6 @@ class RunTimes:
         else:  # in the beginning as if this were a mean over all messages
             self.mix += max(_MIX_WEIGHT, 1 / max(1, self._known)) * (expected - self.mix)
 
-
     def ahead(self, slots: int) -> int:
         """`fetch_ahead`, but in the beginning no more than twice the messages of which it was known what they are."""
         return min(fetch_ahead(self.mix, slots), 2 * self._known)

@@ -24,6 +24,16 @@ if TYPE_CHECKING:
     from celery.app.jobs import Job
 
 
+#: What children need when they run a task, connect, and send what follows: loaded once before they are forked. In each of them
+#: the first task, or the first chord, would wait for it.
+_OF_CHILDREN = (
+    "celery.app.trace",
+    "celery.app.calling",
+    "celery.app.launching",
+    "encodings.idna",
+)
+
+
 class TaskPool:
     """Runs tasks in child processes, one at a time each.
 
@@ -66,7 +76,8 @@ class TaskPool:
         """Start the spawner: after the app is loaded, before any loop, thread or connection exists."""
         if self._link is None:
             if self._runner is default_runner:
-                importlib.import_module("celery.app.trace")  # once here, not in every child
+                for name in _OF_CHILDREN:
+                    importlib.import_module(name)
             self._board = Board()
             self._link = Link(partial(self._serve_spawner, self._board))
 
