@@ -72,7 +72,10 @@ class TestProgram:
 
     def test_what_is_not_built_yet_does_not_exist(self, project):
         usage_error(project.celery("worker", "--without-gossip", check=False), "No such option")
-        usage_error(project.celery("beat", check=False), "No such command 'beat'.")
+        usage_error(
+            project.celery("beat", check=False),
+            "No such command 'beat'. Celery has it, this version of Celeriac does not (yet).",
+        )
 
     def test_unknown_commands(self, project):
         usage_error(

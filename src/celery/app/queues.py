@@ -99,10 +99,13 @@ class Queues(dict[str, Any]):
 
         Raises:
             KeyError: there is none of that name.
+            TypeError: it is neither.
         """
         queue = self[name_or_queue] if isinstance(name_or_queue, str) else name_or_queue
         if isinstance(queue, Queue):
             return queue
+        if not hasattr(queue, "queue_arguments"):
+            raise TypeError(f"queue must be a name or a Queue, got {queue!r}")
         known = self._topology.get(queue.name)
         if known is None or known[0] is not queue:
             known = self._topology[queue.name] = (queue, queue_from_any(queue))

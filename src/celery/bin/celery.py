@@ -47,6 +47,10 @@ OWN_FILE_NAME = (
     "A name like tasks.py or proj/celery.py is better."
 )
 PLUGIN_GROUP = "celery.commands"
+#: Commands of Celery's that people look for.
+NOT_BUILT = frozenset(
+    ("amqp", "beat", "control", "events", "inspect", "logtool", "migrate", "multi", "status", "upgrade")
+)
 
 
 class CeleryGroup(click.Group):
@@ -79,6 +83,10 @@ class CeleryGroup(click.Group):
         try:
             return super().resolve_command(ctx, args)
         except click.UsageError as error:
+            if args[0] in NOT_BUILT:
+                raise click.UsageError(
+                    f"{error.message} Celery has it, this version of Celeriac does not (yet).", error.ctx
+                ) from None
             import difflib  # noqa: PLC0415 - every worker would load it
 
             near = difflib.get_close_matches(args[0], self.list_commands(ctx), 3, 0.5)

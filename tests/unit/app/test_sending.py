@@ -610,6 +610,12 @@ class TestSignals:
         assert seen["sent"][1]["args"] == (1,)
 
 
+@pytest.mark.parametrize("queue", [3, ["q"], {"name": "q"}])
+def test_a_queue_is_a_name_or_a_queue(app, queue):
+    with pytest.raises(TypeError, match="queue must be a name or a Queue, got"):
+        app.send_task("t", queue=queue)
+
+
 def test_what_is_remembered_of_calls_does_not_grow_with_their_routing_keys():
     app = make_app(
         broker_url="pyamqp://", task_queues=[kombu.Queue("q", kombu.Exchange("e", "topic"), "tenant.#")]
