@@ -115,12 +115,22 @@ class Link:
         Raises:
             BrokerUnavailable, BrokerRefused: the connection is of no more use.
         """
+        self._take(self._receive(deadline), deadline)
+
+    def hears(self, expected: bytes, deadline: float) -> bool:
+        """As `wait`; True if just these bytes came: nobody is told of them."""
+        data = self._receive(deadline)
+        if data == expected and not self.machine.midway:
+            return True
+        self._take(data, deadline)
+        return False
+
+    def _receive(self, deadline: float) -> bytes:
         try:
-            data = self._stream.receive(deadline)
+            return self._stream.receive(deadline)
         except OSError as exc:
             self.abandon()
             raise self._trouble(exc) from exc
-        self._take(data, deadline)
 
     def _take(self, data: bytes, deadline: float) -> None:
         try:

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 from celery.brokers.base import BrokerError, BrokerRefused, BrokerUnavailable, Unroutable
 from celery.brokers.delaying import takes_delayed
 from celery.net.turns import Turn, Turns
+from celery.utils.locks import TAKEN
 from celery.wire.amqp.confirms import Confirms
 from celery.wire.amqp.connection import channel_error
 from celery.wire.amqp.errors import NOT_FOUND, Closed
-from celery.wire.amqp.frames import Command, Message, content, method
+from celery.wire.amqp.frames import Command, Message, acknowledgement, content, method
 
 from .delays import Ladder
 from .errors import refused, unavailable, unroutable
@@ -108,6 +109,10 @@ class RabbitPublisher:
 
     def publish(self, batch: Sequence[Outgoing], *, deadline: float) -> list[BrokerError | None]:
         """See `Publisher.publish`."""
+        if len(batch) == 1:
+            outcomes = self._turns.alone(self._send_alone, batch, deadline)
+            if outcomes is not None and outcomes is not TAKEN:
+                return outcomes  # type: ignore[no-any-return]
         ticket = _Ticket(batch, deadline)
         if not self._turns.wait(ticket, deadline):
             raise BrokerUnavailable(f"{self._nodes.name}: other threads were sending until the deadline")
@@ -158,6 +163,45 @@ class RabbitPublisher:
                 link.close()
 
     # -- by one thread at a time
+
+    def _send_alone(self, batch: Sequence[Outgoing], deadline: float) -> list[BrokerError | None] | None:
+        """Send one message where others went before it, as nearly all go; None if there is more to do: it was not sent,
+        or is to be sent once more."""
+        link, outgoing = self._link, batch[0]
+        if link is None or self._confirms or not self._confirms_on or not self._is_known(outgoing):
+            return None
+        head = self._frames.get((outgoing.exchange, outgoing.routing_key, outgoing.mandatory))
+        if head is None or self._channel_error is not None or not link.usable:
+            return None
+        try:
+            message = content(SENDING, encoded(outgoing), outgoing.body, link.machine.frame_max)
+        except ValueError:
+            return None
+        item = _Item(_Ticket(batch, deadline), 0)
+        try:
+            number = self._confirms.sent(item)
+            link.send(head + message, deadline)
+            if link.hears(acknowledgement(SENDING, number), deadline):
+                self._confirms.settle(number, multiple=False)
+                return item.ticket.outcomes
+            while self._confirms:
+                self._wait(link, deadline)
+        except BrokerError as error:
+            self._give_up(error, [item])
+        except BaseException:
+            self._drop()
+            raise
+        return None if item.returned and outgoing.declare else _result(item.ticket)
+
+    def _is_known(self, outgoing: Outgoing) -> bool:
+        """Whether nothing need be declared, looked for or delayed before it is sent."""
+        if outgoing.exchange and (outgoing.due is not None or outgoing.exchange not in self._exchanges):
+            return False
+        for queue in outgoing.declare:
+            known = self._declared.get(queue.name)
+            if known is not queue and known != queue:
+                return False
+        return True
 
     def _send_all(self) -> None:
         tickets: list[_Ticket] = []
@@ -291,7 +335,8 @@ class RabbitPublisher:
     def _prepared(self, link: Link, outgoing: Outgoing, deadline: float) -> tuple[str, str]:
         """Declare what a message needs; return the exchange and routing key to publish it with."""
         for queue in outgoing.declare:
-            if self._declared.get(queue.name) != queue:
+            known = self._declared.get(queue.name)
+            if known is not queue and known != queue:
                 for request in declare_queue(queue):
                     link.carry_out(request, deadline)
                 self._declared[queue.name] = queue

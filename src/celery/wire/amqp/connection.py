@@ -137,6 +137,11 @@ class Connection:
     def open(self) -> bool:
         return self.state is State.OPEN
 
+    @property
+    def midway(self) -> bool:
+        """The beginning of a frame came in, and not its end."""
+        return self._reader.midway
+
     def receive(self, data: bytes) -> list[Command | Message]:
         """Take bytes; return what is for the caller, in order.
 

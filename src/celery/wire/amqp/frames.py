@@ -189,6 +189,11 @@ class Reader:
         self._rest = data[at:] if at < size else b""
         return found
 
+    @property
+    def midway(self) -> bool:
+        """The beginning of a frame is here, and not its end."""
+        return bool(self._rest)
+
     def forget(self, channel: int) -> None:
         """A channel was closed: what was half received on it will not be completed."""
         self._partial.pop(channel, None)
