@@ -153,6 +153,10 @@ class Stream:
             raise ConnectionResetError(errno.ECONNRESET, "Connection closed by server")
         return data
 
+    def is_emptied_by(self, data: bytes) -> bool:
+        """Whether what `take` gave was surely all: a poll of the descriptor tells of what comes after it."""
+        return bool(self._slice) and len(data) < _CHUNK
+
     def _fit(self, deadline: float) -> None:
         """Have the system wait no longer than until the deadline."""
         left = deadline - time.monotonic()

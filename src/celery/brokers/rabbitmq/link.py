@@ -77,8 +77,11 @@ class Link:
             return False
         return True
 
-    def drain(self) -> None:
+    def drain(self, *, to_the_end: bool = True) -> None:
         """See to what has come in, without waiting for more.
+
+        Args:
+            to_the_end: look whether the peer has hung up after it, too.
 
         Raises:
             BrokerUnavailable, BrokerRefused: the connection is of no more use.
@@ -92,6 +95,8 @@ class Link:
             if not data:
                 return
             self._take(data, time.monotonic() + 1.0)
+            if not to_the_end and self._stream.is_emptied_by(data):
+                return
 
     def fileno(self) -> int:
         """Of the socket."""

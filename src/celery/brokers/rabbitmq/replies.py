@@ -27,12 +27,15 @@ logger = logging.getLogger(__name__)
 
 #: Seconds for an attempt to connect again.
 _PATIENCE = 2.0
+#: Answers that are taken without a word; the broker hears of fewer when there is time.
+_UNSAID = 32
 
 
 class RabbitReplies:
     """See `Replies`. The queue is deleted when it is closed, or expires.
 
-    Answers are acknowledged when they have been taken, so a lost connection loses none.
+    Answers are acknowledged after they have been taken, so a lost connection loses none: those of which the broker has not
+    heard come twice.
     """
 
     def __init__(self, nodes: Nodes, name: str, *, expires: float | None) -> None:
@@ -43,7 +46,9 @@ class RabbitReplies:
         self._link: Link | None = None
         self._known = -1  # the descriptor that the poll knows
         self._batch: list[Delivery] = []
-        self._tag = 0
+        self._tag = 0  # of the last answer, while the broker has not heard that it was taken
+        self._said = 0
+        self._woken = False
         self._poll = select.epoll()
         self._wake, self._waker = socket.socketpair()
         for end in (self._wake, self._waker):
@@ -75,7 +80,8 @@ class RabbitReplies:
             + method(SENDING, "basic.consume", queue=self._queue.name, consumer_tag="replies", nowait=True),
             deadline,
         )
-        self._link, self._known, self._tag = link, link.fileno(), 0
+        self._link, self._known = link, link.fileno()
+        self._tag = self._said = 0
         self._poll.register(self._known, select.EPOLLIN)
 
     def _on_event(self, event: Command | Message) -> None:
@@ -88,6 +94,11 @@ class RabbitReplies:
 
     def wait(self, seconds: float) -> bool:
         """See `Replies.wait`."""
+        if self._tag:
+            if self._poll.poll(0):
+                return True
+            with self._lock:
+                self._acknowledge()
         return bool(self._poll.poll(seconds))
 
     def fileno(self) -> int:
@@ -97,21 +108,31 @@ class RabbitReplies:
     def collect(self) -> list[Delivery]:
         """See `Replies.collect`."""
         with self._lock:
-            self._swallow()
-            link = self._link
-            if link is not None:
+            if self._woken:
+                self._woken = False
+                self._swallow()
+            if self._link is not None:
                 try:
-                    link.drain()
-                    if self._tag:
-                        link.send(acknowledgement(SENDING, self._tag, True), time.monotonic() + 1.0)
+                    self._link.drain(to_the_end=False)
                 except BrokerError as error:
-                    logger.debug("waiting for results: %s", error)
-                    self._lost()
-                self._tag = 0
+                    self._lost(error)
+                if self._tag - self._said >= _UNSAID:
+                    self._acknowledge()
             batch, self._batch = self._batch, []
             return batch
 
-    def _lost(self) -> None:
+    def _acknowledge(self) -> None:
+        tag, self._tag = self._tag, 0
+        if tag and self._link is not None:
+            self._said = tag
+            try:
+                self._link.send(acknowledgement(SENDING, tag, True), time.monotonic() + 1.0)
+            except BrokerError as error:
+                self._lost(error)
+
+    def _lost(self, error: BrokerError) -> None:
+        logger.debug("waiting for results: %s", error)
+        self._tag = 0
         link, self._link = self._link, None
         if link is not None:
             # A closed descriptor leaves the poll by itself.
@@ -130,6 +151,8 @@ class RabbitReplies:
             self._waker.send(b".")
         except (BlockingIOError, OSError):
             return
+        finally:
+            self._woken = True  # after it: who looks in between finds it the next time
 
     def close(self) -> None:
         """See `Replies.close`. In a child of the process that made it, only what was inherited is closed."""
