@@ -113,6 +113,7 @@ class RabbitConsumer(Line):
             session.guard()
         self._records.connected()
         self._holds.connected()
+        self._moves.connected()
         self._look_soon()
 
     def _on_lost(self, error: BrokerError) -> None:
@@ -148,6 +149,7 @@ class RabbitConsumer(Line):
                 return
             if time.monotonic() - since > self._lease and not self._records.restarted:
                 self._records.forget()
+                self._moves.forget()
                 self.intake.fenced("the connection was away for longer than the lease")
             self.intake.connected()
             return

@@ -204,9 +204,9 @@ class Line:
             self._waiting.append(delivery)
             self._look_soon()
 
-    def offer_again(self, delivery: Delivery) -> None:
+    def offer_again(self, delivery: Delivery, settled: Callable[[Any], None]) -> None:
         """Publish a message back into its queue that the broker has forgotten."""
-        self._moves.send_back(delivery, delivery.receipt)
+        self._moves.offer_again(delivery, delivery.receipt, settled)
 
     def nap(self) -> None:
         """One more message waits here for its second to pass."""

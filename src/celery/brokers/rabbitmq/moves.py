@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import random
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from celery.brokers.delaying import is_quorum
@@ -30,7 +31,7 @@ from .messages import (
 from .requests import Request, queue_itself
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from celery.brokers.base import BrokerOptions, Delivery
 
@@ -67,6 +68,23 @@ class Moves:
         self._session: Session | None = None
         self._homes: set[str] = set()
         self._graves: set[str] = set()
+        #: Begun messages that are to go elsewhere, until the broker has confirmed that they are there.
+        self._owed: dict[Receipt, Callable[[], None]] = {}
+
+    def connected(self) -> None:
+        """Do, on a new connection, what the last one did not come to."""
+        for move in list(self._owed.values()):
+            move()
+
+    def forget(self) -> None:
+        """What was begun is somebody else's."""
+        self._owed.clear()
+
+    def _owe(self, receipt: Receipt, move: Callable[[], None]) -> None:
+        """What was begun outlives a connection, so what is to become of it does, too."""
+        if receipt.record is not None:
+            self._owed[receipt] = move
+        move()
 
     def _known(self, session: Session) -> None:
         """Forget what was declared through another connection."""
@@ -102,13 +120,16 @@ class Moves:
         return receipt.exhausted or not receipt.counted
 
     def _publish_again(self, delivery: Delivery, receipt: Receipt, deliveries: int) -> None:
-        headers = {DELIVERIES: deliveries, ORIGIN: [delivery.exchange, delivery.routing_key]}
-        properties = with_headers(receipt.properties, drop=_COUNTED, headers=headers)
-        self._move("", delivery.queue, properties, delivery, receipt)
+        self._move("", delivery.queue, _counted(delivery, receipt, deliveries), delivery, receipt)
+
+    def offer_again(self, delivery: Delivery, receipt: Receipt, settled: Callable[[Any], None]) -> None:
+        """Publish a message back into its queue that the broker has forgotten."""
+        properties = _counted(delivery, receipt, delivery.deliveries)
+        self._link.publish("", delivery.queue, properties, delivery.body, settled)
 
     def send_back(self, delivery: Delivery, receipt: Receipt) -> None:
-        """Offer a begun message again, which the broker has forgotten."""
-        self._publish_again(delivery, receipt, delivery.deliveries)
+        """Offer a begun message again."""
+        self._owe(receipt, partial(self._publish_again, delivery, receipt, delivery.deliveries))
 
     def _move(self, exchange: str, key: str, properties: bytes, delivery: Delivery, receipt: Receipt) -> None:
         link = self._link
@@ -183,6 +204,9 @@ class Moves:
 
     def bury(self, delivery: Delivery, receipt: Receipt, reason: str) -> None:
         """See `Consumer.bury`: to the dead-letter exchange that the queue was declared with, else to `<queue>.dead`."""
+        self._owe(receipt, partial(self._bury_soon, delivery, receipt, reason))
+
+    def _bury_soon(self, delivery: Delivery, receipt: Receipt, reason: str) -> None:
         session = self._link.session
         if session is not None:
             self._known(session)
@@ -229,9 +253,15 @@ class Moves:
     def _finish(self, receipt: Receipt) -> None:
         """The message is elsewhere now. What was begun ends only here: until then its record stands for it."""
         if receipt.record is not None:
-            self._link.ended(receipt)
+            if self._owed.pop(receipt, None) is not None:
+                self._link.ended(receipt)
         elif receipt.tag:
             self._link.done(receipt)
+
+
+def _counted(delivery: Delivery, receipt: Receipt, deliveries: int) -> bytes:
+    headers = {DELIVERIES: deliveries, ORIGIN: [delivery.exchange, delivery.routing_key]}
+    return with_headers(receipt.properties, drop=_COUNTED, headers=headers)
 
 
 async def _exists(session: Session, exchange: str) -> bool:

@@ -291,12 +291,24 @@ class Records:
             self._link.done(held)
         elif record.void:
             # They never ran here; the broker had taken the record, so it may have taken the acknowledgements.
-            del self._mine[paper.id]
-            for delivery in self._deliveries(paper, None):
-                self._link.offer_again(delivery)
+            self._offer_again(paper)
             self._link.done(held)
         else:
             record.tags.append(held)
+
+    def _offer_again(self, paper: _Paper) -> None:
+        """Known until the broker has all of them: if the link is lost before, the record comes back once more."""
+        deliveries = self._deliveries(paper, None)
+        left = len(deliveries)
+
+        def settled(fate: Any) -> None:
+            nonlocal left
+            left -= 1
+            if not left:
+                self._mine.pop(paper.id, None)
+
+        for delivery in deliveries:
+            self._link.offer_again(delivery, settled)
 
     async def _judge(self, paper: _Paper, held: Receipt) -> None:
         """Find out whether the worker of a lost record is dead."""
