@@ -214,6 +214,20 @@ def test_asyncio(redis_url):
     asyncio.run(main_two(config))
 
 
+def test_a_call_with_little_time_does_not_end_those_with_more(redis_url):
+    async def main():
+        client = AsyncClient.of(settings.read(redis_url))
+        await client.call("PING")
+        patient = asyncio.ensure_future(client.call("BLPOP", "nothing", 1, deadline=soon()))
+        await asyncio.sleep(0)  # so that it is written first
+        with pytest.raises(BrokerUnavailable, match="no answer in time"):
+            await client.call("PING", deadline=soon(0.1))
+        assert await patient is None
+        assert await client.call("PING") == b"PONG"
+
+    asyncio.run(main())
+
+
 async def main_two(config):
     assert await AsyncClient.of(config).call("PING") == b"PONG"
 

@@ -33,11 +33,12 @@ if TYPE_CHECKING:
 class _Pending:
     """Replies to come of one write, and who wants them."""
 
-    __slots__ = ("count", "done", "replies")
+    __slots__ = ("count", "done", "replies", "since")
 
-    def __init__(self, count: int, done: OnReplies | asyncio.Future[list[Any]]) -> None:
+    def __init__(self, count: int, done: OnReplies | asyncio.Future[list[Any]], since: float) -> None:
         self.count = count
         self.done = done
+        self.since = since
         self.replies: list[Any] = []
 
 
@@ -126,6 +127,18 @@ class Link(asyncio.Protocol):
         """How many writes wait for replies."""
         return len(self._pending)
 
+    @property
+    def silent_for(self) -> float:
+        """Seconds for which the server has left unanswered what it was asked."""
+        if not self._pending:
+            return 0.0
+        return self._loop.time() - max(self.heard_at, self._pending[0].since)
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether somebody waits for a reply who has not given up."""
+        return any(not (isinstance(one.done, asyncio.Future) and one.done.done()) for one in self._pending)
+
     def send(self, data: bytes, count: int) -> asyncio.Future[list[Any]]:
         """Write packed commands; their replies, errors of single commands among them.
 
@@ -141,7 +154,7 @@ class Link(asyncio.Protocol):
             if isinstance(done, asyncio.Future):
                 done.set_exception(self._error or BrokerUnavailable(f"{self.where}: not connected"))
             return
-        self._pending.append(_Pending(count, done))
+        self._pending.append(_Pending(count, done, self._loop.time()))
         self._transport.write(data)
 
     def tell(self, *command: Argument) -> None:
@@ -299,7 +312,9 @@ class AsyncClient:
             if link is not None:
                 if time.monotonic() - began >= self.settings.connect_timeout:
                     self.settings.gave_up(link.target)
-                link.abort("no answer in time")
+                # Others may have more time than this call had.
+                if not link.is_shared or link.silent_for >= self.settings.connect_timeout:
+                    link.abort("no answer in time")
             raise BrokerUnavailable(f"{self.settings.url}: no answer in time") from None
         if any(type(reply) is ErrorReply and reply.code in ELSEWHERE for reply in replies):
             link.abort("it is not the one to talk to any more")

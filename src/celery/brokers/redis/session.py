@@ -221,6 +221,7 @@ class Session:
                 await self.connect()
             except BrokerError as error:
                 logger.debug("Still no connection: %s", error)
+                core.intake.disconnected(error)
                 continue
             core.lease.seen_at = core.loop.time()
             core.lease.trusting_from = core.lease.seen_at + core.lease_seconds
