@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
+from celery.exceptions import SoftTimeLimitExceeded
+
 from . import compression as _compression
 from . import json, serializers
 from .errors import MalformedMessage, UndecodableBody, why
@@ -113,10 +115,14 @@ def payload_of(
     try:
         if compression:
             body = _compression.decompress(body, compression)
+    except SoftTimeLimitExceeded:
+        raise
     except Exception as exc:
         raise UndecodableBody(f"body cannot be decompressed ({compression}): {why(exc)}") from exc
     try:
         return serializers.loads(body, content_type, content_encoding, accept)
+    except SoftTimeLimitExceeded:
+        raise
     except Exception as exc:
         raise UndecodableBody(f"body cannot be decoded: {why(exc)}") from exc
 

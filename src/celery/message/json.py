@@ -25,6 +25,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
+from celery.exceptions import SoftTimeLimitExceeded
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -193,7 +195,7 @@ def loads(data: bytes | bytearray | memoryview | str) -> Any:
         return json.loads(raw.decode("utf-8"), object_hook=_object_hook)
     except RecursionError:
         raise ValueError("nested too deeply") from None
-    except ValueError:
+    except (ValueError, SoftTimeLimitExceeded):
         raise
     except Exception as exc:
         raise ValueError(f"wrong extended value: {exc or type(exc).__name__}") from exc

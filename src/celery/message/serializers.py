@@ -15,7 +15,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from celery import _foreign
-from celery.exceptions import ContentDisallowed, DecodeError, EncodeError, ImproperlyConfigured
+from celery.exceptions import (
+    ContentDisallowed,
+    DecodeError,
+    EncodeError,
+    ImproperlyConfigured,
+    SoftTimeLimitExceeded,
+)
 from celery.utils.installed import entry_points
 
 from . import json
@@ -209,7 +215,7 @@ def dumps(data: Any, serializer: str | None = None) -> tuple[str, str, bytes]:
     found = _find(serializer)
     try:
         encoded = found.encode(data)
-    except EncodeError:
+    except (EncodeError, SoftTimeLimitExceeded):
         raise
     except Exception as exc:
         if isinstance(exc, _stock_errors("EncodeError")):
@@ -270,7 +276,7 @@ def loads(
         if found.wants_text and not isinstance(data, str):
             data = _read_raw(data, content_encoding or found.content_encoding)
         return found.decode(data)
-    except DecodeError:
+    except (DecodeError, SoftTimeLimitExceeded):  # its time may be over in the middle of it
         raise
     except Exception as exc:
         if isinstance(exc, _stock_errors("DecodeError")):

@@ -6,7 +6,7 @@ import kombu.compression
 import kombu.serialization
 import pytest
 
-from celery.exceptions import ContentDisallowed, DecodeError, EncodeError
+from celery.exceptions import ContentDisallowed, DecodeError, EncodeError, SoftTimeLimitExceeded
 from celery.message import compression, serializers
 
 TYPES = {
@@ -178,3 +178,19 @@ def test_compression_registered_with_kombu():
     kombu.compression.register(bytes.swapcase, bytes.swapcase, "application/x-swap", aliases=["swap"])
     assert compression.compress(b"aB", "swap") == (b"Ab", "application/x-swap")
     assert compression.decompress(b"Ab", "application/x-swap") == b"aB"
+
+
+@pytest.mark.parametrize("call", ["dumps", "loads"])
+def test_a_time_limit_that_comes_in_the_middle_is_what_it_is(call):
+    def over(_):
+        raise SoftTimeLimitExceeded
+
+    serializers.register("slow", over, over, "application/x-slow", "utf-8")
+    try:
+        with pytest.raises(SoftTimeLimitExceeded):
+            if call == "dumps":
+                serializers.dumps({}, "slow")
+            else:
+                serializers.loads(b"x", "application/x-slow", "utf-8", ["application/x-slow"])
+    finally:
+        serializers.unregister("slow")
