@@ -180,17 +180,15 @@ def test_compression_registered_with_kombu():
     assert compression.decompress(b"Ab", "application/x-swap") == b"aB"
 
 
-@pytest.mark.parametrize("call", ["dumps", "loads"])
-def test_a_time_limit_that_comes_in_the_middle_is_what_it_is(call):
+def test_a_time_limit_that_comes_in_the_middle_is_what_it_is():
     def over(_):
         raise SoftTimeLimitExceeded
 
     serializers.register("slow", over, over, "application/x-slow", "utf-8")
     try:
         with pytest.raises(SoftTimeLimitExceeded):
-            if call == "dumps":
-                serializers.dumps({}, "slow")
-            else:
-                serializers.loads(b"x", "application/x-slow", "utf-8", ["application/x-slow"])
+            serializers.dumps({}, "slow")
+        with pytest.raises(SoftTimeLimitExceeded):
+            serializers.loads(b"x", "application/x-slow", "utf-8", ["application/x-slow"])
     finally:
         serializers.unregister("slow")
