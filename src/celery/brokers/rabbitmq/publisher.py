@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from celery.brokers.base import BrokerError, BrokerRefused, BrokerUnavailable, Unroutable
 from celery.brokers.delaying import takes_delayed
+from celery.net.aside import Aside
 from celery.net.turns import Turn, Turns
 from celery.utils.locks import TAKEN
 from celery.wire.amqp.confirms import Confirms
@@ -26,7 +27,6 @@ from .requests import declare_queue
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from concurrent.futures import ThreadPoolExecutor
 
     from celery.brokers.base import Outgoing
     from celery.brokers.topology import Queue
@@ -47,16 +47,11 @@ class _Ticket(Turn):
 
     __slots__ = ("batch", "deadline", "on_done", "outcomes")
 
-    def __init__(
-        self,
-        batch: Sequence[Outgoing],
-        deadline: float,
-        on_done: Callable[[_Ticket], None] | None = None,
-    ) -> None:
+    def __init__(self, batch: Sequence[Outgoing], deadline: float) -> None:
         super().__init__()
         self.batch = batch
         self.deadline = deadline
-        self.on_done = on_done
+        self.on_done: Callable[[_Ticket], None] | None = None
         self.outcomes: list[BrokerError | None] = [None] * len(batch)
 
 
@@ -91,8 +86,7 @@ class RabbitPublisher:
 
     def _reset(self) -> None:
         self._turns: Turns[_Ticket] = Turns(self._send_all)
-        self._executor: ThreadPoolExecutor | None = None
-        self._draining = False
+        self._aside = Aside(self._serve)
         self._link: Link | None = None
         self._forget()
 
@@ -120,43 +114,22 @@ class RabbitPublisher:
 
     async def apublish(self, batch: Sequence[Outgoing], *, deadline: float) -> list[BrokerError | None]:
         """See `Publisher.apublish`: a thread sends, for all tasks of the loop that send at once."""
-        import asyncio  # noqa: PLC0415 - a program that only calls `delay` need not load it
+        ticket = _Ticket(batch, deadline)
 
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[None] = loop.create_future()
+        def put(tell: Callable[[_Ticket], None]) -> None:
+            ticket.on_done = tell
+            self._turns.waiting.append(ticket)
 
-        def settle() -> None:
-            if not future.done():
-                future.set_result(None)
-
-        def hand_over(ticket: _Ticket) -> None:
-            try:
-                loop.call_soon_threadsafe(settle)
-            except RuntimeError:
-                return  # the loop was closed meanwhile: nobody waits
-
-        ticket = _Ticket(batch, deadline, hand_over)
-        self._turns.waiting.append(ticket)
-        if not self._draining:
-            self._draining = True
-            if self._executor is None:
-                from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - as above
-
-                self._executor = ThreadPoolExecutor(1, thread_name_prefix="celery-publish")
-            self._executor.submit(self._drain)
-        await future
+        await self._aside.made(put, deadline)
         return _result(ticket)
 
-    def _drain(self) -> None:
-        self._draining = False
+    def _serve(self, deadline: float) -> None:
         with self._turns.connection():
             self._send_all()
 
     def close(self) -> None:
         """See `Publisher.close`."""
-        executor, self._executor = self._executor, None
-        if executor is not None:
-            executor.shutdown(wait=True)
+        self._aside.close()
         with self._turns.connection():
             link, self._link = self._link, None
             if link is not None:

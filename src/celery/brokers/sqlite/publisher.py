@@ -9,6 +9,7 @@ from collections import Counter, deque
 from typing import TYPE_CHECKING, Any
 
 from celery.brokers.base import BrokerError, BrokerUnavailable
+from celery.net.aside import Aside
 from celery.utils.locks import TAKEN, holding
 
 from . import store, strokes
@@ -17,9 +18,7 @@ from .forks import ForkLock
 from .wakeup import nudge
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Callable, Sequence
-    from concurrent.futures import ThreadPoolExecutor
 
     from celery.brokers.base import Outgoing
 
@@ -35,11 +34,11 @@ class _Ticket:
 
     __slots__ = ("batch", "error", "on_done", "outcomes")
 
-    def __init__(self, batch: Sequence[Outgoing], on_done: Callable[[_Ticket], None] | None = None) -> None:
+    def __init__(self, batch: Sequence[Outgoing]) -> None:
         self.batch = batch
         self.outcomes: list[BrokerError | None] | None = None
         self.error: BrokerError | None = None
-        self.on_done = on_done
+        self.on_done: Callable[[_Ticket], None] | None = None
 
     @property
     def done(self) -> bool:
@@ -61,12 +60,11 @@ class SqlitePublisher:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._waiting: deque[_Ticket] = deque()
-        self._executor: ThreadPoolExecutor | None = None
+        self._aside = Aside(self._serve)
         self._connection: sqlite3.Connection | None = None
         self._inode = (0, 0)
         self._topology = store.Topology()
         self._lock = ForkLock(self._after_fork)
-        self._draining = False
 
     def publish(self, batch: Sequence[Outgoing], *, deadline: float) -> list[BrokerError | None]:
         """See `Publisher.publish`."""
@@ -95,36 +93,16 @@ class SqlitePublisher:
 
     async def apublish(self, batch: Sequence[Outgoing], *, deadline: float) -> list[BrokerError | None]:
         """See `Publisher.apublish`: a thread writes, for all tasks of the loop that send at once."""
-        import asyncio  # noqa: PLC0415 - a program that only calls `delay` need not load it
+        ticket = _Ticket(batch)
 
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[list[BrokerError | None]] = loop.create_future()
+        def put(tell: Callable[[_Ticket], None]) -> None:
+            ticket.on_done = tell
+            self._waiting.append(ticket)
 
-        def settle(ticket: _Ticket) -> None:
-            if not future.done():
-                if ticket.error is not None:
-                    future.set_exception(ticket.error)
-                else:
-                    future.set_result(ticket.result())
+        await self._aside.made(put, deadline)
+        return ticket.result()
 
-        def hand_over(ticket: _Ticket) -> None:
-            try:
-                loop.call_soon_threadsafe(settle, ticket)
-            except RuntimeError:
-                return  # the loop was closed meanwhile: nobody waits
-
-        self._waiting.append(_Ticket(batch, hand_over))
-        if not self._draining:
-            self._draining = True
-            if self._executor is None:
-                from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - as above
-
-                self._executor = ThreadPoolExecutor(1, thread_name_prefix="celery-publish")
-            self._executor.submit(self._drain, deadline)
-        return await future
-
-    def _drain(self, deadline: float) -> None:
-        self._draining = False
+    def _serve(self, deadline: float) -> None:
         with self._lock.lock:
             self._write_all(deadline)
 
@@ -337,17 +315,14 @@ class SqlitePublisher:
         """Close the connection; a later `publish` opens it again."""
         with self._lock.lock:
             connection, self._connection = self._connection, None
-            executor, self._executor = self._executor, None
             if connection is not None:
                 connection.close()
-        if executor is not None:
-            executor.shutdown(wait=True)
+        self._aside.close()
 
     def _after_fork(self) -> None:
         """In a child: what was inherited is the parent's, and so is what waited."""
         self._waiting = deque()
-        self._draining = False
-        abandon(self._executor)
-        self._executor = None
+        abandon(self._aside)
+        self._aside = Aside(self._serve)
         abandon(self._connection)
         self._connection = None
