@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sqlite3
 import sys
 import time
 
 import pytest
 from kombu import Connection
+from sqlalchemy import text
 from tests.conformance.brokers.tools import Recorder, Worker, needs, send
 from tests.servers.process import Process, accepts, free_port
 
 from celery.brokers.base import BrokerOptions
+from celery.brokers.kombu.links import LinkPool
 from celery.brokers.registry import open_broker
 from celery.brokers.topology import Exchange, Queue
 
@@ -221,3 +224,20 @@ def _take_and_forget(channel, queue):
     url = channel.sqs(queue=queue).get_queue_url(QueueName=queue)["QueueUrl"]
     while not channel.sqs(queue=queue).receive_message(QueueUrl=url, WaitTimeSeconds=1).get("Messages"):
         pass
+
+
+def test_a_call_to_sqla_that_is_cut_short_leaves_nothing_locked(tmp_path):
+    url = f"sqla+sqlite:///{tmp_path}/queue.db"
+    pool = LinkPool(BrokerOptions(urls=(url,)))
+
+    def cut_short(link):
+        link.size("work")
+        link.channel.session.execute(text("BEGIN IMMEDIATE TRANSACTION"))
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt) as held, pool.borrow(time.monotonic() + 5) as link:
+        cut_short(link)
+    with sqlite3.connect(f"{tmp_path}/queue.db", timeout=0.1) as other:
+        other.execute("BEGIN IMMEDIATE")
+    del held  # whoever reports the error keeps what it came through
+    pool.close()

@@ -195,6 +195,11 @@ class Link:
 
     def close(self) -> None:
         """Close both; errors do not matter."""
+        # Cut short in the middle of a call, `sqla+` leaves a transaction open: others would find the tables locked.
+        session = getattr(self.channel, "_session", None)
+        with contextlib.suppress(Exception):
+            if session is not None:
+                session.close()
         with contextlib.suppress(Exception):
             self.connection.close()
 
