@@ -271,7 +271,9 @@ class Line:
             self._sender.on_return(message)
             return
         self._acks.received(message.delivery_tag)
-        if self._records.is_theirs(message) or self._holds.is_ours(message):
+        if message.consumer_tag not in self._incoming.grants and (
+            self._records.is_theirs(message) or self._holds.is_ours(message)
+        ):
             return
         delivery = self._incoming.delivery(message)
         if self._holds.wants(delivery):

@@ -15,6 +15,7 @@ from celery.message import json
 _quote = json.quote
 _u32 = struct.Struct(">I")
 _i32 = struct.Struct(">i")
+_six = struct.Struct(">6I")
 
 # -- from a table
 
@@ -70,18 +71,15 @@ def json_of_table(table: bytes) -> bytes | None:
         root_n, root, parent_n, parent, args_n, args, kwargs_n, kwargs, origin_n, origin, ignore, nesting,
     ) = found.groups()  # fmt: skip
     # What lies between two keys may hold what looks like a key: the lengths tell.
+    sizes = _six.unpack(b"".join((task_n, id_n, root_n, args_n, kwargs_n, origin_n)))
+    if sizes != (len(task), len(id_), len(root), len(args), len(kwargs), len(origin)):
+        return None
     for size, text in (
-        (task_n, task),
-        (id_n, id_),
         (shadow_n, shadow),
         (eta_n, eta),
         (expires_n, expires),
         (group_n, group),
-        (root_n, root),
         (parent_n, parent),
-        (args_n, args),
-        (kwargs_n, kwargs),
-        (origin_n, origin),
     ):
         if size is not None and _u32.unpack(size)[0] != len(text):
             return None
