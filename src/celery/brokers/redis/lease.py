@@ -23,10 +23,10 @@ logger = logging.getLogger("celery.brokers.redis")
 
 #: Part of a lease after which it is renewed.
 _RENEW = 0.3
-#: Seconds between looks for messages that stock workers have left.
-_RESTORE = 20.0
+#: Seconds between looks for messages that stock workers have left: as the visibility timeout, but between these.
+_RESTORE, _RESTORE_LONG = 20.0, 60.0
 #: Seconds between mending what may have been evicted (bindings) and forgetting what is too old (dead letters).
-_SWEEP = 60.0
+_SWEEP = 300.0
 #: Dead letters forgotten in one go.
 _AT_ONCE = 1000
 
@@ -153,7 +153,7 @@ class Lease:
                 self.timer = core.loop.call_at(at, self.tick)
         self._keep_expiring()
         if now >= self.restore_at:
-            self.restore_at = now + _RESTORE
+            self.restore_at = now + min(max(core.broker.visibility_timeout, _RESTORE), _RESTORE_LONG)
             core.reaper.restore_overdue()
         if now >= self.sweep_at:
             self.sweep_at = now + _SWEEP
