@@ -286,7 +286,13 @@ def test_one_at_a_time(project: Project) -> None:  # 3-Q9
 
 def test_refused_content(project: Project) -> None:  # 3-Z1
     with project.worker() as worker:
-        project.python("from tasks import add; add.apply_async((1, 2), serializer='pickle')")
+        printed = project.python("""
+            from tasks import add
+            print(repr(add.apply_async((1, 2), serializer='pickle').get(timeout=10, propagate=False)))
+            """)
+        assert printed.startswith(
+            "InvalidTaskError('body cannot be decoded: Refusing to deserialize untrusted content of type pickle"
+        )
         worker.wait_for(r"(?i)pickle")
         assert project.python("from tasks import add; print(add.delay(1, 2).get(timeout=10))").strip() == "3"
 

@@ -12,7 +12,7 @@ from celery.app.einfo import ExceptionInfo
 from celery.app.jobs import Verdict
 from celery.backends.encoding import restore_exception
 from celery.brokers.base import Settlement
-from celery.exceptions import TimeLimitExceeded, WorkerLostError
+from celery.exceptions import InvalidTaskError, TimeLimitExceeded, WorkerLostError
 
 from .acks import AGAIN, CUT_SHORT, DONE, GIVEN_BACK, after_hard_limit, after_loss, after_run
 
@@ -203,6 +203,12 @@ class PoolReports:
         crew.settler.settle(run, ending)
         crew.dispatcher.pump()
 
+    async def _refuse(self, run: Run, error: Exception, ending: Ending) -> None:
+        """Tell whoever waits for it, and its workflow, that its body could not be read; then set it aside, told or not."""
+        await self._crew.recorder.failed(run, error, tell_task=False)
+        self._crew.settler.settle(run, ending)
+        self._crew.dispatcher.pump()
+
     def _unusual(self, run: Run, outcome: Outcome) -> None:
         """The body could not be read, or its outcome could not be stored."""
         crew, verdict, detail = self._crew, outcome.verdict, outcome.detail
@@ -222,7 +228,10 @@ class PoolReports:
                 run.body[:1024],
                 len(run.body),
             )
-        elif verdict is Verdict.UNSTORED:
+            crew.state.deactivate(run)
+            crew.errands.start(self._refuse(run, InvalidTaskError(detail), ending))
+            return
+        if verdict is Verdict.UNSTORED:
             logger.error("The result of task %s[%s] could not be stored: %s", run.name, run.id, detail)
         crew.settler.settle(run, ending)
 

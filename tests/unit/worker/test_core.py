@@ -195,10 +195,21 @@ def test_reject_is_a_dead_letter(bench):
     assert bench.dead()[0].reason == "rejected by the task"
 
 
-def test_an_undecodable_body_is_a_dead_letter_and_logged_once(bench, caplog):
+@pytest.mark.parametrize("task", ["early", "late"])
+def test_an_undecodable_body_fails_is_a_dead_letter_and_logged_once(bench, caplog, task):
+    task_id = bench.send(task)
+    bench.end(task_id, Verdict.INVALID, detail="no JSON")
+    wait_until(bench.dead)
+    state, error = bench.backend.states[task_id]
+    assert (state, repr(error)) == ("FAILURE", "InvalidTaskError('no JSON')")
+    assert [r.levelname for r in caplog.records if "Can't decode message body" in r.message] == ["CRITICAL"]
+
+
+def test_an_undecodable_body_is_a_dead_letter_also_if_that_cannot_be_stored(bench):
+    bench.backend.broken = True
     bench.end(bench.send("early"), Verdict.INVALID, detail="no JSON")
     wait_until(bench.dead)
-    assert [r.levelname for r in caplog.records if "Can't decode message body" in r.message] == ["CRITICAL"]
+    bench.settled()
 
 
 def test_an_unknown_task_fails_and_is_a_dead_letter(bench, caplog):
