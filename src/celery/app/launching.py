@@ -6,6 +6,7 @@ by one, as if there were no workflow.
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, Any
 
 from celery.app import arguments, bulk
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
     Composed = tuple[str, Any, Any, SendOptions]
 
+#: Chords in one round trip to the result store.
+OPENED_AT_ONCE = 500
 _STOCK = Task.apply_async
 _ASTOCK = Task.aapply_async
 
@@ -63,11 +66,17 @@ async def alaunch(app: Celery, plan: Plan) -> None:
 def _open(app: Celery, plan: Plan) -> None:
     """Members may report as soon as they are sent: their number, and what follows, has to be known before."""
     graphs.store(app, plan)
+    if not plan.openings:
+        return
+    backend = app.backend
     for opening in plan.openings:
-        app.backend._insist_on_storing(lambda one=opening: _open_one(app, one), "the size of a chord")
+        _save_shape(app, opening)
+    openings = iter(plan.openings)
+    while some := {one.group_id: one.size for one in itertools.islice(openings, OPENED_AT_ONCE)}:
+        backend._insist_on_storing(lambda sizes=some: backend._open_chords(sizes), "the sizes of chords")
 
 
-def _open_one(app: Celery, opening: Opening) -> None:
+def _save_shape(app: Celery, opening: Opening) -> None:
     backend, extended = app.backend, app.conf.result_extended
     if extended or any(hasattr(member, "results") for member in opening.header.results):
         # Whoever sends the body has to know the shape, and who asks for it what belongs together.
@@ -75,7 +84,6 @@ def _open_one(app: Celery, opening: Opening) -> None:
     if extended and opening.body.subtask_type is None:
         body = app.AsyncResult(opening.body.id)
         backend.save_group(opening.group_id + BODY_OF, app.GroupResult(opening.group_id + BODY_OF, [body]))
-    backend.set_chord_size(opening.group_id, opening.size)
 
 
 def _follow(app: Celery, openings: Iterable[Opening]) -> None:

@@ -96,8 +96,8 @@ class Chords(Protocol):
     def ensure_allowed(self) -> None:
         """Raise NotImplementedError if there is no way."""
 
-    def open(self, group_id: str, size: int) -> None:
-        """A header of so many members is about to be sent."""
+    def open(self, sizes: Mapping[str, int]) -> None:
+        """Headers of so many members are about to be sent."""
 
     def grow(self, group_id: str, added: Result) -> int | None:
         """A member that is running adds others: those of a result, or that itself.
@@ -337,12 +337,13 @@ class TransactionalChords:
     def ensure_allowed(self) -> None:
         """It is."""
 
-    def open(self, group_id: str, size: int) -> None:
+    def open(self, sizes: Mapping[str, int]) -> None:
         """See `Chords`."""
         with self._transaction() as ledger:
-            if ledger.get(self._key(group_id, ".c")) is not None:  # it was over, and is sent again
-                ledger.delete(self._key(group_id, ".c"))
-            ledger.put(self._key(group_id, ".s"), size, self._seconds)
+            for group_id, size in sizes.items():
+                if ledger.get(self._key(group_id, ".c")) is not None:  # it was over, and is sent again
+                    ledger.delete(self._key(group_id, ".c"))
+                ledger.put(self._key(group_id, ".s"), size, self._seconds)
 
     def grow(self, group_id: str, added: Result) -> int | None:
         """See `Chords`."""

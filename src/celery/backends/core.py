@@ -690,7 +690,15 @@ class Backend(SyncBackendMixin, GroupStore):
 
     def set_chord_size(self, group_id: str, chord_size: int) -> None:
         """Say how many members the header has that is about to be sent."""
-        self.chords.open(group_id, chord_size)
+        self.chords.open({group_id: chord_size})
+
+    def _open_chords(self, sizes: dict[str, int]) -> None:
+        """`set_chord_size` for many at once, unless somebody has written that anew."""
+        if type(self).set_chord_size is Backend.set_chord_size:
+            self.chords.open(sizes)
+            return
+        for group_id, size in sizes.items():
+            self.set_chord_size(group_id, size)
 
     def add_to_chord(self, chord_id: str, result: Any) -> int | None:
         """Say that a running member adds another, or a group of them.

@@ -33,9 +33,10 @@ class CountingChords:
     def ensure_allowed(self) -> None:
         """It is."""
 
-    def open(self, group_id: str, size: int) -> None:
+    def open(self, sizes: Mapping[str, int]) -> None:
         """See `Chords`."""
-        self._backend.set(self._key(group_id, ".s"), str(size))
+        for group_id, size in sizes.items():
+            self._backend.set(self._key(group_id, ".s"), str(size))
 
     def grow(self, group_id: str, added: Any) -> int | None:
         """See `Chords`. Each addition has a number, and all places from its `_place_of` on."""
@@ -136,7 +137,7 @@ class PollingChords:
     def ensure_allowed(self) -> None:
         """It is."""
 
-    def open(self, group_id: str, size: int) -> None:
+    def open(self, sizes: Mapping[str, int]) -> None:
         """Nothing to remember."""
 
     def grow(self, group_id: str, added: Any) -> int | None:

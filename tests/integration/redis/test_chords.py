@@ -66,6 +66,19 @@ def test_the_body_gets_the_values_in_order(app, worker, redis_server):
     assert redis_server.cli("HLEN", "chord-unlock-due") == "0"
 
 
+def test_many_chords_are_opened_in_few_round_trips(app, worker, monkeypatch):
+    add, listed = task(app, "add"), task(app, "listed")
+    written, carry_out = [], app.backend.carry_out
+    monkeypatch.setattr(
+        app.backend, "carry_out", lambda *some: (written.append(len(some)), carry_out(*some))[1]
+    )
+    chords = [chord([add.si(n, 1), add.si(n, 2)], listed.s()) for n in range(300)]
+    result = group(chords).apply_async()
+    opened = list(written)
+    assert result.get(timeout=30) == [[n + 1, n + 2] for n in range(300)]
+    assert len(opened) <= 2
+
+
 def test_a_failing_member_fails_the_body(app, worker):
     add, listed, boom = (task(app, name) for name in ("add", "listed", "boom"))
     result = chord([add.s(1, 1), boom.s()], listed.s()).apply_async()

@@ -48,12 +48,12 @@ class RedisChords:
     def ensure_allowed(self) -> None:
         """They are."""
 
-    def open(self, group_id: str, size: int) -> None:
+    def open(self, sizes: Mapping[str, int]) -> None:
         """See `Chords`."""
-        seconds = self._seconds
+        seconds, key = self._seconds, self._key
         life = ("EX", seconds) if seconds else ()
-        key = self._key
-        self._backend.carry_out(("DEL", key(group_id, ".c")), ("SET", key(group_id, ".s"), size, *life))
+        over = ("DEL", *[key(group_id, ".c") for group_id in sizes])
+        self._backend.carry_out(over, *[("SET", key(one, ".s"), size, *life) for one, size in sizes.items()])
 
     def grow(self, group_id: str, added: Any) -> int | None:
         """See `Chords`."""
