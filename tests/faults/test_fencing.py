@@ -53,6 +53,31 @@ def early(self, how="return"):
     return run(self, how)
 
 
+@app.task(bind=True, acks_late=True)
+def fails_first(self):
+    note("begin", self)
+    here = Path(__file__).parent
+    try:
+        (here / "first").touch(exist_ok=False)
+    except FileExistsError:
+        while not (here / "second gate").exists():
+            time.sleep(0.01)
+        return "the survivor's value"
+    while not (here / "gate").exists():
+        time.sleep(0.01)
+    raise ValueError("too late")
+
+
+@app.task
+def same(value):
+    return value
+
+
+@app.task(bind=True)
+def told(self, task_id):
+    note("told", self)
+
+
 @app.task(bind=True, acks_late=True, max_retries=1)
 def late(self, how="return"):
     return run(self, how)
@@ -155,6 +180,26 @@ def test_a_stopped_workers_outcome_does_not_replace_that_of_the_second_run(proje
         wait_until(lambda: outcome(project, more[0]).startswith("FAILURE"))
         assert outcome(project, task_id) == recorded
         assert ledger.begun[task_id] == 2, "a retry of the stopped run was sent"
+
+
+@pytest.mark.parametrize("ignored", [False, True])
+@pytest.mark.parametrize("pool", ["prefork", "threads"])
+def test_a_stopped_workers_failure_does_not_reach_what_follows_the_second_run(project, ledger, pool, ignored):
+    with project.worker("-n", "a@h", "-c", "1", "-P", pool, TEST_CONF=CONF) as stalled:
+        call = f"(fails_first.s().set(ignore_result={ignored}) | same.s()).on_error(told.s()).delay()"
+        task_id, last = send(
+            project, f"last = {call}; print(last.parent.id, last.id, sep='\\n')", TEST_CONF=CONF
+        )
+        wait_until(lambda: task_id in ledger.begun)
+        with project.worker("-n", "b@h", "-c", "1", TEST_CONF=CONF):
+            with stopped(stalled):
+                wait_until(lambda: ledger.begun[task_id] == 2)
+                (project.path / "gate").touch()
+            stalled.wait_for(f"FAILURE of task {last if ignored else task_id} is not stored")
+            assert outcome(project, last).startswith("PENDING")
+            (project.path / "second gate").touch()
+            assert "the survivor's value" in until_decided(project, last, "SUCCESS")
+    assert "told" not in (project.path / "ledger.txt").read_text()
 
 
 def test_a_stopped_worker_that_gets_its_message_again_runs_it_again(project, ledger):

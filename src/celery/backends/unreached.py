@@ -30,9 +30,10 @@ class _Request:
     args = kwargs = hostname = retries = parent_id = stamps = stamped_headers = None
     children: tuple[Any, ...] = ()
 
-    def __init__(self, sig: Any, eager: bool, because: str | None) -> None:
+    def __init__(self, sig: Any, eager: bool, because: str | None, claim: str) -> None:
         options = sig.options
         self.because = because
+        self._claim = claim
         self.is_eager = eager
         self.id = options.get("task_id")
         self.task = sig.task
@@ -58,12 +59,14 @@ def fail_following(
     Args:
         because: the key of the note by which they can be resumed.
     """
+    # Who has lost the task may not say what becomes of these either.
+    claim: str = getattr(request, "_claim", "")
     try:
         steps = list(graphs.steps(backend.app, request.chain))
         for step in steps[:-1]:
-            fail(backend, step, exc, state, call_errbacks=False)
+            fail(backend, step, exc, state, call_errbacks=False, claim=claim)
         for last in steps[-1:]:  # the result of a workflow is that of its last step
-            fail(backend, last, exc, state, call_errbacks=False, because=because)
+            fail(backend, last, exc, state, call_errbacks=False, because=because, claim=claim)
     except GraphLost as lost:
         logger.error("What comes after task %s cannot be marked as failed: %s", request.id, lost)
 
@@ -78,6 +81,7 @@ def fail(
     call_errbacks: bool = True,
     eager: bool = False,
     because: str | None = None,
+    claim: str = "",
 ) -> None:
     """Fail everything that `sig` (frozen) stands for.
 
@@ -85,8 +89,9 @@ def fail(
         call_errbacks: call those of what would have run first.
         eager: nothing is stored, only errbacks are called, in place.
         because: the key of the note by which it can be resumed.
+        claim: by which that may be stored: see `claims`.
     """
-    walk = _Walk(backend, exc, state, traceback, eager, because)
+    walk = _Walk(backend, exc, state, traceback, eager, because, claim)
     walk.fail(maybe_signature(sig, app=backend.app), call_errbacks)
 
 
@@ -99,7 +104,9 @@ class _Walk:
         traceback: str | None,
         eager: bool,
         because: str | None,
+        claim: str,
     ) -> None:
+        self._claim = claim
         self._backend = backend
         self._exc = exc
         self._state = state
@@ -137,7 +144,7 @@ class _Walk:
 
     def _call_errbacks(self, sig: Any) -> None:
         """Call those that a chain has itself: it was not sent yet, so its steps have not got them."""
-        request = _Request(sig, self._eager, self._because)
+        request = _Request(sig, self._eager, self._because, self._claim)
         if request.errbacks:
             self._backend._call_task_errbacks(request, self._exc, self._traceback)
 
@@ -146,7 +153,7 @@ class _Walk:
             self.fail(step, False, counts)
 
     def _end(self, sig: Any, call_errbacks: bool, counts: bool) -> None:
-        request = _Request(sig, self._eager, self._because)
+        request = _Request(sig, self._eager, self._because, self._claim)
         if not counts:
             request.chord = None
         if request.id is None:
