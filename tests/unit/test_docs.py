@@ -1,4 +1,4 @@
-"""The documents name tests and settings: both must be there."""
+"""The documents name tests, settings and modules: they must be there."""
 
 from __future__ import annotations
 
@@ -28,6 +28,18 @@ def test_named_tests_exist(page):
         file = ROOT / name
         assert file.exists(), f"{page.name} names {name}"
         assert not test or test in functions_of(file), f"{page.name} names {reference}"
+
+
+def test_the_design_names_modules_and_packages_that_exist():
+    page = (ROOT / "docs/design.md").read_text()
+    package = ROOT / "src/celery"
+    files = [f"/{file.relative_to(package)}" for file in package.rglob("*.py")]
+    for name in set(re.findall(r"`([\w/]+\.py)`", page)):
+        assert any(file.endswith(f"/{name}") for file in files), name
+    for name in set(re.findall(r"`(\w+)/`", page)):
+        assert any(f"/{name}/" in file for file in files), name
+    packages = {folder.name for folder in package.iterdir() if (folder / "__init__.py").exists()}
+    assert {name for name in packages if f"`{name}/`" not in page} == set()
 
 
 def test_every_setting_is_mentioned():
