@@ -96,6 +96,10 @@ class Recorder:
         stored = await self._in_thread(self._mark_failure, self._app.backend, context, exc, True)
         return stored is not False
 
+    async def unreadable(self, run: Run, exc: Exception) -> None:
+        """Store FAILURE for a run of ours whose body cannot be read."""
+        await self._in_thread(self._store_unreadable, run, exc)
+
     async def revoked(self, run: Run, *, expired: bool) -> bool:
         """Store REVOKED, and send `task_revoked`."""
         stored = await self._in_thread(self._store_revoked, run, "expired" if expired else "revoked")
@@ -175,8 +179,9 @@ class Recorder:
             logger.debug("body not decoded: %r", exc)
         return Context(fields)
 
-    def _context_of(self, run: Run) -> Context:
-        context = self._context(run.raw_headers, run.properties, run.delivery, run.body)
+    def _context_of(self, run: Run, *, readable: bool = True) -> Context:
+        body = run.body if readable else b""
+        context = self._context(run.raw_headers, run.properties, run.delivery, body)
         if context.ignore_result is None:
             context.ignore_result = bool(run.policy.task.ignore_result)
         return context
@@ -219,6 +224,11 @@ class Recorder:
         wanted = not context.ignore_result or bool(task.store_errors_even_if_ignored)
         self._mark_failure(task.backend, context, exc, wanted)
         return "stored"
+
+    def _store_unreadable(self, run: Run, exc: Exception) -> None:
+        task, context = run.policy.task, self._context_of(run, readable=False)
+        wanted = not context.ignore_result or bool(task.store_errors_even_if_ignored)
+        self._mark_failure(task.backend, context, exc, wanted)
 
     def _mark_failure(self, backend: Any, context: Context, exc: BaseException, store: bool) -> None:
         backend.mark_as_failure(context.id, exc, request=context, store_result=store)

@@ -204,8 +204,8 @@ class PoolReports:
         crew.dispatcher.pump()
 
     async def _refuse(self, run: Run, error: Exception, ending: Ending) -> None:
-        """Tell whoever waits for it, and its workflow, that its body could not be read; then set it aside, told or not."""
-        await self._crew.recorder.failed(run, error, tell_task=False)
+        """Tell whoever waits for it that its body could not be read; then set it aside, told or not."""
+        await self._crew.recorder.unreadable(run, error)
         self._crew.settler.settle(run, ending)
         self._crew.dispatcher.pump()
 
