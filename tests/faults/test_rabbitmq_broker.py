@@ -70,6 +70,28 @@ def test_a_memory_alarm(project, server):
         assert worker.process.poll() is None
 
 
+def test_a_worker_that_is_started_during_a_memory_alarm(project, server):
+    """Late tasks run; early ones, whose beginning must be written down, run when it is over: each once."""
+    ledger = use(project, server.vhost())
+    late = send(project, "print(*[late.delay().id for _ in range(50)])")
+    server.ctl("set_vm_memory_high_watermark", "absolute", "1MB")
+    try:
+        with project.worker() as worker:
+            ledger.wait_for(late)
+            wait_until(lambda: drained(project))
+            server.ctl("set_vm_memory_high_watermark", "absolute", "1GB")
+            early = send(project, "print(*[early.delay(1.0).id for _ in range(10)])")
+            wait_until(lambda: len(ledger.begun) > len(late))
+            server.ctl("set_vm_memory_high_watermark", "absolute", "1MB")
+            wait_until(lambda: server.ctl("list_connections", "state").count("block"))
+            server.ctl("set_vm_memory_high_watermark", "absolute", "1GB")
+            ledger.wait_for(early)
+            assert worker.process.poll() is None
+    finally:
+        server.ctl("set_vm_memory_high_watermark", "absolute", "1GB")
+    assert set(ledger.begun.values()) == {1}
+
+
 def test_a_cut_link_repeats_no_running_task(project, server):
     """A late task that runs while the link is cut comes back to its own worker, which knows it."""
     url = server.vhost()

@@ -99,6 +99,7 @@ class Stream:
         self._sock = sock
         self._poll: Any = select.poll() if hasattr(select, "poll") else None
         self._slice = 0.0
+        self._incoming: Any = None  # a poll of what comes in
         if type(sock) is socket.socket and type(sock).__module__ == "socket" and os.name == "posix":
             sock.setblocking(True)
             self._wait_at_most(_SLICE)
@@ -152,6 +153,16 @@ class Stream:
         if not data:
             raise ConnectionResetError(errno.ECONNRESET, "Connection closed by server")
         return data
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether nothing has come in, surely: no bytes, no end, no error."""
+        if not self._slice or self._poll is None:
+            return False
+        if self._incoming is None:
+            self._incoming = select.poll()
+            self._incoming.register(self._sock, select.POLLIN)
+        return not self._incoming.poll(0)
 
     def is_emptied_by(self, data: bytes) -> bool:
         """Whether what `take` gave was surely all: a poll of the descriptor tells of what comes after it."""

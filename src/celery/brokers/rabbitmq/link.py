@@ -71,6 +71,8 @@ class Link:
         """False once it failed, or if the peer has hung up meanwhile; reads what came in unasked."""
         if self._failed:
             return False
+        if self._stream.is_silent:
+            return True
         try:
             self.drain()
         except BrokerError:

@@ -120,6 +120,7 @@ class Records:
         self._mine: dict[bytes, Record] = {}
         self._begun: set[str] = set()  # queues for which our record queue exists and is listened to
         self._heard: set[str] = set()  # queues whose lost records we listen for
+        self._marked = False  # through this connection
         self.restarted = False
 
     def _record_queue(self, queue: str) -> str:
@@ -129,6 +130,7 @@ class Records:
 
     async def announce(self, session: Session) -> None:
         """Declare what others know us by, on a new connection."""
+        self._marked = False
         self._begun, begun = set(), self._begun
         self._heard = set()
         left = await session.carry_out(_mark_queue(self._worker))
@@ -172,7 +174,6 @@ class Records:
 
     def connected(self) -> None:
         """Listen, on a new connection; and write open records again: the broker may have forgotten them."""
-        self._link.publish("", _mark(self._worker), _TRANSIENT, b"", _unconcerned)
         for name in self._link.queues:
             self._listen(name)
         for name in self._begun:
@@ -237,6 +238,10 @@ class Records:
         return made
 
     def _write(self, record: Record) -> None:
+        if not self._marked:
+            # Not before there is something to mark: a connection that publishes stands still during a memory alarm.
+            self._marked = True
+            self._link.publish("", _mark(self._worker), _TRANSIENT, b"", _unconcerned)
         queue = self._record_queue(record.deliveries[0].queue)
         self._link.publish("", queue, _TRANSIENT, record.paper, record.confirmed)
 
