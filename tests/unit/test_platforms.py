@@ -5,6 +5,7 @@ import sys
 import time
 
 import pytest
+from tests.support import wait_until
 
 from celery import platforms as p
 from celery.exceptions import SecurityError, SecurityWarning
@@ -240,3 +241,14 @@ def test_a_child_ends_with_its_parent():
     )
     # stdout is held open by the child: it reads to its end only when the child is gone.
     assert run(code).returncode == 0
+
+
+def test_tools_may_replace_what_a_daemon_closes(tmp_path):
+    kept = tmp_path / "kept"
+    done = run(
+        "import os; from celery import platforms\n"
+        f"platforms.close_open_fds = lambda keep=None: open({str(kept)!r}, 'w').close()\n"
+        "with platforms.detached(): pass\n"
+    )
+    assert done.returncode == 0, done.stderr
+    wait_until(kept.exists)
