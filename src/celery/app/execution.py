@@ -119,7 +119,18 @@ class Run(msgspec.Struct, eq=False):
     def has_io(self) -> bool:
         """Whether ending well means to talk to a broker or a store."""
         request = self.request
-        return bool(self.store or request.callbacks or request.chain or request.chord)
+        stores = self.store and not self._leaves_result()
+        return bool(stores or request.callbacks or request.chain or request.chord)
+
+    def _leaves_result(self) -> bool:
+        """Whether the store may leave a success to whoever runs this. Handlers of successes are called when it is stored."""
+        plan = self.plan
+        return (
+            self.request._left is not None
+            and plan.on_success is None
+            and not signals.task_success.receivers
+            and plan.task.backend._rows is not None
+        )
 
     def begin(self) -> bool:
         """Do what comes before the body; False if the body must not run."""
@@ -265,6 +276,8 @@ class Run(msgspec.Struct, eq=False):
             self._send_links(value)
         if (self.store or request.chord) and request.trouble is None:
             try:
+                if not self._leaves_result():
+                    request._left = None
                 task.backend.mark_as_done(self.uuid, value, request, self.store)
                 if plan.on_success is not None or signals.task_success.receivers:
                     task.backend.flush()

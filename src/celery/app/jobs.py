@@ -68,6 +68,7 @@ class Outcome(msgspec.Struct, array_like=True, eq=False, gc=False):
         detail: bounded text for events and logs: repr of the result, or of the exception.
         traceback: text, for failures.
         error: a failure's exception as results store it (JSON), if the task has a request class of its own.
+        row: of the task's result, which is still to be stored (`celery.backends.rows`); None: nothing is.
     """
 
     verdict: Verdict
@@ -75,3 +76,4 @@ class Outcome(msgspec.Struct, array_like=True, eq=False, gc=False):
     detail: str = ""
     traceback: str = ""
     error: str = ""
+    row: Any = None

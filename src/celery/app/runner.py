@@ -70,12 +70,13 @@ class JobRunner:
         """Make the tracer of a task."""
         raise NotImplementedError
 
-    def run(self, job: Job, *, defer: bool = False) -> Outcome:
+    def run(self, job: Job, *, defer: bool = False, leave: bool = False) -> Outcome:
         """Run one job to its end.
 
         Args:
             defer: results may be buffered until `flush`: what `Outcome` says about storing holds only then. Only who
                 runs all jobs of this runner in one thread may ask for it.
+            leave: a result may be left in `Outcome.row`, for the caller to have it stored.
 
         Raises:
             WorkerTerminate: the pool raised it in the task to end this process. Nothing else.
@@ -87,13 +88,17 @@ class JobRunner:
         if defer and not self._deferring:
             self._deferring = True
             self.app.backend.defer()
+        if leave:
+            request._left = []
         started = monotonic()
         try:
             traced = self._tracer(task)(request.id, request.args, request.kwargs, request)
         except WorkerTerminate:
+            if request._left:
+                task.backend._rows.store(request._left)
             raise
         except BaseException as exc:  # noqa: BLE001 - a tracer that a tool has put in
-            return _broken(task, exc, monotonic() - started)
+            return _broken(task, exc, monotonic() - started, request)
         finally:
             end_lines()
         return _outcome(task, traced, request, monotonic() - started)
@@ -110,6 +115,7 @@ class JobRunner:
             return prepared
         task, request = prepared
         tracer = self._tracer(task)
+        request._left = []
         started = monotonic()
         try:
             arguments = (request.id, request.args, request.kwargs, request)
@@ -119,7 +125,7 @@ class JobRunner:
             else:
                 traced = await coroutines.in_thread(True, _in_thread, tracer, *arguments)
         except Exception as exc:  # noqa: BLE001 - a tracer that a tool has put in
-            return _broken(task, exc, monotonic() - started)
+            return _broken(task, exc, monotonic() - started, request)
         finally:
             end_lines()
         return _outcome(task, traced, request, monotonic() - started)
@@ -194,9 +200,14 @@ def _in_thread(tracer: Callable[..., Any], *arguments: Any) -> Any:
         end_lines()
 
 
-def _broken(task: Any, exc: BaseException, runtime: float) -> Outcome:
+def _broken(task: Any, exc: BaseException, runtime: float, request: Context) -> Outcome:
     logger.critical("Task %s: the tracer itself raised %r", task.name, exc, exc_info=exc)
-    return Outcome(Verdict.INTERNAL, runtime, _bounded(repr(exc)))
+    return Outcome(Verdict.INTERNAL, runtime, _bounded(repr(exc)), row=_row(request))
+
+
+def _row(request: Context) -> Any:
+    """What the store has left."""
+    return request._left[0] if request._left else None
 
 
 def _outcome(task: Any, traced: Any, request: Context, elapsed: float) -> Outcome:
@@ -204,18 +215,19 @@ def _outcome(task: Any, traced: Any, request: Context, elapsed: float) -> Outcom
     trouble = request.trouble
     if trouble is not None:
         verdict, exc = trouble
-        return Outcome(verdict, elapsed, _bounded(repr(exc)))
+        return Outcome(verdict, elapsed, _bounded(repr(exc)), row=_row(request))
     if info is None:
-        return Outcome(Verdict.SUCCESS, elapsed if runtime is None else runtime, retstr or "")
+        runtime = elapsed if runtime is None else runtime
+        return Outcome(Verdict.SUCCESS, runtime, retstr or "", row=_row(request))
     exc = info.retval
     if info.state == states.REJECTED:
         verdict = Verdict.REQUEUE if getattr(exc, "requeue", False) else Verdict.REJECT
-        return Outcome(verdict, elapsed, _bounded(str(getattr(exc, "reason", exc))))
+        return Outcome(verdict, elapsed, _bounded(str(getattr(exc, "reason", exc))), row=_row(request))
     verdict = _VERDICTS.get(info.state, Verdict.FAILURE)
     cause = getattr(exc, "exc", None) if verdict is Verdict.RETRY else exc
     traceback = getattr(retval, "traceback", "") if verdict in (Verdict.FAILURE, Verdict.RETRY) else ""
     error = _error_of(task, exc) if verdict is Verdict.FAILURE else ""
-    return Outcome(verdict, elapsed, saferepr(cause, _DETAIL), traceback, error)
+    return Outcome(verdict, elapsed, saferepr(cause, _DETAIL), traceback, error, _row(request))
 
 
 def _error_of(task: Any, exc: BaseException) -> str:

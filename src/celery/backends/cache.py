@@ -140,27 +140,11 @@ class CacheBackend(KeyValueStoreBackend):
             return TransactionalChords(self, transaction)
         return super().make_chords()
 
-    def store_end(
-        self,
-        task_id: str,
-        result: Any,
-        state: str,
-        traceback: Any,
-        request: Any,
-        part: Part | None,
-        store: bool,
-    ) -> None:
-        """Store the end of a member of a chord, and count it, at once.
-
-        Args:
-            store: False: only count.
-        """
-        if store:
-            self.store_result(task_id, result, state, traceback=traceback, request=request, part=part)
-        elif part is not None:
-            with transaction() as book:
-                due = self._count(book, part)
-            self._relay(due)
+    def count_end(self, task_id: str, state: str, request: Any, part: Part) -> None:
+        """Count a member of a chord whose end is not stored."""
+        with transaction() as book:
+            due = self._count(book, part)
+        self._relay(due)
 
     def _count(self, book: Ledger, part: Part | None) -> Due | None:
         return None if part is None else cast("TransactionalChords", self.chords).count(book, part)

@@ -140,6 +140,26 @@ def part_of(backend: Backend, request: Any, state: str, result: Any) -> Part | N
     return Part(group_id, index, request.id, value, body, getattr(request, "root_id", None))
 
 
+def store_end(
+    backend: Any, task_id: str, result: Any, state: str, traceback: Any, request: Any, store: bool
+) -> None:
+    """Store the end of a task and, if it is a member of a chord, count it in the same step.
+
+    Args:
+        backend: counts, too, when its `_store_result` is given a `part`; has `count_end` for ends that are not stored.
+        store: False: only count.
+    """
+    part = part_of(backend, request, state, result)
+    if store:
+        backend.store_result(task_id, result, state, traceback=traceback, request=request, part=part)
+    elif part is not None:
+        backend._insist_on_storing(
+            lambda: backend.count_end(task_id, state, request, part),
+            f"the end of task {task_id}",
+            task_id=task_id,
+        )
+
+
 # -- sending the body
 
 
@@ -356,8 +376,7 @@ class TransactionalChords:
 
     def end(self, task_id: str, result: Any, state: str, traceback: Any, request: Any, store: bool) -> None:
         """See `Chords`."""
-        part = part_of(self._backend, request, state, result)
-        self._backend.store_end(task_id, result, state, traceback, request, part, store)
+        store_end(self._backend, task_id, result, state, traceback, request, store)
 
     def again(self, request: Any, state: str, result: Any) -> None:
         """See `Chords`."""

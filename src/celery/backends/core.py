@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from celery.app.base import Celery
 
     from .chords import Chords
+    from .rows import Rows
 
 T = TypeVar("T")
 Meta = dict[str, Any]
@@ -134,6 +135,8 @@ class Backend(SyncBackendMixin, GroupStore):
     }
     #: What the claims begin with that this store can check when it stores a result: see `celery.backends.claims`.
     claims = ""
+    #: How results are stored many together; None: this store gains nothing by that.
+    _rows: Rows[Any] | None = None
     #: How often reading is tried again, unless `result_backend_always_retry` says something.
     read_retries = 0
     #: Assign something like a `threading.Event` to a backend, or to this class for all of a process: storing is
@@ -279,7 +282,10 @@ class Backend(SyncBackendMixin, GroupStore):
         """Called before the store is tried again: drop a connection that is broken, say."""
 
     def defer(self) -> None:
-        """From now on, in this thread, results may be held back until `flush`. Stores that gain nothing do not."""
+        """From now on, in this thread, the ends of tasks are held back until `flush`, to be stored in one step; other
+        states are stored at once. A store without `_rows` holds nothing back."""
+        if self._rows is not None:
+            self._rows.deferring = True
 
     def flush(self, give_up: GiveUp | None = None) -> None:
         """Store what this thread held back, and hold nothing back until the next `defer`.
@@ -290,6 +296,8 @@ class Backend(SyncBackendMixin, GroupStore):
         Raises:
             BackendStoreError: the store did not take it; it is still held, the next `flush` tries again.
         """
+        if self._rows is not None:
+            self._rows.flush(give_up)
 
     # -- the ends of tasks
 

@@ -27,7 +27,7 @@ from celery.utils import uuid
 from .base import BaseBackend
 from .counting import NoChords
 from .encoding import unreadable
-from .held import Held
+from .rows import Rows
 from .waiting import Hub, hub_of
 
 if TYPE_CHECKING:
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from celery.brokers.base import Broker, Delivery
 
     from .chords import Chords
-    from .retrying import GiveUp
 
     Meta = dict[str, Any]
 
@@ -63,6 +62,7 @@ class _Row(NamedTuple):
     correlation_id: str
     address: str
     value: bytes | str
+    part: None = None
 
 
 class _NoChords(NoChords):
@@ -235,7 +235,7 @@ class RPCBackend(BaseBackend):
         persistent = self.prepare_persistent(kwargs.get("persistent"))
         self._delivery_mode = 2 if persistent else 1
         self.persistent = persistent
-        self._held: Held[_Row] = Held()
+        self._rows: Rows[_Row] = Rows(self._send, self._insist_on_storing, BrokerError, _Row._make)
 
     @property
     def is_async(self) -> bool:
@@ -324,20 +324,6 @@ class RPCBackend(BaseBackend):
 
     # -- where they go out
 
-    def defer(self) -> None:
-        """From now on, in this thread, the ends of tasks are held back until `flush`, to be sent in one step."""
-        self._held.deferring = True
-
-    def flush(self, give_up: GiveUp | None = None) -> None:
-        """See the base class."""
-        if self._held.rows:
-            self._held.flush(
-                self._send,
-                lambda call, what: self._insist_on_storing(call, what, give_up=give_up),
-                BrokerError,
-            )
-        self._held.deferring = False
-
     def _store_result(
         self,
         task_id: str,
@@ -353,7 +339,7 @@ class RPCBackend(BaseBackend):
         meta = self._get_result_meta(result, state, traceback, request)
         meta["task_id"] = task_id
         row = _Row(task_id, getattr(request, "correlation_id", None) or task_id, address, self.encode(meta))
-        self._held.keep(row, state, self._send)
+        self._rows.keep(row, state, request)
         return result
 
     def _send(self, rows: Sequence[_Row]) -> None:

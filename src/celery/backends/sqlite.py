@@ -30,7 +30,7 @@ from .base import KeyValueStoreBackend
 from .chords import Ledger, TransactionalChords
 from .claims import claim_lost, claim_on
 from .encoding import PENDING_META, unreadable
-from .held import Held
+from .rows import Rows
 from .waiting import Hub, hub_of
 
 if TYPE_CHECKING:
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from .chords import Due, Part
-    from .retrying import GiveUp
 
     Meta = dict[str, Any]
 
@@ -114,7 +113,7 @@ class SqliteBackend(KeyValueStoreBackend):
         failures = conf.result_failure_expires
         self._failure_expires = self.expires if failures is None else self.prepare_expires(failures)
         self.claims = claims.prefix(self._database.path)
-        self._held: Held[_Row] = Held()
+        self._rows: Rows[_Row] = Rows(self._write, self._insist_on_storing, BrokerError, _Row._make)
         self._next_clean = time.monotonic() + CLEAN_EVERY
 
     @staticmethod
@@ -190,19 +189,6 @@ class SqliteBackend(KeyValueStoreBackend):
 
     # -- storing results
 
-    def defer(self) -> None:
-        """From now on, in this thread, the ends of tasks are held back until `flush`, to be stored in one
-        transaction. Other states are stored at once."""
-        self._held.deferring = True
-
-    def flush(self, give_up: GiveUp | None = None) -> None:
-        """See the base class."""
-        self._held.flush(
-            self._write,
-            lambda call, what: self._insist_on_storing(call, what, give_up=give_up),
-            BrokerError,
-        )
-
     def _store_result(
         self,
         task_id: str,
@@ -224,33 +210,15 @@ class SqliteBackend(KeyValueStoreBackend):
             claim_on(task_id, request, self.claims),
             kwargs.get("part"),
         )
-        self._keep(row)
+        self._rows.keep(row, state, request)
         return result
 
-    def store_end(
-        self,
-        task_id: str,
-        result: Any,
-        state: str,
-        traceback: Any,
-        request: Any,
-        part: Part | None,
-        store: bool,
-    ) -> None:
-        """Store the end of a member of a chord, and count it, in one transaction.
-
-        Args:
-            store: False: only count.
-        """
-        if store:
-            self.store_result(task_id, result, state, traceback=traceback, request=request, part=part)
-        elif part is not None:
-            claim = claim_on(task_id, request, self.claims)
-            row = _Row(self.get_key_for_task(task_id), None, None, state, task_id, claim, part)
-            self._insist_on_storing(lambda: self._keep(row), f"the end of task {task_id}", task_id=task_id)
-
-    def _keep(self, row: _Row) -> None:
-        self._held.keep(row, row.state, self._write)
+    def count_end(self, task_id: str, state: str, request: Any, part: Part) -> None:
+        """Count a member of a chord whose end is not stored."""
+        claim = claim_on(task_id, request, self.claims)
+        self._rows.keep(
+            _Row(self.get_key_for_task(task_id), None, None, state, task_id, claim, part), state, request
+        )
 
     def _write(self, rows: Sequence[_Row]) -> list[_Row]:
         """Store rows in one transaction; return those that were refused because their message is another worker's."""

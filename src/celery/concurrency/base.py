@@ -42,9 +42,16 @@ __all__ = [
 class Runner(Protocol):
     """What a slot runs jobs with; `celery.app.trace.JobRunner` outside of tests."""
 
-    def run(self, job: Job, *, defer: bool = False) -> Outcome: ...
+    def run(self, job: Job, *, defer: bool = False, leave: bool = False) -> Outcome:
+        """Run a job to its end.
 
-    async def arun(self, job: Job) -> Outcome: ...
+        Args:
+            defer: its result may be kept in memory until `flush`.
+            leave: its result may be left to the worker's core: `Outcome.row`.
+        """
+
+    async def arun(self, job: Job) -> Outcome:
+        """The same on the running event loop; its result may be left to the core."""
 
     def flush(self) -> None:
         """Store the results that `run(defer=True)` left in memory."""

@@ -25,8 +25,7 @@ _AGAIN = 0.02
 
 
 class InProcessPool:
-    """Runs tasks in lanes of this process. Results are stored one by one: nothing can make a thread store
-    earlier results while a task runs in it.
+    """Runs tasks in lanes of this process.
 
     Args:
         limit: number of tasks that may run at a time.

@@ -78,6 +78,7 @@ class Lane:
         self.current: Job | None = None
         self.begun = 0.0
         self.softened = 0
+        self._followed = False  # others waited when the job before this one began
         self._condemned: Job | None = None  # in which the pool has raised `WorkerTerminate`
 
     def work(self) -> None:
@@ -97,10 +98,13 @@ class Lane:
         if job.announce:
             self._mailbox.post(Begun(job.tag, time.time()))
         outcome: Outcome | None = None
+        # With more to do it does not wait for the result store; what comes alone is stored here, which is faster.
+        followed = not self._jobs.empty()
+        leave, self._followed = followed or self._followed, followed
         self.begun = time.monotonic()
         self.current = job
         try:
-            outcome = self._runner.run(job)
+            outcome = self._runner.run(job, leave=leave)
             self._finish()
         except BaseException as exc:
             if isinstance(exc, exceptions.WorkerTerminate) and self._condemned is job:

@@ -51,6 +51,7 @@ class Dispatcher:
         bound: upper bound of the window that the user set; None for none.
         ahead: False: fetch only what the pool has room for.
         held_up: whether nothing more is to be taken for now.
+        choked: whether nothing more is to be begun for now; `pump` is called when that changes.
         broke: called when a batch could neither be acknowledged nor tried again.
     """
 
@@ -65,6 +66,7 @@ class Dispatcher:
         bound: int | None,
         ahead: bool = True,
         held_up: Callable[[], bool] = lambda: False,
+        choked: Callable[[], bool] = lambda: False,
         broke: Callable[[BaseException], None],
     ) -> None:
         self.pool = pool
@@ -76,6 +78,7 @@ class Dispatcher:
         self.window = -1
         self._ahead = ahead
         self._held_up = held_up
+        self._choked = choked
         self._broke = broke
         self._settle = settle
         self._submit_by_request = submit_by_request
@@ -114,7 +117,7 @@ class Dispatcher:
         """Hand over what there is room for, and tell the broker how much more may come."""
         if self._closed:
             return
-        if self._ready:
+        if self._ready and not self._choked():
             self._move()
             if self._ready and self._stall is None:
                 self._look_later(STALL)

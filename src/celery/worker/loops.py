@@ -34,6 +34,7 @@ from .intake import Reception
 from .reports import PoolReports
 from .requests import Requests
 from .settle import Settler
+from .storing import ResultStorer
 from .sweeps import Sweeps
 from .watchdog import Watchdog
 
@@ -150,7 +151,8 @@ class Core:
             slots=options.concurrency,
             bound=options.prefetch_bound,
             ahead=options.fetch_ahead,
-            held_up=lambda: extension.behind,
+            held_up=lambda: extension.behind or self._storer.behind,
+            choked=lambda: self._storer.behind,
             broke=self._consumer_broke,
         )
         settler.uncount = dispatcher.uncount
@@ -171,7 +173,8 @@ class Core:
             sender=sender,
         )
         self._watchdog = Watchdog(options.heartbeat, self._give_up)
-        self.reports = PoolReports(self.crew, self._pool_broke)
+        self._storer = ResultStorer(app, self.crew.errands, lambda ends: self.reports.finished(ends))
+        self.reports = PoolReports(self.crew, self._pool_broke, self._storer.add)
         self.reception = Reception(self.crew, self._link, self._consumer_broke)
 
     # -- from outside, any thread, signal handlers too --------------------------------------------
@@ -224,6 +227,7 @@ class Core:
             if Backend.give_up is self._no_patience:
                 Backend.give_up = None if before is not None and before.is_set() else before
             self.crew.recorder.close()
+            self._storer.close()
             asyncio.set_event_loop(None)
             loop.close()
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .acks import Ending
     from .crew import Crew
     from .runs import Run
+    from .storing import Ended
 
 logger = logging.getLogger("celery.worker.request")
 
@@ -48,11 +49,15 @@ class PoolReports:
 
     Args:
         broke: called when the pool cannot go on.
+        store: stores results that were left to the core; `finished` then hears of their tasks again.
     """
 
-    def __init__(self, crew: Crew, broke: Callable[[BaseException], None]) -> None:
+    def __init__(
+        self, crew: Crew, broke: Callable[[BaseException], None], store: Callable[[Sequence[Ended]], None]
+    ) -> None:
         self._crew = crew
         self._broke = broke
+        self._store = store
 
     # -- Reports ----------------------------------------------------------------------------------
     def started(self, tag: int, pid: int, at: float) -> None:
@@ -69,8 +74,12 @@ class PoolReports:
         crew = self._crew
         runs, ran, settle = crew.state.runs, crew.dispatcher.times.ran, crew.settler.settle
         names: list[str] = []
+        left: list[Ended] = []
         for tag, outcome in batch:
             run = runs.get(tag)
+            if outcome.row is not None:
+                left.append((tag, run, outcome))
+                continue
             if run is None:
                 continue
             verdict, name = outcome.verdict, run.headers.task
@@ -84,6 +93,8 @@ class PoolReports:
                 self._unusual(run, outcome)
             else:
                 settle(run, after_run(run.policy, verdict, outcome.detail))
+        if left:
+            self._store(left)
         crew.state.count(names)
         crew.dispatcher.pump()
 

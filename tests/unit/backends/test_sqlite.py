@@ -128,7 +128,7 @@ def test_one_result_that_is_refused_does_not_stop_the_others(make):
 
 
 def test_what_is_held_for_a_store_that_is_away_is_bounded(make, path, monkeypatch, caplog):
-    monkeypatch.setattr("celery.backends.held.HELD_AT_MOST", 2)
+    monkeypatch.setattr("celery.backends.rows.HELD_AT_MOST", 2)
     backend = make(result_backend_max_retries=0).backend
     backend.mark_as_done("before", 1)
     backend._database.patience = 0.0

@@ -23,7 +23,7 @@ from celery import states
 from celery.backends.base import BaseBackend
 from celery.backends.chords import TransactionalChords
 from celery.backends.encoding import PENDING_META
-from celery.backends.held import Held
+from celery.backends.rows import Rows
 from celery.backends.sanitize import without_password
 from celery.exceptions import ImproperlyConfigured
 from celery.utils.imports import symbol_by_name
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
     from celery.backends.chords import Chords, Due, Ledger, Part
-    from celery.backends.retrying import GiveUp
 
     Meta = dict[str, Any]
 
@@ -62,6 +61,14 @@ class _Row(NamedTuple):
     task_id: str
     columns: dict[str, Any] | None
     part: Part | None = None
+
+
+def _read_row(values: Sequence[Any]) -> _Row:
+    """A row as another process has sent it, where a time is text."""
+    row = _Row(*values)
+    if row.columns is not None and isinstance(row.columns["date_done"], str):
+        row.columns["date_done"] = datetime.fromisoformat(row.columns["date_done"])
+    return row
 
 
 class DatabaseBackend(ChordKeys, BaseBackend):
@@ -102,7 +109,7 @@ class DatabaseBackend(ChordKeys, BaseBackend):
         self._keeps_books = conf.fleet == "celeriac"
         self._tables = tables(conf.database_table_names, conf.database_table_schemas, books=self._keeps_books)
         self._ready: sa.Engine | None = None
-        self._held: Held[_Row] = Held()
+        self._rows: Rows[_Row] = Rows(self._write, self._insist_on_storing, DBAPIError, _read_row)
         if conf.database_create_tables_at_setup:
             self._create_tables()
 
@@ -152,19 +159,6 @@ class DatabaseBackend(ChordKeys, BaseBackend):
 
     # -- storing
 
-    def defer(self) -> None:
-        """From now on, in this thread, the ends of tasks are held back until `flush`, to be stored in one
-        transaction. Other states are stored at once."""
-        self._held.deferring = True
-
-    def flush(self, give_up: GiveUp | None = None) -> None:
-        """See the base class."""
-        self._held.flush(
-            self._write,
-            lambda call, what: self._insist_on_storing(call, what, give_up=give_up),
-            DBAPIError,
-        )
-
     def _store_result(
         self,
         task_id: str,
@@ -175,7 +169,7 @@ class DatabaseBackend(ChordKeys, BaseBackend):
         **kwargs: Any,
     ) -> Any:
         meta = self._get_result_meta(result, state, traceback, request, format_date=False, encode=True)
-        self._held.keep(_Row(str(task_id), self._columns(meta), kwargs.get("part")), state, self._write)
+        self._rows.keep(_Row(str(task_id), self._columns(meta), kwargs.get("part")), state, request)
         return result
 
     def _columns(self, meta: Meta) -> dict[str, Any]:
@@ -246,30 +240,9 @@ class DatabaseBackend(ChordKeys, BaseBackend):
         with self._transaction() as connection:
             yield Book(connection, self._tables.book)
 
-    def store_end(
-        self,
-        task_id: str,
-        result: Any,
-        state: str,
-        traceback: Any,
-        request: Any,
-        part: Part | None,
-        store: bool,
-    ) -> None:
-        """Store the end of a member of a chord, and count it, in one transaction.
-
-        Args:
-            store: False: only count.
-        """
-        if store:
-            self.store_result(task_id, result, state, traceback=traceback, request=request, part=part)
-        elif part is not None:
-            row = _Row(str(task_id), None, part)
-            self._insist_on_storing(
-                lambda: self._held.keep(row, state, self._write),
-                f"the end of task {task_id}",
-                task_id=task_id,
-            )
+    def count_end(self, task_id: str, state: str, request: Any, part: Part) -> None:
+        """Count a member of a chord whose end is not stored."""
+        self._rows.keep(_Row(task_id, None, part), state, request)
 
     # -- storing, by the row
 

@@ -11,8 +11,8 @@ from celery.backends import notes
 from celery.backends.base import KeyValueStoreBackend
 from celery.backends.chords import Due
 from celery.backends.claims import claim_lost, claim_on
-from celery.backends.held import Held
 from celery.backends.retrying import insist
+from celery.backends.rows import Rows
 from celery.backends.waiting import Hub, hub_of
 from celery.brokers.base import BrokerError, BrokerUnavailable
 from celery.brokers.redis import claims
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator
 
     from celery.backends.chords import Part
-    from celery.backends.retrying import GiveUp
     from celery.brokers.redis.locate import Locator
     from celery.brokers.redis.script import Script
     from celery.wire.resp import Argument, Command
@@ -106,7 +105,7 @@ class RedisBackend(KeyValueStoreBackend):
         self.claims = claims.prefix(self._settings)
         self._provider = conf.get("redis_backend_credential_provider")
         self._quiet = float(conf.get("redis_backend_health_check_interval") or QUIET)
-        self._held: Held[Row] = Held()
+        self._rows: Rows[Row] = Rows(self._write, self._insist_on_storing, BrokerError, Row._make)
         self._pool = connection_pool
         self._redis_py: Any = None
         self._identity = options.identity_of(conf, url, self._settings)
@@ -232,19 +231,6 @@ class RedisBackend(KeyValueStoreBackend):
 
     # -- storing results
 
-    def defer(self) -> None:
-        """From now on, in this thread, the ends of tasks are held back until `flush`, to be stored in one step.
-        Other states are stored at once."""
-        self._held.deferring = True
-
-    def flush(self, give_up: GiveUp | None = None) -> None:
-        """See the base class."""
-        self._held.flush(
-            self._write,
-            lambda call, what: self._insist_on_storing(call, what, give_up=give_up),
-            BrokerError,
-        )
-
     def _store_result(
         self,
         task_id: str,
@@ -261,35 +247,16 @@ class RedisBackend(KeyValueStoreBackend):
         self._check_length(value, state=state, task_id=task_id)
         seconds = self._failure_expires if state in (states.FAILURE, notes.NOTE) else self.expires
         claim = claim_on(task_id, request, self.claims)
-        self._keep(
-            Row(self.get_key_for_task(task_id), value, seconds, state, task_id, claim, kwargs.get("part"))
-        )
+        row = Row(self.get_key_for_task(task_id), value, seconds, state, task_id, claim, kwargs.get("part"))
+        self._rows.keep(row, state, request)
         return result
 
-    def store_end(
-        self,
-        task_id: str,
-        result: Any,
-        state: str,
-        traceback: Any,
-        request: Any,
-        part: Part | None,
-        store: bool,
-    ) -> None:
-        """Store the end of a member of a chord, and count it, in one step.
-
-        Args:
-            store: False: only count.
-        """
-        if store:
-            self.store_result(task_id, result, state, traceback=traceback, request=request, part=part)
-        elif part is not None:
-            claim = claim_on(task_id, request, self.claims)
-            row = Row(self.get_key_for_task(task_id), None, None, state, task_id, claim, part)
-            self._insist_on_storing(lambda: self._keep(row), f"the end of task {task_id}", task_id=task_id)
-
-    def _keep(self, row: Row) -> None:
-        self._held.keep(row, row.state, self._write)
+    def count_end(self, task_id: str, state: str, request: Any, part: Part) -> None:
+        """Count a member of a chord whose end is not stored."""
+        claim = claim_on(task_id, request, self.claims)
+        self._rows.keep(
+            Row(self.get_key_for_task(task_id), None, None, state, task_id, claim, part), state, request
+        )
 
     def _write(self, rows: Sequence[Row]) -> list[Row]:
         """Store rows; return those that were refused because their message is another worker's."""

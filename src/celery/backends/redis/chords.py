@@ -11,7 +11,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from celery.backends import chords
-from celery.backends.chords import REMEMBERED, Due, Part, chord_of, part_of, singles
+from celery.backends.chords import REMEMBERED, Due, Part, chord_of, singles
 from celery.canvas import graphs
 from celery.utils import uuid
 
@@ -67,8 +67,7 @@ class RedisChords:
 
     def end(self, task_id: str, result: Any, state: str, traceback: Any, request: Any, store: bool) -> None:
         """See `Chords`."""
-        part = part_of(self._backend, request, state, result)
-        self._backend.store_end(task_id, result, state, traceback, request, part, store)
+        chords.store_end(self._backend, task_id, result, state, traceback, request, store)
 
     def again(self, request: Any, state: str, result: Any) -> None:
         """See `Chords`."""

@@ -1,7 +1,8 @@
 """A child: it reads jobs, runs them one after another and reports in batches.
 
 Results and reports of brief tasks are collected for some milliseconds, unless they are acknowledged late: what has
-ended then would run again if this process, or the worker, died meanwhile. They never wait for a task that is not
+ended then would run again if this process, or the worker, died meanwhile. So the end of such a task is told at once; if
+there is more to do its result goes with that, for the core to store. Results never wait for a task that is not
 known to be brief: before such a task, and when nothing is left to do, everything is flushed. If a task that was
 thought to be brief turns out not to be, the core *pokes* the child with a signal whose handler runs in the
 midst of the task: it hands back the jobs that wait behind it and flushes.
@@ -65,6 +66,7 @@ class Child:
         self._out: list[Record] = []
         self._unstored: list[tuple[int, int, Outcome]] = []  # place in `_out`, tag, outcome
         self._oldest = 0.0  # when the first of `_out` began to wait
+        self._together = False  # the jobs that are being run came together
         self._current: Job | None = None
         self._begun = 0.0
         # A handler acts by itself only where the main code is not in the midst of the same thing; else it leaves a
@@ -127,7 +129,7 @@ class Child:
         self._board.begin(self._slot, job.tag, now)
         self._in_task = True
         try:
-            outcome = self._runner.run(job, defer=hold)
+            outcome = self._runner.run(job, defer=hold, leave=job.prompt and self._together)
         except SystemExit:
             self._in_task = False
             raise
@@ -177,6 +179,7 @@ class Child:
         if not piece:
             return False
         self._jobs.extend(self._reader.feed(piece))
+        self._together = len(self._jobs) > 1
         if self._retiring:
             self._give_back()
         return True

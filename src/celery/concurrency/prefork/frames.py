@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from celery.app.jobs import Job, Outcome
+from celery.app.jobs import Job, Outcome, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -76,8 +76,16 @@ def encode_records(records: Sequence[Record]) -> bytearray:
 def _proper(what: float | Outcome) -> float | Outcome:
     if not isinstance(what, Outcome):
         return what
-    texts = (what.detail, what.traceback, what.error)
-    return Outcome(what.verdict, what.runtime, *(text.encode("utf-8", "replace").decode() for text in texts))
+    try:
+        _frame(what.row)
+    except UnicodeEncodeError as exc:
+        return Outcome(Verdict.UNSTORED, what.runtime, _text(repr(exc)[:1000]))
+    detail, traceback, error = map(_text, (what.detail, what.traceback, what.error))
+    return Outcome(what.verdict, what.runtime, detail, traceback, error, what.row)
+
+
+def _text(text: str) -> str:
+    return text.encode("utf-8", "replace").decode()
 
 
 class Splitter:

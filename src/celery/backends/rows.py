@@ -1,0 +1,169 @@
+"""Ends of tasks in the form in which a store writes them, and who writes them: at once, or many together.
+
+A store that gains by writing many together makes a *row* of each end (a tuple of plain values, encoded as far as user
+code has a part in that) and has a `Rows`. Whoever runs a task may then
+
+- have it *left* to him (`request._left`): the row of a success is put there, and nothing is stored. A worker's processes
+  and threads hand such rows to the core, which stores them (`celery.worker.storing`) by `Rows.store`;
+- hold back all that this thread stores until `flush`.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
+
+from celery.exceptions import BackendStoreError
+from celery.states import READY_STATES, SUCCESS
+
+from .claims import claim_lost
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from .chords import Part
+    from .retrying import GiveUp
+
+logger = logging.getLogger("celery.backends.base")
+
+#: Results that a thread holds for a store that is away; more than that, and the oldest are lost.
+HELD_AT_MOST = 10_000
+
+
+class Row(Protocol):
+    """A result that is ready to be stored."""
+
+    @property
+    def task_id(self) -> str: ...
+
+    @property
+    def part(self) -> Part | None:
+        """The member of a chord that this is the end of."""
+
+
+class Insist(Protocol):
+    """`Backend._insist_on_storing`: calls a function until it works, patiently; the text says what that is about."""
+
+    def __call__(self, call: Callable[[], Any], what: str, *, give_up: GiveUp | None = None) -> Any: ...
+
+
+R = TypeVar("R", bound=Row)
+
+
+class Rows(threading.local, Generic[R]):
+    """How a backend stores rows, and what this thread holds back of them.
+
+    Args:
+        write: stores rows, all or none; returns those that were refused because their message is another worker's.
+        insist: as its class says.
+        refusal: raised by `write` when trying again is no use.
+        read: makes a row of its values, as another process has sent them.
+
+    Attributes:
+        deferring: the ends of tasks are to be held back until `flush`.
+    """
+
+    deferring = False
+
+    def __init__(
+        self,
+        write: Callable[[Sequence[R]], Sequence[R] | None],
+        insist: Insist,
+        refusal: type[Exception],
+        read: Callable[[Sequence[Any]], R],
+    ) -> None:
+        self.held: list[R] = []
+        self._write = write
+        self._insist = insist
+        self._refusal = refusal
+        self._read = read
+
+    def keep(self, row: R, state: str, request: Any) -> None:
+        """Store a row; later, or leave it to whoever runs the task, if that will do. Who reports progress wants it to be
+        seen; a member of a chord is counted when it is stored, which may send the body.
+
+        Raises:
+            ClaimLost: its message is another worker's.
+        """
+        left = getattr(request, "_left", None)
+        if left is not None and state == SUCCESS and row.part is None and not left:
+            left.append(row)
+            return
+        if self.deferring and state in READY_STATES:
+            self.held.append(row)
+            return
+        refused = self._write([*self.held, row])
+        self.held = []
+        if refused and row in refused:
+            raise claim_lost(row.task_id, state)
+
+    def flush(self, give_up: GiveUp | None) -> None:
+        """Store everything that is held, and hold nothing back until `deferring` is set again.
+
+        Args:
+            give_up: once set, the store is not tried any longer; default: the backend's own.
+
+        Raises:
+            BackendStoreError: not all were stored; what the store may yet take is still held.
+        """
+        self.deferring = False
+        rows = self.held
+        if not rows:
+            return
+        errors = self._store(rows, give_up)
+        away = [row for row, error in zip(rows, errors, strict=True) if isinstance(error, BackendStoreError)]
+        for row in away[:-HELD_AT_MOST]:
+            logger.error("The result of task %s is lost: the store was away for too long", row.task_id)
+        self.held = away[-HELD_AT_MOST:]
+        for error in errors:
+            if isinstance(error, BackendStoreError):
+                raise error
+            if error is not None:
+                raise BackendStoreError(f"Not all of {len(rows)} results could be stored: {error}") from error
+
+    def store(self, rows: Sequence[R | Sequence[Any]]) -> list[Exception | None]:
+        """Store rows that were left to somebody, patiently; also such as have come from another process.
+
+        Returns:
+            For each None, or why it is not stored: `ClaimLost` if its message is another worker's.
+        """
+        mine: list[R] = [self._read(row) if type(row) is list else cast("R", row) for row in rows]
+        refused: list[R] = []
+        errors = self._store(mine, None, refused)
+        if refused:
+            return [
+                claim_lost(row.task_id, SUCCESS) if row in refused else error
+                for row, error in zip(mine, errors, strict=True)
+            ]
+        return errors
+
+    def _store(
+        self, rows: Sequence[R], give_up: GiveUp | None, refused: list[R] | None = None
+    ) -> list[Exception | None]:
+        """Store rows together; what went wrong with each. Those of another worker's messages are added to `refused`."""
+
+        def write(some: Sequence[R]) -> None:
+            found = self._write(some)
+            if refused is not None and found:
+                refused.extend(found)
+
+        try:
+            self._insist(lambda: write(rows), f"{len(rows)} results", give_up=give_up)
+        except self._refusal:  # one of them may be the reason, and must not stop the others
+            return [self._store_one(row, write, give_up) for row in rows]
+        except BackendStoreError as exc:
+            return [exc] * len(rows)
+        return [None] * len(rows)
+
+    def _store_one(
+        self, row: R, write: Callable[[Sequence[R]], None], give_up: GiveUp | None
+    ) -> Exception | None:
+        try:
+            self._insist(lambda: write([row]), f"the result of task {row.task_id}", give_up=give_up)
+        except self._refusal as exc:
+            logger.error("The result of task %s was not taken: %s", row.task_id, exc)
+            return exc
+        except BackendStoreError as exc:
+            return exc
+        return None
