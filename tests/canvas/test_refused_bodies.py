@@ -6,6 +6,7 @@ import pytest
 
 from celery import Celery, chord
 from celery.backends import chords
+from celery.backends.counting import PollingChords
 from celery.backends.redis import chords as redis_chords
 from celery.contrib.testing.worker import start_worker
 from celery.exceptions import ChordError
@@ -55,6 +56,25 @@ def test_it_fails_once_and_its_errbacks_are_called(app):
         wait_until(lambda: told)
         wait_until(lambda: not app.backend.chords.sweep())
     assert len(told) == 1
+
+
+def test_it_can_be_resumed_when_the_reason_is_gone(app):
+    if isinstance(app.backend.chords, PollingChords):
+        pytest.skip("who looks is sent where the body is sent: the call is refused")
+    app.conf.task_create_missing_queues = False
+
+    @app.task(shared=False)
+    def member(value):
+        return value
+
+    options = {"pool": "threads", "concurrency": 2, "perform_ping_check": False, "loglevel": "CRITICAL"}
+    with start_worker(app, **options):
+        result = chord([member.s(1), member.s(2)], member.s().set(queue="not there yet"))()
+        wait_until(lambda: app.backend.chords.sweep() or result.ready(), 20)
+        assert "could not be sent" in str(result.get(timeout=5, propagate=False))
+    app.amqp.queues.add("not there yet")
+    with start_worker(app, queues=["celery", "not there yet"], **options):
+        assert result.resume().get(timeout=20) == [1, 2]
 
 
 def test_an_errback_that_is_refused_keeps_nothing_up(app):

@@ -115,6 +115,10 @@ class CacheBackend(KeyValueStoreBackend):
         """See the base class."""
         self.client.set(key, value, self.expires)
 
+    def _add(self, key: bytes, value: Any) -> bool:
+        """See the base class."""
+        return bool(self.client.add(key, value, self.expires))
+
     def delete(self, key: bytes) -> Any:
         """See the base class."""
         self.client.delete(key)

@@ -210,7 +210,7 @@ def try_to_relay(
     except Exception as exc:
         try:
             if is_refusal(backend, exc) and tried() >= TRIES:
-                give_up(backend, due, exc)
+                give_up(backend, due, exc, members)
                 return True
         except Exception as error:
             logger.exception("Chord %s could not be failed", due.group_id)
@@ -229,12 +229,13 @@ def relay_or_give_up(
     Raises:
         Exception: broker or result store did not answer.
     """
+    members = list(members)
     try:
         relay(backend, due, members, shape)
     except Exception as exc:
         if not is_refusal(backend, exc):
             raise
-        give_up(backend, due, exc)
+        give_up(backend, due, exc, lambda: members)
 
 
 def is_refusal(backend: Backend, exc: Exception) -> bool:
@@ -243,18 +244,22 @@ def is_refusal(backend: Backend, exc: Exception) -> bool:
     return not away and not isinstance(exc.__cause__, BrokerUnavailable)
 
 
-def give_up(backend: Backend, due: Due, exc: Exception) -> None:
-    """Fail a body that cannot be sent."""
+def give_up(
+    backend: Backend, due: Due, exc: Exception, members: Callable[[], Iterable[tuple[str, str, Any]]]
+) -> None:
+    """Fail a body that cannot be sent. If it and its members can be read, it can be resumed when the reason is gone."""
     error = ChordError(f"The body of chord {due.group_id} could not be sent: {exc!r}")
     _log(due.group_id, error, exc)
+    body, because = due.body, None
     try:
-        body = graphs.body_of(backend.app, due.body)
+        body = graphs.body_of(backend.app, body)
+        if body is None:
+            return
+        because = notes.keep_chord(backend, due._replace(body=body), list(members()))
     except Exception as lost:
         if not is_refusal(backend, lost):
             raise
-        body = due.body  # at least whoever waits for it is told
-    if body is not None:
-        backend.fail_signature(body, error)
+    backend.fail_signature(body, error, because=because)
 
 
 def _log(group_id: str, error: ChordError, cause: BaseException) -> None:

@@ -5,7 +5,6 @@ See `celery.backends.chords` for the others, and for what all have in common.
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any
 
 from celery import states
@@ -103,15 +102,7 @@ class CountingChords:
         """See `Chords`."""
         backend = self._backend
         key = self._key(chord_of(mark), f".mark.{task_id}")
-        if backend.incr(self._key(chord_of(mark), f".first.{task_id}")) == 1:
-            backend.set(key, mark)
-            return True
-        for _ in range(20):  # who came first is about to say so, unless it died
-            found = backend.get(key)
-            if found is not None:
-                return as_text(found) == mark
-            time.sleep(0.05)
-        return True
+        return bool(backend._add(key, mark)) or as_text(backend.get(key)) == mark
 
     def sweep(self) -> int:
         """A member that could not send the body is run, or recorded, again."""

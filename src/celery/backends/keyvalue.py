@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -74,6 +75,17 @@ class BaseKeyValueStoreBackend(Backend):
     def delete(self, key: Any) -> Any:
         """Remove a key, if it is there."""
         self._lacks("delete")
+
+    def _add(self, key: Any, value: Any) -> bool:
+        """Store a short text unless there is one; whether it was stored. Drivers give it if one step can do it."""
+        # Who counts first is about to store; if it has died in between, nobody else will.
+        if self.incr(self.key_t(key) + self.key_t(".first")) > 1:
+            for _ in range(20):
+                if self.get(key) is not None:
+                    return False
+                time.sleep(0.05)
+        self.set(key, value)
+        return True
 
     def incr(self, key: Any) -> int:
         """Add one to a number and return the sum; a missing key counts as 0."""

@@ -97,6 +97,10 @@ class MemcachedClient:
         if not stored:
             raise BackendStoreError(f"memcached did not take {key}")
 
+    def add(self, key: str, value: Any, expires: float | None = None) -> bool:
+        """Store unless there is a value; whether it was stored."""
+        return bool(self._client.add(key, value, expire=_expiry(expires), noreply=False))
+
     def delete(self, key: str) -> None:
         """Remove it if it is there."""
         self._client.delete(key, noreply=False)

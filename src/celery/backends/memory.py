@@ -205,6 +205,14 @@ class DummyClient:
         """Store for `expires` seconds; None or 0: for ever."""
         self.cache.set(key, value, expires)
 
+    def add(self, key: bytes, value: Any, expires: float | None = None, *args: Any, **kwargs: Any) -> bool:
+        """Store unless there is a value; whether it was stored."""
+        with self.cache.lock:
+            if self.cache.get(key) is not None:
+                return False
+            self.cache.set(key, value, expires)
+            return True
+
     def delete(self, key: bytes, *args: Any, **kwargs: Any) -> None:
         """Remove it if it is there."""
         self.cache.delete(key)

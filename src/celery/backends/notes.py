@@ -15,6 +15,7 @@ import contextlib
 import logging
 from typing import TYPE_CHECKING, Any
 
+from celery import states
 from celery.canvas import graphs
 from celery.utils import uuid
 
@@ -75,9 +76,17 @@ def keep_chord(backend: Backend, due: Due, members: Sequence[tuple[str, str, Any
         "group": due.group_id,
         "root_id": due.root_id,
         "members": [(task_id, state) for task_id, state, _ in members],
+        "values": _not_stored(backend, members),
     }
     # A chord fails once. If it is told twice (who told it first died), the note is claimed once.
     return _keep_whole(backend, key_of_chord(due.group_id), note, "body", due.body, due.group_id)
+
+
+def _not_stored(backend: Backend, members: Sequence[tuple[str, str, Any]]) -> dict[str, Any]:
+    """The values of members that succeeded and ignore their results, by their ids."""
+    values = {task_id: value for task_id, state, value in members if state == states.SUCCESS}
+    metas = backend.get_task_metas(values)
+    return {task_id: value for task_id, value in values.items() if metas[task_id]["status"] != states.SUCCESS}
 
 
 def point(backend: Backend, task_id: str, key: str) -> None:

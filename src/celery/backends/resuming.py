@@ -21,6 +21,7 @@ from celery.result import GroupResult, workflow_of
 from celery.utils import uuid
 
 from . import notes
+from .chords import singles
 from .counting import PollingChords
 
 if TYPE_CHECKING:
@@ -101,6 +102,9 @@ class _Finder:
         # task is resumed: it must be there if that is broken off, and is replaced if the task fails again.
         state = self._backend.get_task_meta(task_id, cache=False)["status"]
         note = notes.read(self._backend, task_id)
+        if note is None and state == states.PENDING and (found := dict(self._of_group(task_id))):
+            yield from found.items()
+            return
         if note is not None and state == states.PENDING and not self._force:
             raise ResumeError(
                 f"{task_id} is being resumed already (if that was broken off: force=True, or --force), or ignores its "
@@ -116,6 +120,26 @@ class _Finder:
             )
         for one in failed:
             yield from self.tops(one)
+
+    def _of_group(self, group_id: str) -> Iterator[tuple[str, Note]]:
+        """Those of the header of a chord, or of a group that is stored."""
+        note = notes.read(self._backend, key := notes.key_of_chord(group_id))
+        if note is not None:
+            yield self._top(key, note)
+            return
+        try:
+            group = self._backend.restore_group(group_id, cache=False)
+        except NotImplementedError:
+            return
+        if group is None:
+            return
+        wanted = {states.FAILURE, states.PENDING} if self._force else {states.FAILURE}
+        metas = self._backend.get_task_metas([one.id for one in singles([group])])
+        failed = [task_id for task_id, meta in metas.items() if meta["status"] in wanted]
+        if not failed:
+            raise _Nothing(f"There is nothing to resume: no member of the group {group_id} has failed (yet).")
+        for task_id in failed:
+            yield from self.tops(task_id)
 
     def _failed_after(self, task_id: str) -> list[str]:
         """What failed of the workflow that a task is of which has succeeded itself."""
@@ -299,8 +323,12 @@ class _Resumption:
     def _members(self, note: Note) -> tuple[list[tuple[str, Any]], list[tuple[str, Note]]]:
         """Of a chord: ids and values of the members that have succeeded, keys and notes of what failed of the others."""
         metas = self._backend.get_task_metas([task_id for task_id, _ in note["members"]])
+        values = note.get("values") or {}
         done, failed = [], []
         for task_id, state in note["members"]:
+            if task_id in values:  # it ignores its result
+                done.append((task_id, values[task_id]))
+                continue
             if metas[task_id]["status"] == states.SUCCESS:
                 done.append((task_id, metas[task_id]["result"]))
                 continue
@@ -394,7 +422,10 @@ def _nothing(task_id: str, state: str) -> str:
     if state == states.SUCCESS:
         return f"There is nothing to resume: {task_id} succeeded, and nothing failed after it."
     if state == states.PENDING:
-        return f"Nothing is stored of {task_id}: it has not begun, its results have expired, or there is no such task."
+        return (
+            f"Nothing is stored of {task_id}: it has not begun, its results have expired, or there is no such task. "
+            "(A group is known by its id if it was saved: `save()`, or `result_extended`.)"
+        )
     if state == states.REVOKED:
         return f"{task_id} was revoked: what was revoked is not resumed."
     if state == states.FAILURE:

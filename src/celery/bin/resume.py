@@ -24,7 +24,8 @@ GROUP = "Resume Options"
 def resume(ctx: click.Context, ids: tuple[str, ...], force: bool) -> None:
     """Run again what failed of a workflow, and what depends on it.
 
-    ID is that of the workflow's result, or of any task of it that failed. What has succeeded keeps its results.
+    ID is that of the workflow's result, of any task of it that failed, of the header of a chord, or of a group that was
+    saved. What has succeeded keeps its results.
     """
     sent = ctx.obj.app.backend.resume(ids, force=force)
     ctx.obj.echo(f"Sent {len(sent)} {text.pluralize(len(sent), 'task')} again: {', '.join(sent)}")
