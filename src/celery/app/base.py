@@ -487,11 +487,23 @@ class Celery:
         Args:
             given: options; not to be changed.
         """
-        if type(self).send_task is not Celery._plain_send_task or "send_task" in self.__dict__:
+        if not self._sends_calls():
             return self.send_task(
                 task.name, args, kwargs, **{"result_cls": task.AsyncResult, "task_type": task, **given}
             )
         return self._calling.send_call(self, task, args, kwargs, given)
+
+    def _sends_calls(self) -> bool:
+        """Whether nobody has replaced `send_task`."""
+        return type(self).send_task is Celery._plain_send_task and "send_task" not in self.__dict__
+
+    def _sends_as_usual(self, task: Any) -> bool:
+        """Whether no code but ours sees with which options a task is called."""
+        from celery.app.task import Task  # noqa: PLC0415 - as above
+
+        kind, snapshot = type(task), self.amqp.snapshot
+        own = kind.apply_async is Task.apply_async and kind.shadow_name is Task.shadow_name
+        return own and self._sends_calls() and snapshot.static_routes and not snapshot.always_eager
 
     @functools.cached_property
     def _calling(self) -> Any:

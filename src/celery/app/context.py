@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from celery._public import publish
+from celery.message.steps import Steps
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -41,7 +42,6 @@ class Context:
 
     args: Any
     callbacks: list[Any] | None
-    chain: list[Any] | None
     chord: Any
     correlation_id: str | None
     delivery_info: dict[str, Any] | None
@@ -189,6 +189,26 @@ class Context:
         }
 
     @property
+    def chain(self) -> list[Any] | None:
+        """What follows in the chain, the last first."""
+        attrs = self.__dict__
+        if "chain" not in attrs:
+            self._read()
+        held = attrs.get("chain")
+        if type(held) is Steps:
+            held = attrs["chain"] = held.value()  # a list, which may be changed
+        return held
+
+    @chain.setter
+    def chain(self, value: list[Any] | None) -> None:
+        self.__dict__["chain"] = value
+
+    def _following(self) -> list[Any] | Steps | None:
+        """`chain`, as `Steps` if it came like that and nobody has looked at it."""
+        held = self.__dict__.get("chain")
+        return held if type(held) is Steps else self.chain
+
+    @property
     def children(self) -> list[Any]:
         """Results of the tasks that this one has called."""
         if self._children is None:
@@ -202,15 +222,16 @@ class Context:
     def __getstate__(self) -> dict[str, Any]:
         """What pickles and copies hold: everything."""
         self._read()
+        self.chain  # noqa: B018 - from here on it is a list
         return self.__dict__
 
     def __repr__(self) -> str:
-        self._read()
-        return f"<Context: {vars(self)!r}>"
+        return f"<Context: {self.__getstate__()!r}>"
 
 
 _DEFAULTS: dict[str, Any] = {
     **dict.fromkeys(Context.__annotations__),
+    "chain": None,
     "ignore_result": False,
     "replaced_task_nesting": 0,
     "retries": 0,

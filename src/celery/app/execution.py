@@ -120,7 +120,7 @@ class Run(msgspec.Struct, eq=False):
         """Whether ending well means to talk to a broker or a store."""
         request = self.request
         stores = self.store and not self._leaves_result()
-        return bool(stores or request.callbacks or request.chain or request.chord)
+        return bool(stores or request.callbacks or request._following() or request.chord)
 
     def _leaves_result(self) -> bool:
         """Whether the store may leave a success to whoever runs this. Handlers of successes are called when it is stored."""
@@ -272,7 +272,7 @@ class Run(msgspec.Struct, eq=False):
         plan = self.plan
         request = self.request
         task = plan.task
-        if request.callbacks or request.chain:
+        if request.callbacks or request._following():
             self._send_links(value)
         if (self.store or request.chord) and request.trouble is None:
             try:

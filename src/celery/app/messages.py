@@ -13,6 +13,7 @@ from celery import _foreign
 from celery.brokers.base import Outgoing
 from celery.message import compression, serializers
 from celery.message.headers import LazyObject
+from celery.message.steps import as_list
 from celery.message.template import NO_EMBED, Template, json_body
 from celery.message.writing import TaskMessage, build_v1, build_v2
 from celery.signals import after_task_publish, before_task_publish, task_sent
@@ -141,6 +142,8 @@ def _encoded_body(serializer: str, args: Any, kwargs: Any, embed: Any) -> tuple[
             return "application/json", "utf-8", json_body(args, kwargs, embed)
         except (TypeError, ValueError) as exc:
             raise _foreign.encode_error(str(exc)) from exc
+    if embed is not None:
+        embed = {**embed, "chain": as_list(embed["chain"])}
     return serializers.dumps((args, kwargs, NO_EMBED if embed is None else embed), serializer)
 
 
@@ -253,7 +256,7 @@ def _values(app: Celery, name: str, args: Any, kwargs: Any, options: SendOptions
             name,
             args,
             kwargs,
-            chain=options.chain or None,
+            chain=as_list(options.chain or None),
             root_id=options.root_id,
             parent_id=options.parent_id,
             shadow=options.shadow,

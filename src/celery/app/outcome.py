@@ -85,7 +85,9 @@ def send_links(task: Any, request: Context, retval: Any, *, eager: bool, inherit
         options["priority"] = (request.delivery_info or {}).get("priority")
     callbacks = _callbacks(task, request)
     calls = [(one, options) for one in callbacks]
-    following = graphs.Next(task.app, request.chain) if request.chain else None
+    following = None
+    if steps := request._following():
+        following = graphs.Next(task.app, steps, as_text=not (callbacks or eager))
     if following is not None and following.step is not None:
         calls.append((following.step, {**options, "chain": following.rest}))
     if eager:

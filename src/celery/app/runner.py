@@ -18,6 +18,7 @@ from celery.exceptions import WorkerTerminate
 from celery.message.body import JSON_PROPERTIES, decode_body, plain_arguments
 from celery.message.errors import MalformedMessage
 from celery.message.serializers import prepare_accept_content
+from celery.message.steps import chained_arguments
 from celery.utils.log import end_lines
 from celery.utils.saferepr import saferepr
 
@@ -177,6 +178,9 @@ class JobRunner:
             plain = plain_arguments(job.body)
             if plain is not None:
                 return *plain, _NO_EMBED
+            chained = chained_arguments(job.body)
+            if chained is not None:
+                return chained
         properties = _decode(job.properties)
         compression = _decode(job.headers).get("compression") if job.compressed else None
         content_type, encoding = map(properties.get, ("content_type", "content_encoding"))

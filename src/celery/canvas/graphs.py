@@ -21,6 +21,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 from celery.message import serializers
+from celery.message.steps import Steps
 from celery.utils import uuid
 
 from .signatures import maybe_signature
@@ -139,15 +140,24 @@ def _tasks_in(sig: Any) -> Iterator[Any]:
 class Next:
     """The step that follows in a chain.
 
+    Args:
+        as_text: what follows it may stay text, if it came as text.
+
     Attributes:
         step: the signature; None if it was sent before (the task that it follows runs again).
         rest: the option `chain` of it.
     """
 
-    def __init__(self, app: Celery, chain: Sequence[Any]) -> None:
+    def __init__(self, app: Celery, chain: Sequence[Any] | Steps, *, as_text: bool = False) -> None:
         self._app = app
         self._used: str | None = None
-        *self.rest, step = chain
+        self.rest: Any
+        if isinstance(chain, Steps):
+            following, rest = chain.next()
+            self.rest = rest if as_text and _is_sent_by_us(app, following) else rest.value()
+            step: Any = following
+        else:
+            *self.rest, step = chain
         if is_reference(step):
             name, left = step[KEY]
             step = _fetched(app, name, left - 1)
@@ -161,6 +171,14 @@ class Next:
         """It was sent: what nobody needs any longer is thrown away."""
         if self._used is not None:
             dropped(self._app, self._used)
+
+
+def _is_sent_by_us(app: Celery, step: dict[str, Any]) -> bool:
+    """Whether nobody but us sees the options of a step that is sent: a task that is called as ours are, by fixed routes."""
+    if is_reference(step) or step.get("subtask_type") is not None:
+        return False
+    task = app.registry.get(step.get("task") or "")
+    return task is not None and app._sends_as_usual(task)
 
 
 def steps(app: Celery, chain: Iterable[Any] | None) -> Iterator[Any]:

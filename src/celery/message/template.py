@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import json
 from .headers import LazyObject
+from .steps import Steps
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,11 +35,21 @@ def json_body(args: Any, kwargs: Any, embed: Mapping[str, Any] | None = None) ->
         TypeError, ValueError: something in it has no JSON form.
     """
     if embed is not None:
-        return json.dumps((args, kwargs, embed))
+        return (
+            json.dumps((args, kwargs, embed))
+            if type(embed.get("chain")) is not Steps
+            else _chained(args, kwargs, embed)
+        )
     if not args and not kwargs:
         return _EMPTY_BODY
     named = json.text(kwargs) if kwargs else "{}"
     return f"[{json.text(args)},{named}{_NO_EMBED}".encode()
+
+
+def _chained(args: Any, kwargs: Any, embed: Mapping[str, Any]) -> bytes:
+    text = json.text
+    before = f'[{text(args)},{text(kwargs)},{{"callbacks":{text(embed["callbacks"])},"errbacks":{text(embed["errbacks"])},"chain":'
+    return b"".join((before.encode(), embed["chain"].text(), f',"chord":{text(embed["chord"])}}}]'.encode()))
 
 
 class Template:

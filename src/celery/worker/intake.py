@@ -210,7 +210,7 @@ class Reception:
                 assert crew.settler.consumer is not None
                 crew.settler.consumer.park(delivery, now + (turn - mono))
                 return
-        if headers.group or delivery.redelivered:
+        if delivery.redelivered:
             crew.sweeps.expect()
         run = Run(next(self._tags), delivery, headers, policy, raw, properties, body, mono)
         first = not delivery.announced or delivery.redelivered

@@ -75,8 +75,10 @@ class PoolReports:
         runs, ran, settle = crew.state.runs, crew.dispatcher.times.ran, crew.settler.settle
         names: list[str] = []
         left: list[Ended] = []
+        grouped = False
         for tag, outcome in batch:
             run = runs.get(tag)
+            grouped = grouped or (run is not None and run.headers.group is not None)
             if outcome.row is not None:
                 left.append((tag, run, outcome))
                 continue
@@ -95,6 +97,8 @@ class PoolReports:
                 settle(run, after_run(run.policy, verdict, outcome.detail))
         if left:
             self._store(left)
+        if grouped:  # it may have been the last member of a chord
+            crew.sweeps.expect()
         crew.state.count(names)
         crew.dispatcher.pump()
 
