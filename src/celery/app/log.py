@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import logging.handlers
 import os
 import sys
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -288,4 +287,6 @@ def _handler_for(logfile: Any) -> logging.Handler:
     if hasattr(logfile, "write"):
         return logging.StreamHandler(logfile)
     # Reopens the file when logrotate has moved it.
-    return logging.handlers.WatchedFileHandler(logfile, encoding="utf-8")
+    from logging.handlers import WatchedFileHandler  # noqa: PLC0415 - most workers write to the terminal
+
+    return WatchedFileHandler(logfile, encoding="utf-8")

@@ -598,8 +598,8 @@ class Backend(SyncBackendMixin, GroupStore):
             raise
 
     def _ensure_not_eager(self) -> None:
-        conf = self.app.conf
-        if conf.task_always_eager and not conf.task_store_eager_result:
+        app = self.app
+        if app.amqp.snapshot.always_eager and not app.conf.task_store_eager_result:
             warnings.warn(W_EAGER, RuntimeWarning, stacklevel=3)
 
     def get_state(self, task_id: str) -> str:
