@@ -6,8 +6,8 @@ import pytest
 
 from celery import Celery, chord
 from celery.backends import chords
-from celery.backends.counting import PollingChords
 from celery.backends.redis import chords as redis_chords
+from celery.backends.simple_chords import PollingChords
 from celery.contrib.testing.worker import start_worker
 from celery.exceptions import ChordError
 from tests.support import wait_until

@@ -6,7 +6,7 @@ import pytest
 
 from celery import Celery, chain, chord, group
 from celery.app import bulk
-from celery.backends.shelves import GraphLost
+from celery.backends.stored_graphs import GraphLost
 from celery.canvas import graphs
 from celery.canvas.plans import Plan
 from celery.contrib.testing.worker import start_worker

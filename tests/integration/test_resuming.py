@@ -11,8 +11,8 @@ from tests.support import wait_until
 
 from celery import Celery, chain, chord, group
 from celery.app import launching
-from celery.backends import notes, resuming
-from celery.backends.counting import PollingChords
+from celery.backends import resume_notes, resuming
+from celery.backends.simple_chords import PollingChords
 from celery.canvas import graphs
 from celery.contrib.testing.worker import start_worker
 from celery.exceptions import ChordError, OperationalError, ResumeError
@@ -311,7 +311,7 @@ def test_what_was_broken_off(app, step, world):
     result = chain(step.s(0, "a"), step.s("b")).delay()
     fails_to_its_end(result)
     world.broken = set()
-    note = notes.read(app.backend, result.id)
+    note = resume_notes.read(app.backend, result.id)
     assert resuming._claim(app.backend, result.id, note["mark"])  # by somebody who died then
     refused(app, result.id, "is being resumed already")
     result.resume(force=True)
@@ -402,7 +402,7 @@ def test_notes_of_members_are_small(app, step, join, world):
     world.broken = {"1"}
     result = (group(step.s(0, str(n)) for n in range(2)) | join.s("x" * 10_000) | step.s("after")).delay()
     fails(result)
-    note = notes.read(app.backend, result.parent[1].id)
+    note = resume_notes.read(app.backend, result.parent[1].id)
     assert graphs.is_reference(note["call"]["options"]["chord"])
     assert len(repr(note)) < 3_000
     world.broken = set()

@@ -58,7 +58,7 @@ def _look(
 ) -> float | None:
     """Send the body, or fail it; the seconds until the next look, if some member is not over."""
     from celery.backends import chords  # noqa: PLC0415 - workers only
-    from celery.backends.counting import PollingChords  # noqa: PLC0415 - workers only
+    from celery.backends.simple_chords import PollingChords  # noqa: PLC0415 - workers only
     from celery.result import result_from_tuple  # noqa: PLC0415 - workers only
 
     backend, request = task.app.backend, task.request

@@ -31,15 +31,15 @@ from celery.canvas.plans import Plan
 from celery.exceptions import BackendError, ChordError
 from celery.utils import uuid
 
-from . import notes
-from .shelves import LedgerShelf
+from . import resume_notes
+from .stored_graphs import LedgerShelf
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from .core import Backend
-    from .shelves import Shelf
+    from .stored_graphs import Shelf
 
     Result = Any  # an AsyncResult, or a GroupResult
 
@@ -187,7 +187,7 @@ def relay(
     task_id, _, cause = failed
     error = ChordError(f"Dependency {task_id} raised {cause!r}")
     _log(due.group_id, error, cause)
-    because = notes.keep_chord(backend, due, members)
+    because = resume_notes.keep_chord(backend, due, members)
     # The members of a group fail as what they waited for.
     failure = cause if due.body.get("subtask_type") == "group" else error
     backend.fail_signature(due.body, failure, because=because)
@@ -255,7 +255,7 @@ def give_up(
         body = graphs.body_of(backend.app, body)
         if body is None:
             return
-        because = notes.keep_chord(backend, due._replace(body=body), list(members()))
+        because = resume_notes.keep_chord(backend, due._replace(body=body), list(members()))
     except Exception as lost:
         if not is_refusal(backend, lost):
             raise

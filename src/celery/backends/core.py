@@ -26,14 +26,14 @@ from celery.message import serializers
 from celery.message.compression import UnknownCompression
 from celery.result import ResultBase
 
-from . import encoding, notes, resuming, unreached
-from .counting import NoChords, PollingChords
+from . import encoding, never_run, resume_notes, resuming
 from .encoding import compress_payload, decompress_payload
 from .errbacks import call_errbacks
 from .groups import GroupStore
 from .pending import SyncBackendMixin
 from .retrying import Backoff, GiveUp, insist
 from .sanitize import without_password
+from .simple_chords import NoChords, PollingChords
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -52,7 +52,7 @@ logger = logging.getLogger("celery.backends.base")
 _MAKE_METAS = ("_get_result_meta", "_encode", "encode", "current_task_children")
 
 #: States that are stored with a time, by which they expire where the store does not see to that.
-_DATED = states.READY_STATES | {notes.NOTE}
+_DATED = states.READY_STATES | {resume_notes.NOTE}
 
 #: Seconds for which a process that is not told to give up tries to store a result.
 PATIENCE = 10.0
@@ -328,12 +328,12 @@ class Backend(SyncBackendMixin, GroupStore):
         state: str = states.FAILURE,
     ) -> None:
         """Store that the task failed, and with it the steps of its chain that were to come; call its errbacks."""
-        because = None if request is None else unreached.cause_of(self, request)
+        because = None if request is None else never_run.cause_of(self, request)
         self._end(task_id, exc, state, traceback, request, store_result)
         if request is None:
             return
         if getattr(request, "chain", None):
-            unreached.fail_following(self, request, exc, state, because)
+            never_run.fail_following(self, request, exc, state, because)
         if call_errbacks and getattr(request, "errbacks", None):
             self._call_task_errbacks(request, exc, traceback)
 
@@ -352,7 +352,7 @@ class Backend(SyncBackendMixin, GroupStore):
         exc = TaskRevokedError(reason)
         self._end(task_id, exc, state, None, request, store_result)
         if getattr(request, "chain", None):
-            unreached.fail_following(self, request, exc, state)
+            never_run.fail_following(self, request, exc, state)
 
     def mark_as_unfinished(self, request: Any, exc: BaseException, store_result: bool = False) -> None:
         """A task is over without an outcome (rejected, ignored): its chord and its chain are told that it failed.
@@ -362,7 +362,7 @@ class Backend(SyncBackendMixin, GroupStore):
         """
         self._end(request.id, exc, states.FAILURE, None, request, store_result)
         if getattr(request, "chain", None):
-            unreached.fail_following(self, request, exc, states.FAILURE)
+            never_run.fail_following(self, request, exc, states.FAILURE)
 
     def _end(self, task_id: str, result: Any, state: str, traceback: Any, request: Any, store: bool) -> None:
         if getattr(request, "chord", None):
@@ -385,7 +385,7 @@ class Backend(SyncBackendMixin, GroupStore):
             eager: nothing is stored; errbacks are called in place.
             because: the key of the note by which it can be resumed.
         """
-        unreached.fail(self, sig, exc, states.FAILURE, traceback=traceback, eager=eager, because=because)
+        never_run.fail(self, sig, exc, states.FAILURE, traceback=traceback, eager=eager, because=because)
 
     def resume(self, task_ids: Iterable[str], force: bool = False) -> list[str]:
         """Run again what failed of the workflows that these tasks are of, and what depends on it.

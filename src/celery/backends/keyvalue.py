@@ -10,9 +10,9 @@ from celery import states
 from celery.exceptions import BackendStoreError
 
 from .core import Backend
-from .counting import CountingChords
 from .encoding import PENDING_META
 from .pending import SyncBackendMixin
+from .simple_chords import CountingChords
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Going on with a workflow that failed, from what failed; by the notes that were kept (`notes`).
+"""Going on with a workflow that failed, from what failed; by the notes that were kept (`resume_notes`).
 
 To resume is to plan (read notes and results, change nothing), to claim the notes (by the mark of each: whoever comes
 second is told), to forget the failures, to open the chords again under new ids and count the members that have
@@ -20,9 +20,9 @@ from celery.exceptions import ResumeError
 from celery.result import GroupResult, workflow_of
 from celery.utils import uuid
 
-from . import notes
+from . import resume_notes
 from .chords import singles
-from .counting import PollingChords
+from .simple_chords import PollingChords
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -64,7 +64,7 @@ def resume(backend: Backend, task_ids: Iterable[str], *, force: bool = False) ->
 
 def _claim(backend: Backend, key: str, mark: str) -> bool:
     """Take a note for ourselves; False if somebody else has."""
-    claim = f"{notes.id_of(key)}.{mark}"
+    claim = f"{resume_notes.id_of(key)}.{mark}"
     if not backend.chords.admit(claim, f"{mark}/{uuid()}"):
         return False
     if isinstance(backend.chords, PollingChords):  # it can only be asked
@@ -101,7 +101,7 @@ class _Finder:
         # A note is kept before the failure is stored, so they are read the other way round. It is not removed when the
         # task is resumed: it must be there if that is broken off, and is replaced if the task fails again.
         state = self._backend.get_task_meta(task_id, cache=False)["status"]
-        note = notes.read(self._backend, task_id)
+        note = resume_notes.read(self._backend, task_id)
         if note is None and state == states.PENDING and (found := dict(self._of_group(task_id))):
             yield from found.items()
             return
@@ -123,7 +123,7 @@ class _Finder:
 
     def _of_group(self, group_id: str) -> Iterator[tuple[str, Note]]:
         """Those of the header of a chord, or of a group that is stored."""
-        note = notes.read(self._backend, key := notes.key_of_chord(group_id))
+        note = resume_notes.read(self._backend, key := resume_notes.key_of_chord(group_id))
         if note is not None:
             yield self._top(key, note)
             return
@@ -157,10 +157,10 @@ class _Finder:
             if not chord:
                 return key, note
             group_id = options["group_id"]
-            above = notes.read(self._backend, notes.key_of_chord(group_id))
+            above = resume_notes.read(self._backend, resume_notes.key_of_chord(group_id))
             if above is None:
                 raise ResumeError(self._no_chord(key, group_id, chord))
-            key, note = notes.key_of_chord(group_id), above
+            key, note = resume_notes.key_of_chord(group_id), above
 
     def _no_chord(self, key: str, group_id: str, chord: Any) -> str:
         body = (chord.get("options") or {}).get("task_id")
@@ -304,7 +304,9 @@ class _Resumption:
         # Of a task that ignores its result nothing is stored.
         if state not in (states.FAILURE, states.PENDING):
             raise ResumeError(_nothing(key, state))
-        call = maybe_signature(notes.with_options(note["call"], _placed(opened)), app=self._backend.app)
+        call = maybe_signature(
+            resume_notes.with_options(note["call"], _placed(opened)), app=self._backend.app
+        )
         self._calls.append(call)
         self._stale.update(_ids_in(call))
         self._stale[key] = True  # as above
@@ -313,7 +315,7 @@ class _Resumption:
         old, places = note["group"], {task_id: place for place, (task_id, _) in enumerate(note["members"])}
         done, failed = self._members(note)
         new = _Opened(_again(old, {_last(one)["options"].get("group_id") for _, one in failed}), places, None)
-        body = notes.with_options(note["body"], _placed({**opened, old: new}))
+        body = resume_notes.with_options(note["body"], _placed({**opened, old: new}))
         new = new._replace(body=body)
         self._chords.append(_Chord(old, new, body, note["root_id"], done))
         self._stale.update(_ids_in(body))
@@ -337,10 +339,10 @@ class _Resumption:
                     f"The result of {task_id}, which succeeded, is not stored (any longer): the chord that it is a "
                     "member of cannot be resumed."
                 )
-            key, kept = task_id, notes.read(self._backend, task_id)
+            key, kept = task_id, resume_notes.read(self._backend, task_id)
             while kept is not None and kept["kind"] == "after":
                 key = kept["of"]
-                kept = notes.read(self._backend, key)
+                kept = resume_notes.read(self._backend, key)
             if kept is None:
                 raise ResumeError(_nothing(task_id, state))
             failed.append((key, kept))
@@ -411,7 +413,7 @@ def _ids_in(sig: Any) -> Iterator[tuple[str, bool]]:
 
 
 def _need(backend: Backend, key: str) -> Note:
-    note = notes.read(backend, key)
+    note = resume_notes.read(backend, key)
     if note is None:
         raise ResumeError(f"What is needed to run {key} again is not stored (any longer).")
     return note

@@ -25,9 +25,9 @@ from celery.net.readable import readable
 from celery.utils import uuid
 
 from .base import BaseBackend
-from .counting import NoChords
 from .encoding import unreadable
 from .rows import Rows
+from .simple_chords import NoChords
 from .waiting import Hub, hub_of
 
 if TYPE_CHECKING:

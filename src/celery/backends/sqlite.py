@@ -25,7 +25,7 @@ from celery.brokers.sqlite.database import Database
 from celery.brokers.sqlite.location import path_from_url, synchronous_from_url
 from celery.brokers.sqlite.wakeup import Listener, nudge
 
-from . import notes
+from . import resume_notes
 from .base import KeyValueStoreBackend
 from .chords import Ledger, TransactionalChords
 from .claims import claim_lost, claim_on
@@ -200,7 +200,7 @@ class SqliteBackend(KeyValueStoreBackend):
     ) -> Any:
         task_id = str(task_id)
         value = self._encoded_meta(task_id, result, state, traceback, request)
-        seconds = self._failure_expires if state in (states.FAILURE, notes.NOTE) else self.expires
+        seconds = self._failure_expires if state in (states.FAILURE, resume_notes.NOTE) else self.expires
         row = _Row(
             self.get_key_for_task(task_id),
             value,

@@ -2,7 +2,7 @@
 
 In a mixed fleet every message carries all that follows it, as Celery's do: each member of a chord the body with the rest of
 the workflow, each step of a chain all later steps. That is quadratic. If all programs are ours, and the result store
-has a shelf (`celery.backends.shelves`), then
+has a shelf (`celery.backends.stored_graphs`), then
 
 - the body of a chord is put there under the chord's id, and its members carry a reference;
 - the later steps of a chain are put there one by one, and the option `chain` has one reference in place of them:

@@ -9,7 +9,7 @@ import pytest
 
 from celery import chain, chord, group, signature
 from celery.app.context import Context
-from celery.backends.counting import CountingChords, PollingChords
+from celery.backends.simple_chords import CountingChords, PollingChords
 from celery.contrib.testing.worker import start_worker
 from celery.exceptions import ChordError, Ignore, Reject, TaskRevokedError
 

@@ -18,7 +18,7 @@ from tests.servers.redis import RedisCluster, RedisSentinels, RedisServer
 from tests.support import cut_short, wait_until
 
 from celery import Celery
-from celery.backends import notes
+from celery.backends import resume_notes
 from celery.backends.redis import RedisBackend, SentinelBackend
 from celery.backends.redis import backend as backend_module
 from celery.backends.redis.subscription import STALE, Subscription
@@ -83,8 +83,8 @@ def test_lives(redis_url, redis_server, conf, done, failed):
     app.backend.mark_as_failure("t2", KeyError(1))
     app.backend.store_result("t3", None, "PROGRESS")
     app.backend.mark_as_revoked("t4")
-    notes.keep(app.backend, "t2", {})
-    ids = ("t1", "t2", "t3", "t4", notes.id_of("t2"))
+    resume_notes.keep(app.backend, "t2", {})
+    ids = ("t1", "t2", "t3", "t4", resume_notes.id_of("t2"))
     lives = [int(redis_server.cli("TTL", f"celery-task-meta-{i}")) for i in ids]
     assert lives == [pytest.approx(seconds, abs=5) for seconds in (done, failed, done, done, failed)]
 

@@ -10,7 +10,7 @@ import time
 import pytest
 
 from celery import Celery
-from celery.backends import notes
+from celery.backends import resume_notes
 from celery.backends import sqlite as module
 from celery.brokers.base import BrokerRefused
 from celery.exceptions import BackendGetMetaError, BackendStoreError
@@ -180,9 +180,9 @@ def test_failures_may_expire_sooner(make, path):
     app.backend.mark_as_done("good", 1)
     app.backend.mark_as_failure("bad", KeyError())
     app.backend.mark_as_revoked("revoked")
-    notes.keep(app.backend, "bad", {})
+    resume_notes.keep(app.backend, "bad", {})
     expires = dict(rows(path))
-    note = expires[f"celery-task-meta-{notes.id_of('bad')}"]
+    note = expires[f"celery-task-meta-{resume_notes.id_of('bad')}"]
     assert note == pytest.approx(expires["celery-task-meta-bad"], abs=5)
     assert expires["celery-task-meta-revoked"] == pytest.approx(expires["celery-task-meta-good"], abs=5)
     assert expires["celery-task-meta-good"] - expires["celery-task-meta-bad"] == pytest.approx(990, abs=5)

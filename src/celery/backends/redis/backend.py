@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from celery import states
-from celery.backends import notes
+from celery.backends import resume_notes
 from celery.backends.base import KeyValueStoreBackend
 from celery.backends.chords import Due
 from celery.backends.claims import claim_lost, claim_on
@@ -245,7 +245,7 @@ class RedisBackend(KeyValueStoreBackend):
         if isinstance(value, str):
             value = value.encode()
         self._check_length(value, state=state, task_id=task_id)
-        seconds = self._failure_expires if state in (states.FAILURE, notes.NOTE) else self.expires
+        seconds = self._failure_expires if state in (states.FAILURE, resume_notes.NOTE) else self.expires
         claim = claim_on(task_id, request, self.claims)
         row = Row(self.get_key_for_task(task_id), value, seconds, state, task_id, claim, kwargs.get("part"))
         self._rows.keep(row, state, request)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from celery.backends.shelves import OVER, REMEMBERED, GraphLost
+from celery.backends.stored_graphs import OVER, REMEMBERED, GraphLost
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class RedisShelf:
-    """See `celery.backends.shelves.Shelf`.
+    """See `celery.backends.stored_graphs.Shelf`.
 
     Args:
         seconds: of life; None: for ever.

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from celery.canvas import graphs, maybe_signature
 from celery.utils.functional import maybe_list
 
-from . import notes
-from .shelves import GraphLost
+from . import resume_notes
+from .stored_graphs import GraphLost
 
 if TYPE_CHECKING:
     from .core import Backend
@@ -48,7 +48,7 @@ class _Request:
 
 def cause_of(backend: Backend, request: Any) -> str | None:
     """The key of the note by which what failed can be resumed: that of what failed before, else one that is kept now."""
-    return request.because if isinstance(request, _Request) else notes.keep_step(backend, request)
+    return request.because if isinstance(request, _Request) else resume_notes.keep_step(backend, request)
 
 
 def fail_following(
@@ -161,7 +161,7 @@ class _Walk:
         if self._eager:
             request.chord = request.chain = None
         elif self._because is not None and counts:
-            notes.point(self._backend, request.id, self._because)
+            resume_notes.point(self._backend, request.id, self._because)
         self._backend.mark_as_failure(
             request.id,
             self._exc,

@@ -6,7 +6,7 @@ import contextlib
 
 import pytest
 
-from celery.backends.shelves import GraphLost, LedgerShelf
+from celery.backends.stored_graphs import GraphLost, LedgerShelf
 
 
 class Ledger:

@@ -12,7 +12,7 @@ from celery._state import get_current_task
 from celery.result import result_from_tuple
 
 from .chords import E_NO_CHORDS, Due, as_text, chord_of, member_of, part_of, relay_or_give_up, singles
-from .notes import NOTE
+from .resume_notes import NOTE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
