@@ -71,7 +71,11 @@ class TestProgram:
             assert heading in text
 
     def test_what_is_not_built_yet_does_not_exist(self, project):
-        usage_error(project.celery("worker", "--without-gossip", check=False), "No such option")
+        for option in ("--without-gossip", "-E", "--statedb=x", "-B"):
+            usage_error(
+                project.celery("worker", option, check=False),
+                f"No such option '{option.partition('=')[0]}'. Celery has it, this version of Celeriac does not (yet).",
+            )
         usage_error(
             project.celery("beat", check=False),
             "No such command 'beat'. Celery has it, this version of Celeriac does not (yet).",
@@ -390,9 +394,11 @@ class TestWorker:
             (("-O", "x"), "'x' is not one of 'default', 'fair'."),
             (
                 ("abc",),
-                "Unable to parse extra configuration from command line.\nReason: not enough values to unpack",
+                "Unable to parse extra configuration from command line.\nReason: 'abc' is not of the form family.setting=value",
             ),
-            (("x.y=3",), "Unable to parse extra configuration from command line.\nReason: 'x'"),
+            (("x.y=3",), "Reason: there is no setting 'x_y'\n"),
+            (("worker.concurency=3",), "no setting 'worker_concurency'; did you mean 'worker_concurrency'?"),
+            (("worker.concurrency=(odd)3",), "Reason: 'odd'"),
         ],
     )
     def test_usage_errors(self, project, args, text):

@@ -201,8 +201,46 @@ class CeleryOption(click.Option):
         return super().get_default(ctx, *args, **kwargs)
 
 
+#: Options of Celery's worker that old command lines have.
+NOT_BUILT = frozenset(
+    (
+        *(
+            "-B",
+            "--beat",
+            "-s",
+            "--schedule-filename",
+            "--schedule",
+            "--scheduler",
+            "-E",
+            "--task-events",
+            "-S",
+            "--statedb",
+        ),
+        *(
+            "--autoscale",
+            "--without-gossip",
+            "--without-mingle",
+            "--without-heartbeat",
+            "--heartbeat-interval",
+        ),
+    )
+)
+
+
 class CeleryCommand(click.Command):
     """A command whose help shows options in their groups."""
+
+    def parse_args(self, ctx: Context, args: list[str]) -> list[str]:
+        """Read the options; one of Celery's that is not there is not answered with names like it."""
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            if error.option_name not in NOT_BUILT:
+                raise
+            raise click.UsageError(
+                f"No such option {error.option_name!r}. Celery has it, this version of Celeriac does not (yet).",
+                ctx,
+            ) from None
 
     def format_options(self, ctx: Context, formatter: click.HelpFormatter) -> None:
         """Write the options, group by group."""

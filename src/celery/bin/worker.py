@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 from click import ParamType
 
+from celery.app.checks import nearest_name
+from celery.app.defaults import BY_NAME
 from celery.bin.base import (
     COMMA_SEPARATED_LIST,
     LOG_LEVEL,
@@ -293,9 +295,22 @@ def _read_settings(ctx: click.Context, app: Any) -> None:
     """Settings given as `family.key=value` after the options."""
     if not ctx.args:
         return
-    try:
-        app.config_from_cmdline(ctx.args, namespace="worker")
-    except (KeyError, ValueError, TypeError) as error:
-        raise click.UsageError(
-            f"Unable to parse extra configuration from command line.\nReason: {error}", ctx=ctx
-        ) from None
+    for word in ctx.args:
+        try:
+            app.config_from_cmdline([word], namespace="worker")
+        except (KeyError, ValueError, TypeError) as error:
+            reason = _why_no_setting(word, error)
+            raise click.UsageError(
+                f"Unable to parse extra configuration from command line.\nReason: {reason}", ctx=ctx
+            ) from None
+
+
+def _why_no_setting(word: str, error: Exception) -> str:
+    name, given, _ = word.partition("=")
+    if not given:
+        return f"{word!r} is not of the form family.setting=value"
+    name = name.lower().replace(".", "_")
+    if not isinstance(error, KeyError) or name in BY_NAME:
+        return str(error)
+    near = nearest_name(name)
+    return f"there is no setting {name!r}" + (f"; did you mean {near!r}?" if near else "")
