@@ -499,11 +499,9 @@ class Celery:
 
     def _sends_as_usual(self, task: Any) -> bool:
         """Whether no code but ours sees with which options a task is called."""
-        from celery.app.task import Task  # noqa: PLC0415 - as above
-
-        kind, snapshot = type(task), self.amqp.snapshot
-        own = kind.apply_async is Task.apply_async and kind.shadow_name is Task.shadow_name
-        return own and self._sends_calls() and snapshot.static_routes and not snapshot.always_eager
+        snapshot = self.amqp.snapshot
+        usual = snapshot.static_routes and not snapshot.always_eager
+        return usual and self._sends_calls() and bool(task._is_called_as_usual())
 
     @functools.cached_property
     def _calling(self) -> Any:

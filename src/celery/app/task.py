@@ -319,6 +319,15 @@ class Task(Generic[P, R]):
             given = self._defaults_of_calls()
         return cast("Result[R]", app._send_call(self, args, kwargs, given))
 
+    _plain_apply_async = apply_async
+
+    def _is_called_as_usual(self) -> bool:
+        """Whether nobody has put anything in the place of what is called to send it, here or in all tasks."""
+        kind, own = type(self), vars(self)
+        stock: Any = Task
+        plain = kind.apply_async is stock._plain_apply_async and kind.shadow_name is stock._plain_shadow_name
+        return plain and "apply_async" not in own and "shadow_name" not in own
+
     async def aapply_async(
         self,
         args: Any = None,
@@ -379,6 +388,8 @@ class Task(Generic[P, R]):
     def shadow_name(self, args: Any, kwargs: Any, options: Mapping[str, Any]) -> str | None:
         """Return another name to show for this call, or None; for subclasses."""
         return None
+
+    _plain_shadow_name = shadow_name
 
     # -- signatures
 

@@ -97,6 +97,26 @@ def test_whoever_replaces_the_sending_sees_a_list(app: Celery) -> None:
     assert len(watched.seen[0]) == 2
 
 
+@pytest.mark.parametrize("everywhere", [True, False])
+def test_whoever_is_put_in_front_of_the_sending_sees_a_list(
+    app: Celery, everywhere: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As tools do that trace calls."""
+    add, seen = named(app, "add"), []
+    sends = Task.apply_async
+
+    def noting(self, args=None, kwargs=None, **options):
+        seen.append(options.get("chain"))
+        return sends(self, args, kwargs, **options)
+
+    if everywhere:
+        monkeypatch.setattr(Task, "apply_async", noting)
+    else:
+        monkeypatch.setattr(add, "apply_async", lambda *args, **options: noting(add, *args, **options))
+    assert chain(add.s(1, 2), add.s(1), add.s(1), add.s(1)).delay().get(timeout=30) == 6
+    assert {type(one) for one in seen if one is not None} == {list}
+
+
 def test_receivers_of_signals_see_a_list(app: Celery) -> None:
     add, bodies = named(app, "add"), []
 
