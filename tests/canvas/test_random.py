@@ -48,6 +48,8 @@ MANY = settings(
 ONE_OF_ONE = Group((Group((Task("2", "retry"),)),))
 AFTER_A_CHORD = Chain((Chord((Task("0"),), Task("1", immutable=True)), ONE_OF_ONE))
 AFTER_CHORDS = Chain((Chord((Task("0"),), Chord((Task("3"),), Task("1"))), Group((ONE_OF_ONE,))))
+#: The result of its only member.
+ONE_MEMBER = Group((Chain((Task("0"), Group((Task("1"), Task("2"))))),))
 AFTER_A_TASK = Chain((Task("0"), Task("1"), ONE_OF_ONE))
 
 
@@ -107,6 +109,7 @@ def test_thousands_as_the_reference(runner: Runner, tree: Tree) -> None:
 @example(tree=AFTER_A_CHORD)
 @example(tree=AFTER_CHORDS)
 @example(tree=AFTER_A_TASK)
+@example(tree=ONE_MEMBER)
 @given(tree=trees())
 @MANY
 def test_as_the_reference(runner: Runner, tree: Tree) -> None:

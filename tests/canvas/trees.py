@@ -124,8 +124,11 @@ class Account:
 
 
 def evaluate(tree: Tree, account: Account) -> Any:
-    """The outcome: a value, an exception, or `Many`."""
-    return _run(settled(composed(tree)), (), account)
+    """The outcome: a value, an exception, or `Many`; of a group of one that comes to `Many`, that."""
+    outcome = _run(settled(composed(tree)), (), account)
+    if isinstance(tree, Group) and len(outcome.members) == 1 and isinstance(outcome.members[0], Many):
+        return outcome.members[0]
+    return outcome
 
 
 def _run(tree: Tree, args: tuple[Any, ...], account: Account) -> Any:

@@ -350,7 +350,7 @@ class _chord(Signature[R], Generic[R, Res]):
         both = {k: v for k, v in options.items() if k not in (*_OF_BODY, *_OF_HEADER, "root_id", "parent_id")}
         _add_options(copy.body, both, {k: v for k, v in options.items() if k in ("link", "link_error")})
         copy.freeze(options.get("task_id"))
-        header = copy._header().apply(args, kwargs, **both)
+        header = copy._header()._apply(args, kwargs, both)
         failure = calls.failure_of(header) if propagate else None
         if failure is None:
             result = copy.body._apply((calls.value_of(header),), None, {})

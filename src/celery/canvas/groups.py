@@ -233,11 +233,14 @@ class group(Signature[list[S]], Generic[S]):
     ) -> GroupResult[S]:
         """Send all members, which all take these arguments, and return the `GroupResult`.
 
+        If there is one member, and its result is a group's (a chain that ends in a group), then it is that.
+
         Raises:
             TypeError: `link` or `link_error` was given: a group has no value of its own.
         """
         options = self._checked_options(add_to_parent, producer, link, link_error, options)
-        return cast("GroupResult[S]", calls.launch(self, args, kwargs, options))
+        result = calls.launch(self, args, kwargs, options)
+        return cast("GroupResult[S]", result if self.app.conf.task_always_eager else _only(result))
 
     async def aapply_async(  # type: ignore[override]  # has no route
         self,
@@ -250,7 +253,8 @@ class group(Signature[list[S]], Generic[S]):
     ) -> GroupResult[S]:
         """`apply_async` that awaits the broker instead of blocking the event loop."""
         options = self._checked_options(add_to_parent, None, link, link_error, options)
-        return cast("GroupResult[S]", await calls.alaunch(self, args, kwargs, options))
+        result = await calls.alaunch(self, args, kwargs, options)
+        return cast("GroupResult[S]", result if self.app.conf.task_always_eager else _only(result))
 
     @staticmethod
     def _checked_options(
@@ -282,7 +286,12 @@ class group(Signature[list[S]], Generic[S]):
         return make["chord"](self, body=body, app=self._app)
 
     def apply(self, args: Any = None, kwargs: Mapping[str, Any] | None = None, **options: Any) -> Any:
-        """Run all members here, one after another, and return a `GroupResult` of what they gave."""
+        """Run all members here, one after another, and return a `GroupResult` of what they gave; see `apply_async`."""
+        return _only(self._apply(args, kwargs or {}, options))
+
+    # -- as a part of a workflow
+
+    def _apply(self, args: Any, kwargs: Mapping[str, Any] | None, options: dict[str, Any]) -> Any:
         copy = self.clone()
         args, kwargs, options = calls.given(copy, args, kwargs, options)
         if options.get("link") or options.get("link_error"):
@@ -295,11 +304,6 @@ class group(Signature[list[S]], Generic[S]):
         options["group_id"] = copy.id
         results: list[EagerResult[Any]] = [task._apply(args, kwargs, options) for task in copy.tasks]
         return self.app.GroupResult(copy.id, results)
-
-    # -- as a part of a workflow
-
-    def _apply(self, args: Any, kwargs: Mapping[str, Any] | None, options: dict[str, Any]) -> Any:
-        return self.apply(args, kwargs, **options)
 
     def _width(self) -> int:
         return sum(task._width() for task in self.tasks)
@@ -321,6 +325,12 @@ class group(Signature[list[S]], Generic[S]):
                 return "group(<empty>)"
             return shortened(first.task, f"group({self.tasks!r})")
         return f"group({self.tasks!r})"
+
+
+def _only(result: Any) -> Any:
+    """The result of the only member, if that is one of a group, too."""
+    results = result.results
+    return results[0] if len(results) == 1 and hasattr(results[0], "results") else result
 
 
 def _flat(tasks: Iterable[Any], app: Celery | None) -> Iterable[Any]:
