@@ -27,15 +27,12 @@ logger = logging.getLogger(__name__)
 
 #: Seconds for an attempt to connect again.
 _PATIENCE = 2.0
-#: Answers that are taken without a word; the broker hears of fewer when there is time.
-_UNSAID = 32
 
 
 class RabbitReplies:
     """See `Replies`. The queue is deleted when it is closed, or expires.
 
-    Answers are acknowledged after they have been taken, so a lost connection loses none: those of which the broker has not
-    heard come twice.
+    Answers are acknowledged when they have been taken, so a lost connection loses none.
     """
 
     def __init__(self, nodes: Nodes, name: str, *, expires: float | None) -> None:
@@ -47,7 +44,6 @@ class RabbitReplies:
         self._known = -1  # the descriptor that the poll knows
         self._batch: list[Delivery] = []
         self._tag = 0  # of the last answer, while the broker has not heard that it was taken
-        self._said = 0
         self._woken = False
         self._poll = select.epoll()
         self._wake, self._waker = socket.socketpair()
@@ -80,8 +76,7 @@ class RabbitReplies:
             + method(SENDING, "basic.consume", queue=self._queue.name, consumer_tag="replies", nowait=True),
             deadline,
         )
-        self._link, self._known = link, link.fileno()
-        self._tag = self._said = 0
+        self._link, self._known, self._tag = link, link.fileno(), 0
         self._poll.register(self._known, select.EPOLLIN)
 
     def _on_event(self, event: Command | Message) -> None:
@@ -94,11 +89,6 @@ class RabbitReplies:
 
     def wait(self, seconds: float) -> bool:
         """See `Replies.wait`."""
-        if self._tag:
-            if self._poll.poll(0):
-                return True
-            with self._lock:
-                self._acknowledge()
         return bool(self._poll.poll(seconds))
 
     def fileno(self) -> int:
@@ -111,28 +101,20 @@ class RabbitReplies:
             if self._woken:
                 self._woken = False
                 self._swallow()
-            if self._link is not None:
+            link = self._link
+            if link is not None:
                 try:
-                    self._link.drain(to_the_end=False)
+                    link.drain(to_the_end=False)
+                    if self._tag:
+                        link.send(acknowledgement(SENDING, self._tag, True), time.monotonic() + 1.0)
                 except BrokerError as error:
-                    self._lost(error)
-                if self._tag - self._said >= _UNSAID:
-                    self._acknowledge()
+                    logger.debug("waiting for results: %s", error)
+                    self._lost()
+                self._tag = 0
             batch, self._batch = self._batch, []
             return batch
 
-    def _acknowledge(self) -> None:
-        tag, self._tag = self._tag, 0
-        if tag and self._link is not None:
-            self._said = tag
-            try:
-                self._link.send(acknowledgement(SENDING, tag, True), time.monotonic() + 1.0)
-            except BrokerError as error:
-                self._lost(error)
-
-    def _lost(self, error: BrokerError) -> None:
-        logger.debug("waiting for results: %s", error)
-        self._tag = 0
+    def _lost(self) -> None:
         link, self._link = self._link, None
         if link is not None:
             # A closed descriptor leaves the poll by itself.
