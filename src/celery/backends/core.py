@@ -3,33 +3,25 @@
 from __future__ import annotations
 
 import contextlib
-import datetime
 import logging
 import sys
-import time
-import traceback as tracebacks
 import warnings
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeVar
 
 from celery import states
-from celery._state import current_app, get_current_task
+from celery._state import current_app
 from celery.exceptions import (
     BackendGetMetaError,
     BackendStoreError,
     ChordError,
-    ImproperlyConfigured,
-    TaskRevokedError,
     TimeoutError,  # noqa: A004 - the public name
 )
 from celery.message import serializers
-from celery.message.compression import UnknownCompression
-from celery.result import ResultBase
 
-from . import encoding, never_run, resume_notes, resuming
-from .encoding import compress_payload, decompress_payload
-from .errbacks import call_errbacks
+from .ends import TaskEnds
 from .groups import GroupStore
+from .metas import MetaCodec
 from .pending import SyncBackendMixin
 from .retrying import Backoff, GiveUp, insist
 from .sanitize import without_password
@@ -50,9 +42,6 @@ logger = logging.getLogger("celery.backends.base")
 
 #: What a driver must leave alone for its successes to be written by a template.
 _MAKE_METAS = ("_get_result_meta", "_encode", "encode", "current_task_children")
-
-#: States that are stored with a time, by which they expire where the store does not see to that.
-_DATED = states.READY_STATES | {resume_notes.NOTE}
 
 #: Seconds for which a process that is not told to give up tries to store a result.
 PATIENCE = 10.0
@@ -93,7 +82,7 @@ class _Recent(OrderedDict[str, Meta]):
             self.popitem(last=False)
 
 
-class Backend(SyncBackendMixin, GroupStore):
+class Backend(MetaCodec, TaskEnds, SyncBackendMixin, GroupStore):
     """Base of all result backends.
 
     Args:
@@ -298,263 +287,6 @@ class Backend(SyncBackendMixin, GroupStore):
         """
         if self._rows is not None:
             self._rows.flush(give_up)
-
-    # -- the ends of tasks
-
-    def mark_as_started(self, task_id: str, **meta: Any) -> Any:
-        """Store that the task has begun; `meta` says where (`pid`, `hostname`)."""
-        return self.store_result(task_id, meta, states.STARTED)
-
-    def mark_as_done(
-        self,
-        task_id: str,
-        result: Any,
-        request: Any = None,
-        store_result: bool = True,
-        state: str = states.SUCCESS,
-    ) -> None:
-        """Store that the task succeeded."""
-        store = store_result and not getattr(request, "ignore_result", False)
-        self._end(task_id, result, state, None, request, store)
-
-    def mark_as_failure(
-        self,
-        task_id: str,
-        exc: BaseException,
-        traceback: str | None = None,
-        request: Any = None,
-        store_result: bool = True,
-        call_errbacks: bool = True,
-        state: str = states.FAILURE,
-    ) -> None:
-        """Store that the task failed, and with it the steps of its chain that were to come; call its errbacks."""
-        because = None if request is None else never_run.cause_of(self, request)
-        self._end(task_id, exc, state, traceback, request, store_result)
-        if request is None:
-            return
-        if getattr(request, "chain", None):
-            never_run.fail_following(self, request, exc, state, because)
-        if call_errbacks and getattr(request, "errbacks", None):
-            self._call_task_errbacks(request, exc, traceback)
-
-    def _call_task_errbacks(self, request: Any, exc: BaseException, traceback: str | None) -> None:
-        call_errbacks(self.app, request, exc, traceback)
-
-    def mark_as_revoked(
-        self,
-        task_id: str,
-        reason: str = "",
-        request: Any = None,
-        store_result: bool = True,
-        state: str = states.REVOKED,
-    ) -> None:
-        """Store that the task was revoked; `reason` is `revoked`, `expired` or `terminated`."""
-        exc = TaskRevokedError(reason)
-        self._end(task_id, exc, state, None, request, store_result)
-        if getattr(request, "chain", None):
-            never_run.fail_following(self, request, exc, state)
-
-    def mark_as_unfinished(self, request: Any, exc: BaseException, store_result: bool = False) -> None:
-        """A task is over without an outcome (rejected, ignored): its chord and its chain are told that it failed.
-
-        Args:
-            store_result: store the failure, too.
-        """
-        self._end(request.id, exc, states.FAILURE, None, request, store_result)
-        if getattr(request, "chain", None):
-            never_run.fail_following(self, request, exc, states.FAILURE)
-
-    def _end(self, task_id: str, result: Any, state: str, traceback: Any, request: Any, store: bool) -> None:
-        if getattr(request, "chord", None):
-            self.chords.end(task_id, result, state, traceback, request, store)
-        elif store:
-            self.store_result(task_id, result, state, traceback=traceback, request=request)
-
-    def fail_signature(
-        self,
-        sig: Any,
-        exc: BaseException,
-        *,
-        traceback: str | None = None,
-        eager: bool = False,
-        because: str | None = None,
-    ) -> None:
-        """Fail everything that a frozen signature stands for, and call its errbacks.
-
-        Args:
-            eager: nothing is stored; errbacks are called in place.
-            because: the key of the note by which it can be resumed.
-        """
-        never_run.fail(self, sig, exc, states.FAILURE, traceback=traceback, eager=eager, because=because)
-
-    def resume(self, task_ids: Iterable[str], force: bool = False) -> list[str]:
-        """Run again what failed of the workflows that these tasks are of, and what depends on it.
-
-        Args:
-            force: although somebody else has begun to.
-
-        Returns:
-            The ids of the tasks that were sent.
-
-        Raises:
-            ResumeError: there is nothing to resume, or something that is needed is missing; nothing was changed.
-        """
-        return resuming.resume(self, task_ids, force=force)
-
-    def mark_as_retry(
-        self,
-        task_id: str,
-        exc: BaseException,
-        traceback: str | None = None,
-        request: Any = None,
-        store_result: bool = True,
-        state: str = states.RETRY,
-    ) -> Any:
-        """Store that the task will run again; `exc` is why."""
-        return self.store_result(task_id, exc, state, traceback=traceback, request=request)
-
-    def fail_from_current_stack(self, task_id: str, exc: BaseException | None = None) -> str:
-        """Store the exception that is being handled as the task's failure; return its traceback."""
-        kind, value, tb = sys.exc_info()
-        failure = value if exc is None else exc
-        if failure is None:
-            raise RuntimeError("fail_from_current_stack: no exception is being handled")
-        text = "".join(tracebacks.format_exception(kind or type(failure), value or failure, tb))
-        self.mark_as_failure(task_id, failure, text)
-        return text
-
-    # -- encoding
-
-    def encode(self, data: Any) -> Any:
-        """Serialize; compressed if `result_compression` says so."""
-        _, _, payload = self._encode(data)
-        return compress_payload(payload, self.compression) if self.compression else payload
-
-    def _encode(self, data: Any) -> tuple[str, str, Any]:
-        return serializers.dumps(data, self.serializer)
-
-    def decode(self, payload: Any) -> Any:
-        """Undo `encode`, whatever compression was used."""
-        if payload is None:
-            return payload
-        return serializers.loads(
-            decompress_payload(payload), self.content_type, self.content_encoding, accept=self.accept
-        )
-
-    def decode_result(self, payload: Any) -> Meta:
-        """Decode a meta, and make its exception again."""
-        return self.meta_from_decoded(self.decode(payload))
-
-    def meta_from_decoded(self, meta: Meta) -> Meta:
-        """Make the exception of a decoded meta again, if it has one."""
-        if meta["status"] in self.EXCEPTION_STATES:
-            meta["result"] = self.exception_to_python(meta["result"])
-        return meta
-
-    def encode_result(self, result: Any, state: str) -> Any:
-        """A value, or an exception if `state` is one for them, in its stored form."""
-        if state in self.EXCEPTION_STATES and isinstance(result, BaseException):
-            return self.prepare_exception(result)
-        return self.prepare_value(result)
-
-    def prepare_value(self, result: Any) -> Any:
-        """A value in its stored form: results of other tasks become tuples of their ids."""
-        if self.serializer != "pickle" and isinstance(result, ResultBase):
-            return result.as_tuple()
-        return result
-
-    def prepare_exception(self, exc: BaseException, serializer: str | None = None) -> Any:
-        """An exception in its stored form."""
-        return encoding.store_exception(exc, serializer or self.serializer, self.encode)
-
-    def exception_to_python(self, exc: Any) -> BaseException | None:
-        """The exception that was stored as `exc`.
-
-        Raises:
-            SecurityError: what it names is no exception class.
-        """
-        return encoding.restore_exception(exc)
-
-    def _get_result_meta(
-        self,
-        result: Any,
-        state: str,
-        traceback: Any,
-        request: Any,
-        format_date: bool = True,
-        encode: bool = False,
-    ) -> Meta:
-        done: Any = None
-        if state in _DATED:
-            done = encoding.done_now(time.time()) if format_date else datetime.datetime.now(datetime.UTC)
-        return encoding.result_meta(
-            result,
-            state,
-            traceback,
-            request,
-            done=done,
-            children=self.current_task_children(request),
-            extended=self._extended,
-            encode=self.encode if encode else None,
-        )
-
-    def _encoded_meta(self, task_id: str, result: Any, state: str, traceback: Any, request: Any) -> Any:
-        """The meta as it is stored: `encode(_get_result_meta(...))`, a success by a template."""
-        if (
-            self._usual
-            and state == states.SUCCESS
-            and not getattr(request, "_children", True)  # one of ours, and without
-            and serializers.json_is_ours()
-        ):
-            with contextlib.suppress(TypeError, ValueError):  # the long way says what cannot be written
-                return encoding.success_as_json(
-                    task_id, result, request, encoding.done_now(time.time())
-                ).encode()
-        meta = self._get_result_meta(result, state, traceback, request)
-        meta["task_id"] = task_id
-        return self.encode(meta)
-
-    def current_task_children(self, request: Any = None) -> list[Any] | None:
-        """The results of the tasks that this one called, as tuples; None outside of a task."""
-        request = request or getattr(get_current_task(), "request", None)
-        if request is None:
-            return None
-        return [child.as_tuple() for child in getattr(request, "children", None) or ()]
-
-    def prepare_expires(self, value: Any, type: Callable[[Any], Any] | None = None) -> Any:  # noqa: A002 - Celery's name
-        """Seconds of life for a result; None takes `result_expires`."""
-        if value is None:
-            value = self.app.conf.result_expires
-        if isinstance(value, datetime.timedelta):
-            value = value.total_seconds()
-        return type(value) if value is not None and type else value
-
-    def prepare_persistent(self, enabled: bool | None = None) -> bool:
-        """Whether results shall survive a restart of the store; None takes `result_persistent`, else the driver's."""
-        if enabled is not None:
-            return enabled
-        configured = self.app.conf.result_persistent
-        return self.persistent if configured is None else configured
-
-    def prepare_compression(self, compression: str | None) -> str | None:
-        """The compression to use: None, with a warning, if this store cannot hold bytes.
-
-        Raises:
-            ImproperlyConfigured: there is no such compression.
-        """
-        if compression:
-            try:
-                compress_payload(b"", compression)
-            except UnknownCompression as exc:
-                raise ImproperlyConfigured(f"Setting 'result_compression': {exc}") from exc
-        if compression and not self.supports_result_compression:
-            warnings.warn(
-                f"result_compression={compression!r} is ignored: {type(self).__name__} cannot store compressed results.",
-                UserWarning,
-                stacklevel=2,
-            )
-            return None
-        return compression or None
 
     # -- reading
 
