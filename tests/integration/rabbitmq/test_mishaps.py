@@ -48,6 +48,24 @@ def test_a_message_that_came_back_and_could_not_be_sent_again_is_not_accepted(am
     other.close()
 
 
+@pytest.mark.parametrize("count", [1, 2])
+def test_that_an_exchange_was_deleted_is_known_as_soon_as_the_broker_says_so(amqp_url, count):
+    broker, other = open_broker(amqp_url), open_broker(amqp_url)
+    publisher = broker.publisher()
+    batch = [outgoing("a", "work", exchange="work", declare=[WORK])] * count
+    for _ in range(3):
+        assert publisher.publish(batch, deadline=time.monotonic() + 30) == [None] * count
+    other.publisher()._connected(time.monotonic() + 30).ask(
+        "exchange.delete", time.monotonic() + 30, exchange="work"
+    )
+    with pytest.raises(BrokerUnavailable, match="no exchange 'work'"):
+        publisher.publish(batch, deadline=time.monotonic() + 30)
+    assert publisher.publish(batch, deadline=time.monotonic() + 30) == [None] * count
+    asyncio.run(sized(broker, "work", 4 * count))
+    broker.close()
+    other.close()
+
+
 @pytest.mark.parametrize("where", ["dead", "delayed"])
 def test_a_message_goes_where_it_should_though_that_was_deleted(amqp_url, where):
     async def main():
@@ -218,6 +236,39 @@ def test_what_had_begun_and_ends_while_the_broker_is_away_goes_where_it_should(a
             await consumer.stop()
             assert not broker.has_queue("celeriac.begun.w.work")  # its record has ended, too
             broker.close()
+
+    asyncio.run(main())
+
+
+def test_what_somebody_else_has_taken_over_is_not_given_back(amqp_url):
+    """The connection was away for longer than the lease: what the worker wanted with it does not matter any more."""
+
+    async def main():
+        port = urlsplit(amqp_url).port
+        options = BrokerOptions(transport_options={"lease": 2})
+        with Proxy(port) as proxy:
+            broker = open_broker(amqp_url.replace(f":{port}/", f":{proxy.port}/"), options)
+            plain = open_broker(amqp_url, options)
+            consumer, seen, delivery = await begun(broker)
+            survivor, told = plain.consumer("w2"), Recorder()
+            await survivor.start([WORK], told)
+            proxy.refuse()
+            proxy.cut()
+            await seen.until(lambda: seen.errors)
+            consumer.requeue(delivery)
+            await told.until(lambda: told.orphans)
+            survivor.bury(told.orphans[0], "lost")
+            await survivor.flush()
+            proxy.refuse(False)
+            await seen.until(lambda: seen.connects)
+            async with asyncio.timeout(10):
+                await consumer.flush()
+            assert plain.size("work") == 0
+            assert [delivery.body for delivery in seen.deliveries] == [b"a"]
+            await consumer.stop()
+            await survivor.stop()
+            broker.close()
+            plain.close()
 
     asyncio.run(main())
 

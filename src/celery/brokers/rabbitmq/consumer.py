@@ -81,7 +81,15 @@ class RabbitConsumer(Line):
         assert error is not None
         raise error
 
-    async def _connect(self) -> None:
+    async def _connect(self, since: float | None = None) -> bool:
+        """Connect, and say what is to be said on every new connection.
+
+        Args:
+            since: when the last connection fell silent (`time.monotonic()`).
+
+        Returns:
+            Whether that was so long ago that others have taken over what was begun.
+        """
         session = await open_session(self._nodes.now, self._on_events, self._on_lost)
         try:
             for queue in self._queues.values():
@@ -111,10 +119,15 @@ class RabbitConsumer(Line):
         self._connected_at = time.monotonic()
         if self._guarded:
             session.guard()
+        late = since is not None and self._connected_at - since > self._lease and not self._records.restarted
+        if late:
+            self._records.forget()
+            self._moves.forget()
         self._records.connected()
         self._holds.connected()
         self._moves.connected()
         self._look_soon()
+        return late
 
     def _on_lost(self, error: BrokerError) -> None:
         """The connection is gone: nothing that was held is ours any more, but what was begun."""
@@ -137,7 +150,7 @@ class RabbitConsumer(Line):
         while not self._stopped:
             tried = self._nodes.now
             try:
-                await self._connect()
+                late = await self._connect(since)
             except BrokerError as error:
                 self._tell(error)
                 self.intake.disconnected(error)
@@ -147,9 +160,7 @@ class RabbitConsumer(Line):
             except Exception as error:  # noqa: BLE001 - a consumer must not fall silent
                 self.intake.broken(error)
                 return
-            if time.monotonic() - since > self._lease and not self._records.restarted:
-                self._records.forget()
-                self._moves.forget()
+            if late:
                 self.intake.fenced("the connection was away for longer than the lease")
             self.intake.connected()
             return

@@ -144,14 +144,16 @@ class RabbitPublisher:
         if link is None or self._confirms or not self._confirms_on or not self._is_known(outgoing):
             return None
         head = self._frames.get((outgoing.exchange, outgoing.routing_key, outgoing.mandatory))
-        if head is None or self._channel_error is not None or not link.usable:
-            return None
-        try:
-            message = content(SENDING, encoded(outgoing), outgoing.body, link.machine.frame_max)
-        except ValueError:
+        if head is None:
             return None
         item = _Item(_Ticket(batch, deadline), 0)
         try:
+            if not link.usable or self._channel_error is not None:
+                return None
+            try:
+                message = content(SENDING, encoded(outgoing), outgoing.body, link.machine.frame_max)
+            except ValueError:
+                return None
             number = self._confirms.sent(item)
             link.send(head + message, deadline)
             if link.hears(acknowledgement(SENDING, number), deadline):
@@ -230,7 +232,8 @@ class RabbitPublisher:
         return [item for item in items if item.returned and item.outgoing.declare]
 
     def _wait(self, link: Link, deadline: float) -> None:
-        link.wait(deadline)
+        if self._channel_error is None:
+            link.wait(deadline)
         if self._channel_error is not None:
             # Whose message it was is found out when they are sent again.
             raise unavailable(link.endpoint, f"cannot publish: {self._channel_error}")
