@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import subprocess
+import sys
 
 import pytest
 
@@ -17,7 +19,7 @@ def in_a_project(tmp_path, monkeypatch):
         if name.startswith("CELERY_"):
             monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(embedded, "_said_by", None)
+    monkeypatch.setattr(embedded, "_said", False)
 
 
 def make(**kwargs):
@@ -110,6 +112,18 @@ class TestWarning:
         embedded.warn_embedded(make())
         (line,) = capsys.readouterr().err.splitlines()
         assert line.startswith("WARNING: No broker is configured")
+
+    def test_not_again_in_a_forked_child(self, tmp_path):
+        code = (
+            "import os; from celery import Celery; from celery.app.embedded import warn_embedded\n"
+            "app = Celery('t'); warn_embedded(app)\n"
+            "pid = os.fork(); warn_embedded(app)\n"
+            "if pid: os.waitpid(pid, 0)\n"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=30, check=True
+        )
+        assert done.stderr.count("No broker is configured") == 1
 
     def test_silent_when_a_broker_is_configured(self, caplog):
         assert not embedded.warn_embedded(make(broker="memory://"))

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 _BROKER = ("broker_url", "broker_read_url", "broker_write_url", "broker_host", "broker_transport")
 _NO_BACKEND = ("disabled", "disabled://")
 
-_said_by: int | None = None
+#: A forked child has it from its parent, and with it the terminal or log that has the line already.
+_said = False
 _saying = threading.Lock()
 
 
@@ -46,23 +47,26 @@ def embedded_url_of(conf: Mapping[str, Any]) -> str:
 
 
 def warn_embedded(app: Any) -> bool:
-    """Say, once in this process, that messages go to the embedded store, where it is and how to change that.
+    """Say that messages go to the embedded store, where it is and how to change that; once in this process and those
+    forked from it.
 
     Called by producers and workers before they first use their broker.
 
     Returns:
         True if `app` uses the embedded store because nothing is configured.
     """
-    global _said_by  # noqa: PLW0603, RUF100 - once per process is the point
+    global _said  # noqa: PLW0603, RUF100 - once per process is the point
     conf = app.conf
     if not conf.uses_embedded_store:
         return False
     if process.current().index is not None:
         return True  # a pool's child: its worker has said so
+    if _said:
+        return True
     with _saying:
-        if _said_by == os.getpid():
+        if _said:
             return True
-        _said_by = os.getpid()
+        _said = True
     text = (
         f"No broker is configured: messages and results are kept in {conf.broker_url.removeprefix('sqlite:///')}, "
         "for programs on this machine only. To use a server, set broker_url and result_backend "
