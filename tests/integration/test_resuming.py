@@ -52,7 +52,9 @@ STORES = ["sqlite", "sqlite celeriac", "redis", "redis celeriac", "file", "memca
 @pytest.fixture(params=STORES)
 def app(request: pytest.FixtureRequest, tmp_path, world: World) -> Iterator[Celery]:
     kind, _, fleet = request.param.partition(" ")
-    broker, backend = "memory://", f"file://{tmp_path}"
+    # A broker of its own: what one test leaves must not run in another.
+    broker, backend = f"sqlite:///{tmp_path}/broker.db", f"file://{tmp_path}/results"
+    (tmp_path / "results").mkdir()
     if kind == "sqlite":
         broker = backend = f"sqlite:///{tmp_path}/store.db"
     elif kind == "redis":
