@@ -173,16 +173,21 @@ def test_a_store_that_breaks_is_survived(bench, store, caplog):
     assert "Storing 1 results failed" in caplog.text
 
 
-def test_a_shutdown_waits_for_results(bench, store):
-    task_id = bench.send("late")
+@pytest.mark.parametrize("how", [Stop.WARM, Stop.COLD])
+@pytest.mark.parametrize("name", ["early", "late"])
+def test_a_shutdown_waits_for_results(bench, store, name, how):
+    task_id = bench.send(name)
     end(bench, task_id)
     wait_until(lambda: store.writes == [[task_id]])
-    bench.core.stop(Stop.WARM)
+    bench.core.stop(how)
+    if how is Stop.COLD:
+        wait_until(lambda: bench.pool.killed)
     store.let()
     bench.thread.join(15)
     assert not bench.thread.is_alive()
     assert store.stored == [task_id]
     assert bench.broker.size("q") == 0
+    assert bench.backend.states == {}, "it was recorded as lost"
 
 
 def test_a_result_of_a_run_that_was_settled_already_is_stored(bench, store):
