@@ -320,12 +320,11 @@ class TaskPool:
         for news in items:
             self._hear(news, finished)
         self._changed.set()
-        if self._killed:
-            return
-        self._advance()
+        if not self._killed:
+            self._advance()
         if finished:
             self._reports.finished(finished)
-        if self._ready and self.room(1):
+        if self._ready and not self._killed and self.room(1):
             self._reports.roomy()
 
     def _hear(self, news: _News, finished: list[tuple[int, Outcome]]) -> None:
@@ -336,10 +335,10 @@ class TaskPool:
             if job is None:
                 return
             self._long -= not is_brief(job)
-            if self._killed:
-                return
             if news.outcome is not None:
                 finished.append((tag, news.outcome))
+            elif self._killed:
+                return
             elif news.kind == "hard":
                 self._reports.hard_limit(tag)
             else:
@@ -394,11 +393,11 @@ class TaskPool:
         await self.kill()
 
     async def kill(self) -> None:
-        """Cancel all tasks and end the loop; report nothing more. Returns after a second if a task blocks the loop."""
+        """Cancel all tasks and end the loop; report only what has ended by itself before. Returns after a second if a
+        task blocks the loop."""
         self._taking = False
         self._killed = True
         self._waiting.clear()
-        self._running.clear()
         self._changed.set()
         if self._tasks is None:
             return
@@ -409,6 +408,7 @@ class TaskPool:
                     await self._next_change()
         except TimeoutError:
             logger.warning("A task blocks the event loop of the asyncio pool; it ends with this process")
+        self._running.clear()
 
 
 def new_event_loop() -> asyncio.AbstractEventLoop:

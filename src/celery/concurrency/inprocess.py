@@ -61,6 +61,7 @@ class InProcessPool:
         self._lanes: set[Lane] = set()
         self._held = 0  # by what is pending, in shares
         self._taking = True
+        self._mailbox: Mailbox[Begun | Ended | Left] | None = None
         self._changed = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
 
@@ -71,12 +72,13 @@ class InProcessPool:
         """Begin to take jobs."""
         self._reports = reports
         self._loop = asyncio.get_running_loop()
-        self._mailbox: Mailbox[Begun | Ended | Left] = Mailbox(self._loop, self._heard)
+        self._mailbox = Mailbox(self._loop, self._heard)
 
     def run_in_main(self) -> None:
         """Nothing to do: tasks run in other threads."""
 
     def _new_lane(self) -> Lane:
+        assert self._mailbox is not None
         lane = Lane(self.app, self._jobs, self._mailbox, self._make_runner)
         self._lanes.add(lane)
         return lane
@@ -213,8 +215,11 @@ class InProcessPool:
             await self._changed.wait()
 
     async def kill(self) -> None:
-        """Take nothing more and report nothing more. Threads cannot be killed: running tasks end with the process."""
+        """Take nothing more and report nothing more than what has ended. Threads cannot be killed: running tasks end with
+        the process."""
         self._taking = False
+        if self._mailbox is not None:
+            self._mailbox.deliver()
         self._killed = True
         self.take_back()
         self._pending.clear()

@@ -31,11 +31,12 @@ class Mailbox(Generic[T]):
         if not self._woken:
             self._woken = True  # two threads may both get here: then the loop wakes up once too often
             try:
-                self._loop.call_soon_threadsafe(self._deliver)
+                self._loop.call_soon_threadsafe(self.deliver)
             except RuntimeError:
                 return  # the loop is closed
 
-    def _deliver(self) -> None:
+    def deliver(self) -> None:
+        """Receive now what has been posted. On the loop."""
         self._woken = False
         items: list[T] = []
         take = self._items.popleft

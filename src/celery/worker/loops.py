@@ -444,6 +444,8 @@ class Core:
         await crew.dispatcher.settled(HAND_BACK)
         if not self.failed or self._level < Stop.COLD:
             await self._wait_for_running()
+        if crew.errands:
+            self._no_patience.set()
         if crew.dispatcher.busy or self._pool_broken or not self._pool_runs:
             await self._abandon_running()
         else:

@@ -80,6 +80,8 @@ class PoolReports:
             run = runs.get(tag)
             grouped = grouped or (run is not None and run.headers.group is not None)
             if outcome.row is not None:
+                if run is not None:
+                    crew.state.deactivate(run)  # a shutdown waits for its result, and has nothing to stop
                 left.append((tag, run, outcome))
                 continue
             if run is None:

@@ -98,7 +98,7 @@ class WorkerState:
             self.active += 1
 
     def deactivate(self, run: Run) -> None:
-        """The pool gave it back without running it."""
+        """The pool has it no longer."""
         if run.active:
             run.active = False
             self.active -= 1

@@ -79,16 +79,17 @@ class ResultStorer:
 
     async def _store_all(self) -> None:
         loop = asyncio.get_running_loop()
-        while True:
+        more = True
+        while more:
             batch = self._next()
             self._began = loop.time()
             ended = await loop.run_in_executor(self._thread, self._store, batch)
             self._began = loop.time()
-            if not self._waiting:
-                self._writing = False
+            more = self._writing = bool(self._waiting)
+            try:
                 self._stored(ended)
-                return
-            self._stored(ended)
+            except Exception as exc:
+                logger.critical("Internal error while settling tasks: %r", exc, exc_info=exc)
 
     def _next(self) -> list[Ended]:
         count = size = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -145,6 +146,26 @@ def test_kill_does_not_wait(kind: str, tmp_path: Path) -> None:
             await pool.kill()
             assert not reports.settled([one])
             assert pool.room() == 0
+            go.touch()
+
+    asyncio.run(main())
+
+
+def test_what_has_ended_before_a_kill_is_reported(kind: str, tmp_path: Path) -> None:
+    """Also what the worker has had no time to hear of."""
+    if kind in ("prefork", "ported"):
+        pytest.skip("its slots are not told of a second job while the worker hears nothing")
+    begun, go = tmp_path / "begun", tmp_path / "go"
+
+    async def main() -> None:
+        async with running(kind, limit=2 if kind == "asyncio" else 1) as (pool, reports):
+            one, other = job("echo", 1), job("wait_for", str(go), str(begun), "x")
+            pool.submit([one, other])
+            while "x" not in lines(begun) or (kind == "asyncio" and one.tag in pool._tasks._runs):
+                time.sleep(0.002)  # the loop hears nothing meanwhile
+            assert not reports.outcomes
+            await pool.kill()
+            assert list(reports.outcomes) == [one.tag]
             go.touch()
 
     asyncio.run(main())

@@ -10,6 +10,7 @@ from tests.unit.worker.bench import Bench
 
 from celery.app.jobs import Outcome, Verdict
 from celery.backends.claims import claim_lost
+from celery.exceptions import BackendStoreError
 from celery.worker import storing
 from celery.worker.loops import Stop
 
@@ -188,6 +189,37 @@ def test_a_shutdown_waits_for_results(bench, store, name, how):
     assert store.stored == [task_id]
     assert bench.broker.size("q") == 0
     assert bench.backend.states == {}, "it was recorded as lost"
+
+
+@pytest.mark.parametrize("how", [Stop.COLD, Stop.NOW])
+@pytest.mark.parametrize("name", ["early", "late"])
+def test_a_shutdown_in_a_hurry_cuts_short_only_what_runs(bench, store, name, how):
+    """What has ended is neither run again nor called a failure, although its result is not stored yet."""
+    ended, running = bench.send(name), bench.send(name)
+    bench.job(running)
+    end(bench, ended)
+    wait_until(lambda: store.writes == [[ended]])
+    bench.core.stop(how)
+    wait_until(lambda: not held(bench, running))
+    store.let()
+    bench.thread.join(15)
+    assert not bench.thread.is_alive()
+    assert store.stored == [ended]
+    assert bench.broker.size("q") == (1 if name == "late" else 0)
+    assert list(bench.backend.states) == ([] if name == "late" else [running])
+
+
+def test_a_shutdown_in_a_hurry_is_not_patient_with_the_store(bench, store):
+    task_id = bench.send("late")
+    end(bench, task_id)
+    wait_until(lambda: store.writes == [[task_id]])
+    bench.core.stop(Stop.COLD)
+    assert bench.core._no_patience.wait(10)
+    store.errors = {task_id: BackendStoreError("it is away")}
+    store.let()
+    bench.thread.join(15)
+    assert not bench.thread.is_alive()
+    assert bench.broker.size("q") == 1
 
 
 def test_a_result_of_a_run_that_was_settled_already_is_stored(bench, store):
