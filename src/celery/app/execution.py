@@ -126,7 +126,7 @@ class Run(msgspec.Struct, eq=False):
         """Whether the store may leave a success to whoever runs this. Handlers of successes are called when it is stored."""
         plan = self.plan
         return (
-            self.request._left is not None
+            self.request._may_leave
             and plan.on_success is None
             and not signals.task_success.receivers
             and plan.task.backend._rows is not None
@@ -154,8 +154,12 @@ class Run(msgspec.Struct, eq=False):
                 return False
         return True
 
-    def returned(self, value: Any) -> None:
-        """The body returned."""
+    def returned(self, value: Any) -> Exception | None:
+        """The body returned.
+
+        Returns:
+            None, or what it is to have `raised` instead: its value cannot be encoded, or what follows it not be sent.
+        """
         self.value = self.result = value
         try:
             self._succeeded(value)
@@ -165,13 +169,16 @@ class Run(msgspec.Struct, eq=False):
         except (EncodeError, OperationalError) as exc:
             if self.plan.propagate:
                 raise
-            self.raised(exc)
+            return exc
+        return None
 
     def raised(self, exc: BaseException) -> None:
         """The body (or what belongs to it) raised."""
         plan = self.plan
         if isinstance(exc, outcome.Replaced):
-            self.returned(exc.value)
+            error = self.returned(exc.value)
+            if error is not None:
+                self.raised(error)
             return
         if isinstance(exc, Ignore):
             self._ended(states.IGNORED, exc, ExceptionInfo((type(exc), exc, exc.__traceback__)))
@@ -276,8 +283,8 @@ class Run(msgspec.Struct, eq=False):
             self._send_links(value)
         if (self.store or request.chord) and request.trouble is None:
             try:
-                if not self._leaves_result():
-                    request._left = None
+                if self._leaves_result():
+                    request._left = []  # only now: what the task itself stores is stored at once
                 task.backend.mark_as_done(self.uuid, value, request, self.store)
                 if plan.on_success is not None or signals.task_success.receivers:
                     task.backend.flush()

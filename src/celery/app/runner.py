@@ -90,7 +90,7 @@ class JobRunner:
             self._deferring = True
             self.app.backend.defer()
         if leave:
-            request._left = []
+            request._may_leave = True
         started = monotonic()
         try:
             traced = self._tracer(task)(request.id, request.args, request.kwargs, request)
@@ -116,7 +116,7 @@ class JobRunner:
             return prepared
         task, request = prepared
         tracer = self._tracer(task)
-        request._left = []
+        request._may_leave = True
         started = monotonic()
         try:
             arguments = (request.id, request.args, request.kwargs, request)
@@ -210,8 +210,8 @@ def _broken(task: Any, exc: BaseException, runtime: float, request: Context) -> 
 
 
 def _row(request: Context) -> Any:
-    """What the store has left."""
-    return request._left[0] if request._left else None
+    """Take what the store has left."""
+    return request._left.pop() if request._left else None
 
 
 def _outcome(task: Any, traced: Any, request: Context, elapsed: float) -> Outcome:

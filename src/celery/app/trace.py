@@ -435,7 +435,9 @@ def _tracer(plan: TaskPlan, ended: Any) -> Callable[..., Any]:
                     except BaseException as exc:  # noqa: BLE001 - whatever a task raises is its outcome
                         run.raised(exc)
                     else:
-                        run.returned(value)
+                        error = run.returned(value)
+                        if error is not None:
+                            run.raised(error)
             except Exception as exc:  # noqa: BLE001 - ours: reported, never raised in a worker
                 run.broke(exc)
         finally:
@@ -464,7 +466,9 @@ def _async_tracer(plan: TaskPlan, ended: Any) -> Callable[..., Any]:
                             raise
                         await in_thread(True, run.raised, exc)
                     else:
-                        await in_thread(run.has_io, run.returned, value)
+                        error = await in_thread(run.has_io, run.returned, value)
+                        if error is not None:
+                            await in_thread(True, run.raised, error)
             except Exception as exc:  # noqa: BLE001 - ours: reported, never raised in a worker
                 run.broke(exc)
         finally:

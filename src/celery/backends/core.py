@@ -10,7 +10,7 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeVar
 
 from celery import states
-from celery._state import current_app
+from celery._state import current_app, get_current_task
 from celery.exceptions import (
     BackendGetMetaError,
     BackendStoreError,
@@ -277,7 +277,8 @@ class Backend(MetaCodec, TaskEnds, SyncBackendMixin, GroupStore):
             self._rows.deferring = True
 
     def flush(self, give_up: GiveUp | None = None) -> None:
-        """Store what this thread held back, and hold nothing back until the next `defer`.
+        """Store what this thread held back, and hold nothing back until the next `defer`. So is a result of the current
+        task stored that was left to whoever runs it.
 
         Args:
             give_up: once set, the store is not tried any longer; default: the backend's own.
@@ -285,8 +286,12 @@ class Backend(MetaCodec, TaskEnds, SyncBackendMixin, GroupStore):
         Raises:
             BackendStoreError: the store did not take it; it is still held, the next `flush` tries again.
         """
-        if self._rows is not None:
-            self._rows.flush(give_up)
+        if self._rows is None:
+            return
+        self._rows.flush(give_up)
+        task = get_current_task()
+        if task is not None and task.request._left and task.backend is self:
+            self._rows.store_left(task.request._left, give_up)
 
     # -- reading
 

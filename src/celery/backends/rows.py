@@ -4,7 +4,8 @@ A store that gains by writing many together makes a *row* of each end (a tuple o
 code has a part in that) and has a `Rows`. Whoever runs a task may then
 
 - have it *left* to him (`request._left`): the row of a success is put there, and nothing is stored. A worker's processes
-  and threads hand such rows to the core, which stores them (`celery.worker.storing`) by `Rows.store`;
+  and threads hand such rows to the core, which stores them (`celery.worker.storing`) by `Rows.store`. A handler that
+  reads results before that has it stored (`Backend.flush`);
 - hold back all that this thread stores until `flush`.
 """
 
@@ -121,6 +122,12 @@ class Rows(threading.local, Generic[R]):
                 raise error
             if error is not None:
                 raise BackendStoreError(f"Not all of {len(rows)} results could be stored: {error}") from error
+
+    def store_left(self, left: list[R], give_up: GiveUp | None) -> None:
+        """Store what was left to somebody who has not taken it yet. It stays where it is unless the store takes it."""
+        refused: list[R] = []
+        if self._store(left, give_up, refused) == [None] and not refused:
+            left.clear()
 
     def store(self, rows: Sequence[R | Sequence[Any]]) -> list[Exception | None]:
         """Store rows that were left to somebody, patiently; also such as have come from another process.

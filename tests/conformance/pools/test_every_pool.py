@@ -162,7 +162,7 @@ def test_what_has_ended_before_a_kill_is_reported(kind: str, tmp_path: Path) -> 
             one, other = job("echo", 1), job("wait_for", str(go), str(begun), "x")
             pool.submit([one, other])
             while "x" not in lines(begun) or (kind == "asyncio" and one.tag in pool._tasks._runs):
-                time.sleep(0.002)  # the loop hears nothing meanwhile
+                time.sleep(0.002)  # noqa: ASYNC251 - the loop is to hear nothing meanwhile
             assert not reports.outcomes
             await pool.kill()
             assert list(reports.outcomes) == [one.tag]
