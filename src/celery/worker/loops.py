@@ -512,7 +512,6 @@ class Core:
             await asyncio.sleep(TAKE_BACK)
         crew.abandoning = True
         await self._pool.kill()
-        await crew.errands.drain(HAND_BACK)  # what had ended, and is being stored, was not stopped
         for run in [run for run in crew.state.runs.values() if run.active]:
             self.reports.abandon(run)
 
