@@ -82,8 +82,8 @@ class Context:
     _unread: tuple[bytes, bytes] | None = None
     #: The hold on the message by which this worker may store what becomes of the task (`celery.backends.claims`).
     _claim = ""
-    #: Whoever runs the task has its result stored, if it succeeds and the store leaves that to him.
-    _may_leave = False
+    #: Whoever runs the task has its result stored, if it succeeds and the store leaves that to him: of so many bytes at most.
+    _may_leave = 0
     #: Where a store leaves the row of a success for whoever runs the task (`celery.backends.rows`); None: it stores it.
     _left: list[Any] | None = None
     #: The mark of one sending of a chord's body; see `celery.backends.chords`.

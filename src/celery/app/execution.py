@@ -126,7 +126,7 @@ class Run(msgspec.Struct, eq=False):
         """Whether the store may leave a success to whoever runs this. Handlers of successes are called when it is stored."""
         plan = self.plan
         return (
-            self.request._may_leave
+            self.request._may_leave > 0
             and plan.on_success is None
             and not signals.task_success.receivers
             and plan.task.backend._rows is not None

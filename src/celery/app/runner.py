@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import sys
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -71,13 +72,13 @@ class JobRunner:
         """Make the tracer of a task."""
         raise NotImplementedError
 
-    def run(self, job: Job, *, defer: bool = False, leave: bool = False) -> Outcome:
+    def run(self, job: Job, *, defer: bool = False, leave: int = 0) -> Outcome:
         """Run one job to its end.
 
         Args:
             defer: results may be buffered until `flush`: what `Outcome` says about storing holds only then. Only who
                 runs all jobs of this runner in one thread may ask for it.
-            leave: a result may be left in `Outcome.row`, for the caller to have it stored.
+            leave: a result of at most so many bytes may be left in `Outcome.row`, for the caller to have it stored.
 
         Raises:
             WorkerTerminate: the pool raised it in the task to end this process. Nothing else.
@@ -90,7 +91,7 @@ class JobRunner:
             self._deferring = True
             self.app.backend.defer()
         if leave:
-            request._may_leave = True
+            request._may_leave = leave
         started = monotonic()
         try:
             traced = self._tracer(task)(request.id, request.args, request.kwargs, request)
@@ -116,7 +117,7 @@ class JobRunner:
             return prepared
         task, request = prepared
         tracer = self._tracer(task)
-        request._may_leave = True
+        request._may_leave = sys.maxsize
         started = monotonic()
         try:
             arguments = (request.id, request.args, request.kwargs, request)

@@ -88,7 +88,13 @@ class Rows(threading.local, Generic[R]):
             ClaimLost: its message is another worker's.
         """
         left = getattr(request, "_left", None)
-        if left is not None and state == SUCCESS and row.part is None and not left:
+        if (
+            left is not None
+            and state == SUCCESS
+            and row.part is None
+            and not left
+            and weight(row) <= request._may_leave
+        ):
             left.append(row)
             return
         if self.deferring and state in READY_STATES:
@@ -174,3 +180,12 @@ class Rows(threading.local, Generic[R]):
         except BackendStoreError as exc:
             return exc
         return None
+
+
+def weight(row: Any) -> int:
+    """About how many bytes a row has."""
+    values = row.values() if isinstance(row, dict) else row
+    return sum(
+        len(value) if isinstance(value, (bytes, str)) else weight(value) if isinstance(value, dict) else 8
+        for value in values
+    )

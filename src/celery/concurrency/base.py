@@ -42,12 +42,12 @@ __all__ = [
 class Runner(Protocol):
     """What a slot runs jobs with; `celery.app.trace.JobRunner` outside of tests."""
 
-    def run(self, job: Job, *, defer: bool = False, leave: bool = False) -> Outcome:
+    def run(self, job: Job, *, defer: bool = False, leave: int = 0) -> Outcome:
         """Run a job to its end.
 
         Args:
             defer: its result may be kept in memory until `flush`.
-            leave: its result may be left to the worker's core: `Outcome.row`.
+            leave: its result may be left to the worker's core, if it has no more bytes: `Outcome.row`.
         """
 
     async def arun(self, job: Job) -> Outcome:

@@ -104,7 +104,7 @@ class Lane:
         self.begun = time.monotonic()
         self.current = job
         try:
-            outcome = self._runner.run(job, leave=leave)
+            outcome = self._runner.run(job, leave=sys.maxsize if leave else 0)
             self._finish()
         except BaseException as exc:
             if isinstance(exc, exceptions.WorkerTerminate) and self._condemned is job:

@@ -18,6 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from celery.app.jobs import Outcome, Verdict
+from celery.backends.rows import weight
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -132,12 +133,3 @@ def _told(outcome: Outcome, error: Exception | None) -> Outcome:
         return Outcome(Verdict.UNSTORED, outcome.runtime, repr(error)[:1000])
     outcome.row = None
     return outcome
-
-
-def weight(row: Any) -> int:
-    """About how many bytes a row has."""
-    values = row.values() if isinstance(row, dict) else row
-    return sum(
-        len(value) if isinstance(value, (bytes, str)) else weight(value) if isinstance(value, dict) else 8
-        for value in values
-    )

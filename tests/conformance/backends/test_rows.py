@@ -16,7 +16,7 @@ def request_of(app, task_id):
 
     def make(**fields) -> Context:
         request = Context({"id": task_id, "task": "t", "args": [], "kwargs": {}, "children": [], **fields})
-        request._left = []
+        request._left, request._may_leave = [], 1000
         return request
 
     return make
@@ -58,6 +58,13 @@ def test_only_successes_are_left(app, task_id, request_of):
     app.backend.mark_as_failure(task_id, ValueError("no"), request=request)
     assert request._left == []
     assert app.backend.get_state(task_id) == "FAILURE"
+
+
+def test_what_is_larger_than_wanted_is_not_left(app, task_id, request_of):
+    request = request_of()
+    app.backend.mark_as_done(task_id, "x" * 2000, request=request)
+    assert request._left == []
+    assert app.backend.get_state(task_id) == "SUCCESS"
 
 
 def test_a_success_that_is_there_stays(app, task_id, request_of):

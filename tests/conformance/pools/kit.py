@@ -199,7 +199,7 @@ class FakeRunner:
         self.hostname = hostname
         self.deferred: list[tuple[str, str]] = []
 
-    def run(self, job: Job, *, defer: bool = False, leave: bool = False) -> Outcome:
+    def run(self, job: Job, *, defer: bool = False, leave: int = 0) -> Outcome:
         begun = time.monotonic()
         action, arguments, store = json.loads(job.body) if job.body else ("do_nothing", [], "")
         try:

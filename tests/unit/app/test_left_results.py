@@ -21,7 +21,7 @@ def app(tmp_path):
 
 
 def run(app, job: Job):
-    return JobRunner(app, "h").run(job, leave=True)
+    return JobRunner(app, "h").run(job, leave=1000)
 
 
 def test_what_a_task_stores_itself_is_stored_at_once(app):

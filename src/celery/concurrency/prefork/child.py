@@ -39,6 +39,8 @@ logger = logging.getLogger("celery.pool")
 
 POKE = signal.SIGURG
 SOFT_LIMIT = signal.SIGUSR1
+#: Results of more bytes are stored here: for the core they would be more work than a round trip is worth, and memory.
+_LEFT = 64 * 1024
 #: Reports of brief tasks wait at most about this long (seconds).
 HOLD = 0.005
 
@@ -129,7 +131,7 @@ class Child:
         self._board.begin(self._slot, job.tag, now)
         self._in_task = True
         try:
-            outcome = self._runner.run(job, defer=hold, leave=job.prompt and self._together)
+            outcome = self._runner.run(job, defer=hold, leave=_LEFT if job.prompt and self._together else 0)
         except SystemExit:
             self._in_task = False
             raise
