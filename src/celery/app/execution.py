@@ -123,10 +123,12 @@ class Run(msgspec.Struct, eq=False):
         return bool(stores or request.callbacks or request._following() or request.chord)
 
     def _leaves_result(self) -> bool:
-        """Whether the store may leave a success to whoever runs this. Handlers of successes are called when it is stored."""
+        """Whether the store may leave a success to whoever runs this. When it is stored, handlers of successes are called,
+        and a member of a chord is counted."""
         plan = self.plan
         return (
             self.request._may_leave > 0
+            and not self.request.chord
             and plan.on_success is None
             and not signals.task_success.receivers
             and plan.task.backend._rows is not None

@@ -23,7 +23,6 @@ from .claims import claim_lost
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from .chords import Part
     from .retrying import GiveUp
 
 logger = logging.getLogger("celery.backends.base")
@@ -37,10 +36,6 @@ class Row(Protocol):
 
     @property
     def task_id(self) -> str: ...
-
-    @property
-    def part(self) -> Part | None:
-        """The member of a chord that this is the end of."""
 
 
 class Insist(Protocol):
@@ -58,7 +53,6 @@ class Rows(threading.local, Generic[R]):
     Args:
         write: stores rows, all or none; returns those that were refused because their message is another worker's.
         insist: as its class says.
-        refusal: raised by `write` when trying again is no use.
         read: makes a row of its values, as another process has sent them.
 
     Attributes:
@@ -71,30 +65,22 @@ class Rows(threading.local, Generic[R]):
         self,
         write: Callable[[Sequence[R]], Sequence[R] | None],
         insist: Insist,
-        refusal: type[Exception],
         read: Callable[[Sequence[Any]], R],
     ) -> None:
         self.held: list[R] = []
         self._write = write
         self._insist = insist
-        self._refusal = refusal
         self._read = read
 
     def keep(self, row: R, state: str, request: Any) -> None:
         """Store a row; later, or leave it to whoever runs the task, if that will do. Who reports progress wants it to be
-        seen; a member of a chord is counted when it is stored, which may send the body.
+        seen.
 
         Raises:
             ClaimLost: its message is another worker's.
         """
         left = getattr(request, "_left", None)
-        if (
-            left is not None
-            and state == SUCCESS
-            and row.part is None
-            and not left
-            and weight(row) <= request._may_leave
-        ):
+        if left is not None and not left and state == SUCCESS and weight(row) <= request._may_leave:
             left.append(row)
             return
         if self.deferring and state in READY_STATES:
@@ -156,30 +142,21 @@ class Rows(threading.local, Generic[R]):
     ) -> list[Exception | None]:
         """Store rows together; what went wrong with each. Those of another worker's messages are added to `refused`."""
 
-        def write(some: Sequence[R]) -> None:
-            found = self._write(some)
+        def write() -> None:
+            found = self._write(rows)
             if refused is not None and found:
                 refused.extend(found)
 
         try:
-            self._insist(lambda: write(rows), f"{len(rows)} results", give_up=give_up)
-        except self._refusal:  # one of them may be the reason, and must not stop the others
-            return [self._store_one(row, write, give_up) for row in rows]
+            self._insist(write, f"{len(rows)} results", give_up=give_up)
         except BackendStoreError as exc:
             return [exc] * len(rows)
+        except Exception as exc:  # noqa: BLE001 - whatever a driver makes of a value that it cannot write
+            if len(rows) > 1:  # one of them may be the reason, and must not stop the others
+                return [error for row in rows for error in self._store([row], give_up, refused)]
+            logger.error("The result of task %s was not taken: %s", rows[0].task_id, exc)
+            return [exc]
         return [None] * len(rows)
-
-    def _store_one(
-        self, row: R, write: Callable[[Sequence[R]], None], give_up: GiveUp | None
-    ) -> Exception | None:
-        try:
-            self._insist(lambda: write([row]), f"the result of task {row.task_id}", give_up=give_up)
-        except self._refusal as exc:
-            logger.error("The result of task %s was not taken: %s", row.task_id, exc)
-            return exc
-        except BackendStoreError as exc:
-            return exc
-        return None
 
 
 def weight(row: Any) -> int:

@@ -62,7 +62,6 @@ class _Row(NamedTuple):
     correlation_id: str
     address: str
     value: bytes | str
-    part: None = None
 
 
 class _NoChords(NoChords):
@@ -235,7 +234,7 @@ class RPCBackend(BaseBackend):
         persistent = self.prepare_persistent(kwargs.get("persistent"))
         self._delivery_mode = 2 if persistent else 1
         self.persistent = persistent
-        self._rows: Rows[_Row] = Rows(self._send, self._insist_on_storing, BrokerError, _Row._make)
+        self._rows: Rows[_Row] = Rows(self._send, self._insist_on_storing, _Row._make)
 
     @property
     def is_async(self) -> bool:

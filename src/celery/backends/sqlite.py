@@ -113,7 +113,7 @@ class SqliteBackend(KeyValueStoreBackend):
         failures = conf.result_failure_expires
         self._failure_expires = self.expires if failures is None else self.prepare_expires(failures)
         self.claims = claims.prefix(self._database.path)
-        self._rows: Rows[_Row] = Rows(self._write, self._insist_on_storing, BrokerError, _Row._make)
+        self._rows: Rows[_Row] = Rows(self._write, self._insist_on_storing, _Row._make)
         self._next_clean = time.monotonic() + CLEAN_EVERY
 
     @staticmethod

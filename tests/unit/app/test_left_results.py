@@ -89,6 +89,24 @@ def test_what_a_handler_could_not_have_stored_stays_left(app, monkeypatch):
     assert run(app, job_of(fun)).row is not None
 
 
+def test_the_end_of_a_chords_member_is_stored_where_it_ran(tmp_path):
+    """Also where chords look at the members: a store that counts by itself finds the result."""
+    app, other = (
+        Celery("proj", broker="memory://", backend=f"db+sqlite:///{tmp_path}/r.db", set_as_current=False)
+        for _ in range(2)
+    )
+    seen = []
+    app.backend.on_chord_part_return = lambda request, *rest: seen.append(other.backend.get_state(request.id))
+
+    @app.task
+    def fun():
+        return 7
+
+    job = job_of(fun, group_id="g", chord=fun.si())
+    assert run(app, job).row is None
+    assert seen == ["SUCCESS"]
+
+
 def test_a_value_that_cannot_be_encoded_is_told_in_a_thread(app, monkeypatch):
     """Storing the failure may take long, and must not stop the loop on which other tasks run."""
 

@@ -17,7 +17,7 @@ from celery.app.context import Context
 from celery.backends.database import DatabaseBackend, session_cleanup
 from celery.backends.database.models import tables
 from celery.backends.database.session import SessionManager
-from celery.exceptions import BackendGetMetaError, ImproperlyConfigured
+from celery.exceptions import BackendGetMetaError, BackendStoreError, ImproperlyConfigured
 
 
 @pytest.fixture
@@ -37,6 +37,17 @@ def rows(tmp_path):
         return found
 
     return select
+
+
+def test_a_value_that_the_database_cannot_write_does_not_stop_the_others(make_app):
+    """Whatever error that is."""
+    backend = make_app(result_extended=True).backend
+    backend.defer()
+    for task_id, retries in (("a", 0), ("b", 2**70), ("c", 0)):
+        backend.mark_as_done(task_id, 1, request=Context({"id": task_id, "retries": retries}))
+    with pytest.raises(BackendStoreError, match="Not all of 3 results"):
+        backend.flush()
+    assert [backend.get_state(task_id) for task_id in "abc"] == ["SUCCESS", "PENDING", "SUCCESS"]
 
 
 def test_rows_have_celerys_form(make_app, rows):

@@ -109,7 +109,7 @@ class DatabaseBackend(ChordKeys, BaseBackend):
         self._keeps_books = conf.fleet == "celeriac"
         self._tables = tables(conf.database_table_names, conf.database_table_schemas, books=self._keeps_books)
         self._ready: sa.Engine | None = None
-        self._rows: Rows[_Row] = Rows(self._write, self._insist_on_storing, DBAPIError, _read_row)
+        self._rows: Rows[_Row] = Rows(self._write, self._insist_on_storing, _read_row)
         if conf.database_create_tables_at_setup:
             self._create_tables()
 

@@ -14,7 +14,7 @@ from celery.backends.claims import claim_lost, claim_on
 from celery.backends.retrying import insist
 from celery.backends.rows import Rows
 from celery.backends.waiting import Hub, hub_of
-from celery.brokers.base import BrokerError, BrokerUnavailable
+from celery.brokers.base import BrokerUnavailable
 from celery.brokers.redis import claims
 from celery.brokers.redis.client import Client
 from celery.brokers.redis.errors import translate
@@ -105,7 +105,7 @@ class RedisBackend(KeyValueStoreBackend):
         self.claims = claims.prefix(self._settings)
         self._provider = conf.get("redis_backend_credential_provider")
         self._quiet = float(conf.get("redis_backend_health_check_interval") or QUIET)
-        self._rows: Rows[Row] = Rows(self._write, self._insist_on_storing, BrokerError, Row._make)
+        self._rows: Rows[Row] = Rows(self._write, self._insist_on_storing, Row._make)
         self._pool = connection_pool
         self._redis_py: Any = None
         self._identity = options.identity_of(conf, url, self._settings)
