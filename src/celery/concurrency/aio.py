@@ -307,7 +307,7 @@ class TaskPool:
 
     def terminate(self, tag: int, signum: int) -> bool:
         """Cancel a job; the core hears `lost`."""
-        if tag not in self._running or self._tasks is None:
+        if self._killed or tag not in self._running or self._tasks is None:
             return False
         self._terminated[tag] = signum
         self._tasks.terminate(tag)
