@@ -15,7 +15,7 @@ import logging
 import threading
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
 
-from celery.exceptions import BackendStoreError
+from celery.exceptions import BackendStoreError, SoftTimeLimitExceeded
 from celery.states import READY_STATES, SUCCESS
 
 from .claims import claim_lost
@@ -151,6 +151,8 @@ class Rows(threading.local, Generic[R]):
             self._insist(write, f"{len(rows)} results", give_up=give_up)
         except BackendStoreError as exc:
             return [exc] * len(rows)
+        except SoftTimeLimitExceeded:  # of a task that reads results, and so has them stored first
+            raise
         except Exception as exc:  # noqa: BLE001 - whatever a driver makes of a value that it cannot write
             if len(rows) > 1:  # one of them may be the reason, and must not stop the others
                 return [error for row in rows for error in self._store([row], give_up, refused)]

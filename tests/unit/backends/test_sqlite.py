@@ -13,7 +13,7 @@ from celery import Celery
 from celery.backends import resume_notes
 from celery.backends import sqlite as module
 from celery.brokers.base import BrokerRefused
-from celery.exceptions import BackendGetMetaError, BackendStoreError
+from celery.exceptions import BackendGetMetaError, BackendStoreError, SoftTimeLimitExceeded
 
 
 @pytest.fixture
@@ -125,6 +125,23 @@ def test_one_result_that_is_refused_does_not_stop_the_others(make):
     backend.flush()
     other = make().backend
     assert [other.get_state(i) for i in ("small", "large", "last")] == ["SUCCESS", "PENDING", "SUCCESS"]
+
+
+def test_a_soft_time_limit_that_comes_while_results_are_stored_is_let_through(make, monkeypatch):
+    """A task reads results, and so those of the tasks before it are stored."""
+    backend = make().backend
+
+    def interrupted(rows):
+        raise SoftTimeLimitExceeded
+
+    backend.defer()
+    backend.mark_as_done("a", 1)
+    backend.mark_as_done("b", 2)
+    with monkeypatch.context() as patch:
+        patch.setattr(backend._rows, "_write", interrupted)
+        with pytest.raises(SoftTimeLimitExceeded):
+            backend.get_result("a")
+    assert [backend.get_result("a"), backend.get_result("b")] == [1, 2]
 
 
 def test_what_is_held_for_a_store_that_is_away_is_bounded(make, path, monkeypatch, caplog):
