@@ -92,6 +92,7 @@ class PortedPool:
         self._running: dict[int, int] = {}  # tag -> pid
         self._taking = True
         self._killed = False
+        self._mailbox: Mailbox[tuple[Job, Any]] | None = None
         self._changed = asyncio.Event()
 
     def prefork(self) -> None:
@@ -100,7 +101,7 @@ class PortedPool:
     async def start(self, reports: Reports) -> None:
         """Start the pool. Raises `PoolError` if it says that it did not come up."""
         self._reports = reports
-        self._mailbox: Mailbox[tuple[Job, Any]] = Mailbox(asyncio.get_running_loop(), self._heard)
+        self._mailbox = Mailbox(asyncio.get_running_loop(), self._heard)
         self.inner.start()
         if not self.inner.did_start_ok():
             msg = f"{type(self.inner).__qualname__} did not start"
@@ -127,6 +128,7 @@ class PortedPool:
             self._apply(job)
 
     def _apply(self, job: Job) -> None:
+        assert self._mailbox is not None
         post = self._mailbox.post
 
         def accepted(pid: int, monotonic: float) -> None:
@@ -212,8 +214,11 @@ class PortedPool:
             await asyncio.to_thread(self.inner.stop)
 
     async def kill(self) -> None:
-        """Terminate the pool; report nothing more."""
-        self._taking, self._killed = False, True
+        """Terminate the pool; report nothing more than what has ended."""
+        self._taking = False
+        if self._mailbox is not None:
+            self._mailbox.deliver()
+        self._killed = True
         self._waiting.clear()
         self._changed.set()
         await asyncio.to_thread(self.inner.terminate)
