@@ -70,6 +70,8 @@ def chained_arguments(body: bytes) -> tuple[list[Any], dict[str, Any], dict[str,
         return None
     try:
         args, kwargs, embed = _decode(body)
+        if not body.isascii():
+            body.decode()  # what stays text was only skipped
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         return None
     if not embed.chain or any(memoryview(text)[0] != _BRACE for text in embed.chain):

@@ -58,6 +58,10 @@ def test_anything_unusual_goes_the_long_way(changes):
     assert chained_arguments(body(**changes)) is None
 
 
+def test_text_that_is_none_is_found_before_any_step_has_run():
+    assert chained_arguments(body().replace(b"t.last", b"t\xff\xfe")) is None
+
+
 def context() -> Context:
     *_, embed = chained_arguments(body())
     return Context.of_message({"id": "i", **embed}, b'{"task":"t.this"}', b"{}")
