@@ -307,24 +307,30 @@ def workflow(contender: Contender, shape: str, size: int, *, wait: bool = True) 
         return {**figures, "MB": (servers.bytes_read("redis") - before) / 1e6}
 
 
-def idle(contender: Contender, seconds: float = 10.0) -> dict[str, float]:
-    """Row 18: CPU of a worker that has nothing to do, and what it asks of Redis."""
+#: Seconds until a worker has come to rest: a new one looks more often for what others left.
+_RESTLESS = 12.0
+
+
+def idle(contender: Contender, seconds: float = 60.0) -> dict[str, float]:
+    """Row 18: CPU of a worker that has had nothing to do for a while, and what it asks of Redis."""
     servers.clear(contender.server)
     with home() as folder:
         produce(contender, folder, 0)
         with worker(contender, folder) as process:
             await_file(folder / "last", process)
-            time.sleep(2)
-            before, asked = sum(_cpu(process.pid)), _commands(contender)
-            time.sleep(seconds)
-            figures = {"CPU s/minute": (sum(_cpu(process.pid)) - before) * 60 / seconds}
-            if contender.server == "redis":
-                figures["commands/s"] = (_commands(contender) - asked - 1) / seconds
-            return figures
+            time.sleep(_RESTLESS)
+            if contender.server != "redis":
+                return {"CPU s/minute": _cpu_meanwhile(process.pid, seconds)}
+            with servers.asked("redis") as commands:
+                spent = _cpu_meanwhile(process.pid, seconds)
+            return {"CPU s/minute": spent, "commands/s": len(commands) / seconds}
 
 
-def _commands(contender: Contender) -> int:
-    return servers.commands("redis") if contender.server == "redis" else 0
+def _cpu_meanwhile(pid: int, seconds: float) -> float:
+    """CPU seconds a minute."""
+    before = sum(_cpu(pid))
+    time.sleep(seconds)
+    return (sum(_cpu(pid)) - before) * 60 / seconds
 
 
 def naps(contender: Contender, count: int, *options: str, slots: int) -> dict[str, float]:

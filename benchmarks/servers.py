@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import shutil
+import subprocess
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tests.servers.rabbitmq import RabbitServer
 from tests.servers.redis import RedisServer
 
 from .processes import cpu_seconds
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 NAMES = ("redis", "rabbitmq")
 _running: dict[str, Any] = {}
@@ -51,9 +56,22 @@ def cpu(name: str) -> float:
     return cpu_seconds(server(name).pid) if name else 0.0
 
 
-def commands(name: str) -> int:
-    """Commands that Redis has carried out."""
-    return _statistic(name, "total_commands_processed")
+@contextlib.contextmanager
+def asked(name: str) -> Iterator[list[str]]:
+    """What clients ask of Redis meanwhile, a line for each command; complete when the block is left.
+
+    Those inside of scripts are not among them: Redis counts them too, but they cost nobody a round trip.
+    """
+    lines: list[str] = []
+    command = ["redis-cli", "-u", server(name).url, "monitor"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as monitor:
+        assert monitor.stdout is not None
+        monitor.stdout.readline()  # OK: it has begun
+        try:
+            yield lines
+        finally:
+            monitor.terminate()
+            lines += [line for line in monitor.stdout if " lua] " not in line]
 
 
 def bytes_read(name: str) -> int:
