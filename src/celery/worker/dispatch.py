@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
+from dataclasses import replace
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -229,6 +230,21 @@ class Dispatcher:
                 jobs.append(job)
         if jobs:
             self.pool.submit(jobs)
+
+    async def acknowledge(self, run: Run) -> None:
+        """Go on as if it had been acknowledged before it ran: its result is still to be stored, and its loss to be recorded."""
+        if run.begun or self.consumer is None or run.tag not in self.state.runs:
+            return
+        run.policy = replace(run.policy, acks_late=False)
+        try:
+            kept = await self.consumer.begin([run.delivery])
+        except BrokerError as error:
+            logger.warning("Could not acknowledge task %s[%s] while it runs: %s", run.name, run.id, error)
+            return
+        if kept and run.tag in self.state.runs:
+            run.begun = True
+            self.uncount(run)
+            self.pump()
 
     # -- the window -------------------------------------------------------------------------------
     def _count(self, run: Run) -> None:

@@ -141,7 +141,14 @@ class Core:
         self.restart_count = 0
         extension = ExtensionThread(lambda: self.call_soon(self.crew.dispatcher.pump))
         settler = Settler(state, self._rested)
-        requests = Requests(app, options.hostname, pool, extension, settler.settle)
+        requests = Requests(
+            app,
+            options.hostname,
+            pool,
+            extension,
+            settler.settle,
+            lambda run: self.crew.errands.start(self.crew.dispatcher.acknowledge(run)),
+        )
         state.request_of = requests.of
         dispatcher = Dispatcher(
             pool,

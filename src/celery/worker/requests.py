@@ -45,6 +45,12 @@ class RunControls(Controls):
     def terminate(self, signum: int) -> None:
         self._factory.on_loop(self._factory.pool.terminate, self._run.tag, signum)
 
+    def acknowledge(self) -> None:
+        if self.job is not None:  # it was never handed over
+            self.settle(DONE)
+        else:
+            self._factory.on_loop(self._factory.acknowledge, self._run)
+
     def settle(self, ending: Ending) -> None:
         """End the delivery now, whatever the run will do."""
         self._factory.on_loop(self._factory.settle, self._run, ending)
@@ -55,6 +61,7 @@ class Requests:
 
     Args:
         settle: ends a delivery (`Settler.settle`), called on the loop.
+        acknowledge: acknowledges one that is not to end yet, called on the loop.
     """
 
     def __init__(
@@ -64,9 +71,11 @@ class Requests:
         pool: Pool,
         extension: ExtensionThread,
         settle: Callable[[Run, Ending], None],
+        acknowledge: Callable[[Run], None],
     ) -> None:
         self.pool = pool
         self.settle = settle
+        self.acknowledge = acknowledge
         self._app = app
         self._hostname = hostname
         self._extension = extension
@@ -110,7 +119,7 @@ class Requests:
         controls = RunControls(run, self)
 
         def acknowledge(*_args: Any) -> None:
-            controls.settle(DONE)
+            controls.acknowledge()
 
         def reject(_logger: Any, _errors: Any, requeue: bool = False) -> None:
             controls.settle(AGAIN if requeue else Ending(Settlement.BURY, "rejected by its request"))
