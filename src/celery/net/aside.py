@@ -45,12 +45,19 @@ class Aside:
         put(tell)
         if not self._coming:
             self._coming = True
-            if self._executor is None:
-                from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - as above
-
-                self._executor = ThreadPoolExecutor(1, thread_name_prefix="celery-publish")
-            self._executor.submit(self._run, deadline)
+            try:
+                self._submit(deadline)
+            except BaseException:  # there may be no more threads at present
+                self._coming = False
+                raise
         await future
+
+    def _submit(self, deadline: float) -> None:
+        if self._executor is None:
+            from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - as above
+
+            self._executor = ThreadPoolExecutor(1, thread_name_prefix="celery-publish")
+        self._executor.submit(self._run, deadline)
 
     def _run(self, deadline: float) -> None:
         self._coming = False
