@@ -273,6 +273,38 @@ def test_what_somebody_else_has_taken_over_is_not_given_back(amqp_url):
     asyncio.run(main())
 
 
+def test_what_the_broker_never_heard_of_is_not_kept(amqp_url):
+    """A batch that was being begun when the connection was lost: nobody knows whether its record will come back."""
+
+    async def main():
+        port = urlsplit(amqp_url).port
+        with Proxy(port) as proxy:
+            broker = open_broker(amqp_url.replace(f":{port}/", f":{proxy.port}/"))
+            plain = open_broker(amqp_url)
+            consumer, seen, _ = await begun(broker)
+            large = "x" * 250
+            send(plain, large, exchange="work", declare=[WORK])
+            second = (await seen.count(2))[1]
+            proxy.stall()
+            beginning = asyncio.ensure_future(consumer.begin([second]))
+            await asyncio.sleep(0)
+            proxy.cut()
+            proxy.flow()
+            assert await beginning == []
+            await seen.until(lambda: seen.connects)
+            again = (await seen.count(3))[2]
+            assert again.body == large.encode()
+            assert not any(large.encode() in record.paper for record in consumer._records._mine.values())
+            assert await consumer.begin([again]) == [again]
+            consumer.ack(again)
+            await consumer.flush()
+            await consumer.stop()
+            broker.close()
+            plain.close()
+
+    asyncio.run(main())
+
+
 def test_a_batch_of_two_queues_that_was_being_begun_when_the_connection_was_lost(amqp_url):
     """The broker has taken both records, nobody was told: both tasks are offered again."""
     queues = [Queue(name, Exchange("work"), name) for name in ("one", "two")]

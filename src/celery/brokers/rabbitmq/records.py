@@ -82,18 +82,20 @@ class Record:
     """Some messages that were begun together.
 
     Attributes:
+        paper: what the broker is told, copies of the messages included.
+        queue: the one that they were in.
         open: how many of them have not ended.
         tags: deliveries of the record itself that are held, as (epoch, tag).
         void: the connection was lost before it was known whether they were begun.
         written: the broker has it; `news` ends the sleep of whoever waits for that.
     """
 
-    __slots__ = ("deliveries", "news", "open", "paper", "tags", "void", "written")
+    __slots__ = ("news", "open", "paper", "queue", "tags", "void", "written")
 
-    def __init__(self, paper: bytes, deliveries: Sequence[Delivery]) -> None:
+    def __init__(self, paper: bytes, queue: str, count: int) -> None:
         self.paper = paper
-        self.deliveries = deliveries
-        self.open = len(deliveries)
+        self.queue = queue
+        self.open = count
         self.tags: list[Receipt] = []
         self.void = False
         self.written = False
@@ -208,7 +210,7 @@ class Records:
 
     async def retire(self, session: Session) -> None:
         """Remove our queues, but those in which something is left for survivors."""
-        left = {record.deliveries[0].queue for record in self._mine.values()}
+        left = {record.queue for record in self._mine.values()}
         for queue in (_mark(self._worker), *map(self._record_queue, self._begun - left)):
             try:
                 await session.ask("queue.delete", queue=queue)
@@ -230,7 +232,7 @@ class Records:
                 _Copy(d.exchange, d.routing_key, d.receipt.properties, d.body, d.deliveries) for d in some
             ]
             paper = _encode(_Paper(number, self._worker, self._record_queue(queue), queue, copies))
-            record = self._mine[number] = Record(paper, some)
+            record = self._mine[number] = Record(paper, queue, len(some))
             for delivery in some:
                 delivery.receipt.record = record
             self._write(record)
@@ -242,13 +244,14 @@ class Records:
             # Not before there is something to mark: a connection that publishes stands still during a memory alarm.
             self._marked = True
             self._link.publish("", _mark(self._worker), _TRANSIENT, b"", _unconcerned)
-        queue = self._record_queue(record.deliveries[0].queue)
+        queue = self._record_queue(record.queue)
         self._link.publish("", queue, _TRANSIENT, record.paper, record.confirmed)
 
     def undo(self, made: list[Record]) -> None:
         """The connection was lost while these were being begun: whether they were is not known."""
         for record in made:
             record.void = True
+            record.paper = b""  # it comes back with what it says, or never
 
     def ended(self, receipt: Receipt) -> None:
         """One of a record's messages is settled."""
@@ -325,9 +328,8 @@ class Records:
             self._link.publish("", paper.begun, _TRANSIENT, _encode(paper), _unconcerned)
             self._link.done(held)
             return
-        record = Record(b"", ())
+        record = Record(b"", paper.queue, len(paper.copies))
         orphans = self._deliveries(paper, record)
-        record.open = len(orphans)
         record.tags.append(held)
         if orphans:
             self._link.intake.orphaned(orphans)
