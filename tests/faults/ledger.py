@@ -36,8 +36,12 @@ def note(kind, task):
 
 
 def body(task, seconds=0.0, how=None):
+    # `seconds` may be a path, too: then it goes on when that exists.
     note("begin", task)
-    if seconds:
+    if isinstance(seconds, str):
+        while not os.path.exists(seconds):
+            time.sleep(0.01)
+    elif seconds:
         time.sleep(seconds)
     die(how)
     note("end", task)

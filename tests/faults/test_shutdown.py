@@ -34,12 +34,15 @@ def started(project, ledger, worker, code):
 @pytest.mark.parametrize("pool", ["prefork", "threads", "solo"])
 @pytest.mark.parametrize("name", ["early", "late"])
 def test_warm_lets_running_tasks_end_and_gives_the_rest_back(project, ledger, pool, name):
+    gate = project.path / "gate"
     with project.worker("-P", pool, "-c", "1") as worker:
-        ids = started(project, ledger, worker, f"print(*[{name}.delay(3).id for _ in range(4)])")
+        ids = started(project, ledger, worker, f"print(*[{name}.delay({str(gate)!r}).id for _ in range(4)])")
         worker.send(signal.SIGTERM)
         worker.wait_for("Warm shutdown")
         wait_until(lambda: sizes(project) == 3)
         assert worker.process.poll() is None, "what waits is back before the running task has ended"
+        assert not ledger.ended
+        gate.touch()
         assert worker.wait() == 0
     assert list(ledger.ended.values()) == [1]
     with project.worker("-c", "2"):

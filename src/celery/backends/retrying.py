@@ -7,18 +7,14 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
+from celery.utils.patience import GiveUp, is_over
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+__all__ = ("Backoff", "GiveUp", "Pauses", "insist")
+
 T = TypeVar("T")
-
-
-class GiveUp(Protocol):
-    """As much of `threading.Event` as is needed: set it, and nobody waits for the store any longer."""
-
-    def is_set(self) -> bool: ...
-
-    def wait(self, timeout: float | None = None) -> bool: ...
 
 
 class Pauses(Protocol):
@@ -87,7 +83,7 @@ def insist(
             backoff = backoff or how()
             attempt += 1
             late = backoff.seconds is not None and time.monotonic() - start >= backoff.seconds
-            if attempt > backoff.retries or late or not may_retry(exc) or (give_up and give_up.is_set()):
+            if attempt > backoff.retries or late or not may_retry(exc) or is_over(give_up, start):
                 raise
             on_error(exc)
         if give_up is None:

@@ -11,8 +11,11 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import time
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
+
+from celery.utils.patience import is_over
 
 from .base import BrokerUnavailable
 from .publishing import RetryPolicy
@@ -54,6 +57,7 @@ class Rounds:
     def __init__(self, batch: Sequence[Outgoing]) -> None:
         self.left = batch
         self._places: Sequence[int] = range(len(batch))
+        self._began = time.monotonic()
         self._outcomes: list[Any] = [None] * len(batch)
 
     def outcomes(self, last: Sequence[Any]) -> list[Any]:
@@ -67,7 +71,7 @@ class Rounds:
 
         Args:
             policy: that of the publish.
-            give_up: an event, or None.
+            give_up: what says that nobody waits any longer, or None: see `celery.utils.patience`.
 
         Raises:
             OperationalError: `exc`, its `outcomes` being those of all messages, if nobody waits, or the broker has
@@ -77,7 +81,7 @@ class Rounds:
         exc.outcomes = outcomes  # type: ignore[attr-defined]
         if not _wanted.get() or not isinstance(exc.__cause__, BrokerUnavailable) or policy != _USUAL:
             raise exc
-        if give_up is not None and give_up.is_set():
+        if is_over(give_up, self._began):
             exc.gave_up = True  # type: ignore[attr-defined]  # see `gave_up`
             raise exc
         logger.warning("A workflow cannot go on now, trying again: %s", exc)

@@ -158,6 +158,9 @@ class PortedPool:
         self._waiting.clear()
         return jobs
 
+    def worker_ends(self, since: float) -> None:
+        """Nothing to do: tasks run in this process."""
+
     def terminate(self, tag: int, signum: int) -> bool:
         """Ask the pool's `terminate_job`, if it has one and says in which process the job runs."""
         pid = self._running.get(tag, 0)

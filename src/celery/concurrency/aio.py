@@ -305,6 +305,9 @@ class TaskPool:
         self._long -= sum(not is_brief(job) for job in jobs)
         return jobs
 
+    def worker_ends(self, since: float) -> None:
+        """Nothing to do: tasks run in this process."""
+
     def terminate(self, tag: int, signum: int) -> bool:
         """Cancel a job; the core hears `lost`."""
         if self._killed or tag not in self._running or self._tasks is None:

@@ -142,6 +142,10 @@ class Pool(Protocol):
         """Give up everything not yet handed to a slot (warm shutdown). Jobs that wait inside a slot
         come back through `Reports.lost(..., began=False)`."""
 
+    def worker_ends(self, since: float) -> None:
+        """The worker ends since then (monotonic seconds): slots of other processes try to store results for
+        `celery.utils.patience.LAST_TRIES` seconds more."""
+
     def terminate(self, tag: int, signum: int) -> bool:
         """Kill the run of one job; False if it is not running here or the pool cannot."""
 

@@ -136,6 +136,9 @@ class InProcessPool:
             if self.room(1):
                 self._reports.roomy()
 
+    def worker_ends(self, since: float) -> None:
+        """Nothing to do: tasks run in this process."""
+
     def terminate(self, tag: int, signum: int) -> bool:
         """Not possible: a thread cannot be killed.
 

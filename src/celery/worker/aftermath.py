@@ -199,7 +199,14 @@ class Recorder:
         return bool(self._app.backend.chords.sweeps)
 
     def _sweep(self) -> int:
-        return int(self._app.backend.chords.sweep())
+        backend = self._app.backend
+        try:
+            return int(backend.chords.sweep())
+        except Exception as exc:
+            if not backend.exception_safe_to_retry(exc):
+                raise
+            logger.warning("Could not look after chords, later again: %s", exc)
+            return 0
 
     def _count_again(self, run: Run) -> None:
         """The process that stored the success may have died before its chord knew."""

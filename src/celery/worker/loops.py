@@ -15,7 +15,6 @@ import asyncio
 import enum
 import logging
 import random
-import threading
 import time
 import uuid
 from typing import TYPE_CHECKING, Any
@@ -24,6 +23,7 @@ from celery.app.addresses import shown
 from celery.backends.base import Backend
 from celery.brokers.base import BrokerError, BrokerRefused
 from celery.concurrency.base import PoolError
+from celery.utils.patience import Patience
 
 from . import state as worker_state
 from .aftermath import Recorder
@@ -128,7 +128,8 @@ class Core:
         self._pool_runs = False
         self._pool_broken = False
         # Results are tried to be stored until this is set: by whatever ends the wait for running tasks.
-        self._no_patience = threading.Event()
+        self._ending = 0.0
+        self._no_patience = Patience(lambda: self._ending)
         self._on_ready = on_ready
         self._loop: asyncio.AbstractEventLoop | None = None
         self._level = Stop.NO
@@ -179,6 +180,8 @@ class Core:
             policies=policies,
             sender=sender,
         )
+        # Whoever is left looks after these: nobody waits for them.
+        self._chores = Errands(self._rested)
         self._watchdog = Watchdog(options.heartbeat, self._give_up)
         self._storer = ResultStorer(app, self.crew.errands, lambda ends: self.reports.finished(ends))
         self.reports = PoolReports(self.crew, self._pool_broke, self._storer.add)
@@ -362,7 +365,7 @@ class Core:
         if self._consumer is not None:
             self._watchdog.look(self._consumer)
         if self.crew.sweeps.is_due():
-            self.crew.errands.start(self.crew.sweeps.sweep())
+            self._chores.start(self.crew.sweeps.sweep())
         if worker_state.told_to(worker_state.should_terminate):
             self.stop(Stop.COLD)
         elif worker_state.told_to(worker_state.should_stop):
@@ -451,7 +454,7 @@ class Core:
         await crew.dispatcher.settled(HAND_BACK)
         if not self.failed or self._level < Stop.COLD:
             await self._wait_for_running()
-        if crew.errands:
+        if crew.errands or self._chores:
             self._no_patience.set()
         if crew.dispatcher.busy or self._pool_broken or not self._pool_runs:
             await self._abandon_running()
@@ -459,6 +462,7 @@ class Core:
             await self._stop_pool()
         if not await crew.errands.drain(FAREWELL):
             logger.critical("%d outcomes could not be stored in time", len(crew.errands))
+        await self._chores.drain(HAND_BACK)
         for run in list(crew.state.runs.values()):
             if run.begun:  # its outcome could not be stored: whoever survives this worker records it
                 crew.settler.leave(run)
@@ -486,6 +490,9 @@ class Core:
         """Wait for running tasks as long as the way of stopping allows."""
         assert self._news is not None
         options, began = self._options, time.monotonic()
+        if options.shutdown_grace is None:
+            self._ending = began
+            self._pool.worker_ends(began)
         while self._level < Stop.COLD:
             soft = self._level is Stop.SOFT
             limit = options.soft_shutdown_timeout if soft else options.shutdown_grace

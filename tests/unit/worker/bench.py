@@ -55,6 +55,8 @@ class ScriptedPool:
     def take_back(self) -> list[Job]:
         return []
 
+    def worker_ends(self, since: float) -> None: ...
+
     def terminate(self, tag: int, signum: int) -> bool:
         self.terminated.append(self.held[tag].id)
         return True

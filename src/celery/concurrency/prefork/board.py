@@ -14,20 +14,34 @@ import os
 _BEGUN, _SINCE, _CONDEMNED, _WIDTH = 0, 1, 2, 4
 #: More children than one machine runs.
 SLOTS = 4096
+#: After the slots comes one more word: since when the worker ends.
+_ENDING = SLOTS * _WIDTH
+_SIZE = (_ENDING + 1) * 8
 
 
 class Board:
     """The shared page.
+
+    Attributes:
+        ending: since when the worker ends (monotonic seconds), 0.0 while it does not; the core writes it.
 
     Args:
         fd: of the page made by another process's `Board`; None to make a new one.
     """
 
     def __init__(self, fd: int | None = None) -> None:
-        self.fd = unnamed_file(SLOTS * _WIDTH * 8) if fd is None else fd
-        self._map = mmap.mmap(self.fd, SLOTS * _WIDTH * 8)
+        self.fd = unnamed_file(_SIZE) if fd is None else fd
+        self._map = mmap.mmap(self.fd, _SIZE)
         self._words = memoryview(self._map).cast("Q")
         self._times = memoryview(self._map).cast("d")
+
+    @property
+    def ending(self) -> float:
+        return self._times[_ENDING]
+
+    @ending.setter
+    def ending(self, since: float) -> None:
+        self._times[_ENDING] = since
 
     def clear(self, slot: int) -> None:
         """Make a slot ready for a new child."""

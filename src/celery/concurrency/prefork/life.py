@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from celery import _state, signals
 from celery.backends.base import Backend
 from celery.concurrency.prefork.child import Child
+from celery.utils.patience import Patience
 
 if TYPE_CHECKING:
     import socket
@@ -105,6 +106,7 @@ def _settle_in(trade: Trade, birth: Birth) -> None:
 def _work(trade: Trade, board: Board, sock: socket.socket, slot: int) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     initialize(trade)
+    Backend.give_up = Patience(lambda: board.ending)
     runner = trade.runner(trade.app, trade.hostname)
     child = Child(sock, board, slot, runner, trade.options.max_memory_per_child)
     return child.serve()

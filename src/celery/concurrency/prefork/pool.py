@@ -123,6 +123,11 @@ class TaskPool:
         """Give up what waits here; recall what waits in children."""
         return self._running().take_back()
 
+    def worker_ends(self, since: float) -> None:
+        """See `Pool.worker_ends`."""
+        if self._board is not None:
+            self._board.ending = since
+
     def terminate(self, tag: int, signum: int) -> bool:
         """End the run of a job by a signal to its child; the core hears `lost`.
 
