@@ -97,9 +97,13 @@ def test_a_cut_link_repeats_no_running_task(project, server):
     url = server.vhost()
     ledger = use(project, url)
     with Proxy(server.port) as proxy, project.worker(CELERY_BROKER_URL=through(proxy, url)) as worker:
-        late, early = send(project, "print(late.delay(4).id, early.delay(4).id)")
+        gate = project.path / "gate"
+        path = str(gate)
+        late, early = send(project, f"print(late.delay({path!r}).id, early.delay({path!r}).id)")
         wait_until(lambda: len(ledger.begun) == 2)
         proxy.cut()
+        worker.wait_for("Connection to broker lost")
+        gate.touch()
         ledger.wait_for([late, early])
         worker.wait_for("came back after it had ended here: not run again")
         wait_until(lambda: drained(project))

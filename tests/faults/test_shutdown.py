@@ -21,6 +21,12 @@ def ledger(project, site):
     return Ledger(project)
 
 
+@pytest.fixture
+def gate(project):
+    """Tasks called with its path end when it is there."""
+    return project.path / "gate"
+
+
 def sizes(project):
     return int(project.python("from tasks import app; print(app.broker_for_read().size('celery'))"))
 
@@ -33,8 +39,7 @@ def started(project, ledger, worker, code):
 
 @pytest.mark.parametrize("pool", ["prefork", "threads", "solo"])
 @pytest.mark.parametrize("name", ["early", "late"])
-def test_warm_lets_running_tasks_end_and_gives_the_rest_back(project, ledger, pool, name):
-    gate = project.path / "gate"
+def test_warm_lets_running_tasks_end_and_gives_the_rest_back(project, ledger, gate, pool, name):
     with project.worker("-P", pool, "-c", "1") as worker:
         ids = started(project, ledger, worker, f"print(*[{name}.delay({str(gate)!r}).id for _ in range(4)])")
         worker.send(signal.SIGTERM)
@@ -51,22 +56,25 @@ def test_warm_lets_running_tasks_end_and_gives_the_rest_back(project, ledger, po
 
 
 @on("sqlite", "redis")
-def test_a_second_term_changes_nothing(project, ledger):
+def test_a_second_term_changes_nothing(project, ledger, gate):
     with project.worker("-c", "1") as worker:
-        (task_id,) = started(project, ledger, worker, "print(late.delay(1.5).id)")
+        (task_id,) = started(project, ledger, worker, f"print(late.delay({str(gate)!r}).id)")
         worker.send(signal.SIGTERM)
         worker.wait_for("Warm shutdown")
         worker.send(signal.SIGTERM)
+        worker.wait_for("Already shutting down")
+        gate.touch()
         assert worker.wait() == 0
     assert ledger.ended[task_id] == 1
 
 
 @on("sqlite", "redis")
-def test_interrupt_hints_and_ends_warm_with_exit_code_1(project, ledger):
+def test_interrupt_hints_and_ends_warm_with_exit_code_1(project, ledger, gate):
     with project.worker("-c", "1") as worker:
-        (task_id,) = started(project, ledger, worker, "print(late.delay(1).id)")
+        (task_id,) = started(project, ledger, worker, f"print(late.delay({str(gate)!r}).id)")
         worker.send(signal.SIGINT)
         worker.wait_for(r"Hitting Ctrl\+C again will initiate cold shutdown")
+        gate.touch()
         assert worker.wait() == 1
     assert ledger.ended[task_id] == 1
 
@@ -109,12 +117,13 @@ def test_term_can_be_remapped_to_quit(project, ledger):
 
 
 @on("sqlite", "redis")
-def test_soft_shutdown_waits_for_short_tasks_and_exits_as_soon_as_nothing_runs(project, ledger):
+def test_soft_shutdown_waits_for_short_tasks_and_exits_as_soon_as_nothing_runs(project, ledger, gate):
     conf = json.dumps({"worker_soft_shutdown_timeout": 40})
     with project.worker("-c", "1", TEST_CONF=conf) as worker:
-        (task_id,) = started(project, ledger, worker, "print(early.delay(1.5).id)")
+        (task_id,) = started(project, ledger, worker, f"print(early.delay({str(gate)!r}).id)")
         worker.send(signal.SIGQUIT)
         worker.wait_for("Initiating Soft Shutdown, terminating in 40 seconds")
+        gate.touch()
         assert worker.wait(20) == 0
     assert ledger.ended[task_id] == 1
 
@@ -137,7 +146,7 @@ def test_the_grace_time_requeues_what_runs_longer(project, ledger):
     assert sizes(project) == 1
 
 
-def test_a_stopped_worker_is_fenced_and_goes_on(project, ledger):
+def test_a_stopped_worker_is_fenced_and_goes_on(project, ledger, gate):
     conf = json.dumps({"broker_transport_options": {"lease": 1.0}})
     with (
         project.worker("-n", "a@h", "-c", "1", TEST_CONF=conf) as stalled,
@@ -145,13 +154,14 @@ def test_a_stopped_worker_is_fenced_and_goes_on(project, ledger):
     ):
         other.wait_for(r"ready\.")
         os.kill(other.pid, signal.SIGSTOP)  # for less than its lease: the other one shall get the task
-        (task_id,) = send(project, "print(late.delay(8.0).id)", TEST_CONF=conf)
+        (task_id,) = send(project, f"print(late.delay({str(gate)!r}).id)", TEST_CONF=conf)
         wait_until(lambda: task_id in ledger.begun)
         stalled.send(signal.SIGSTOP)
         os.kill(other.pid, signal.SIGCONT)
         wait_until(lambda: ledger.begun[task_id] == 2)  # taken over while it runs
         stalled.send(signal.SIGCONT)
         stalled.wait_for("This worker was cut off")
+        gate.touch()
         ledger.wait_for([task_id])
         more = send(project, "print(*[late.delay(0.2).id for _ in range(10)])", TEST_CONF=conf)
         ledger.wait_for(more)
