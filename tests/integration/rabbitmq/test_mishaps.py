@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import threading
 import time
 from urllib.parse import urlsplit
@@ -303,6 +304,59 @@ def test_what_the_broker_never_heard_of_is_not_kept(amqp_url):
             plain.close()
 
     asyncio.run(main())
+
+
+def test_what_is_offered_again_waits_for_room_in_its_queue(amqp_url):
+    """The broker has taken the record of a message and its acknowledgement, nobody was told, and its place is taken."""
+    small = Queue("small", arguments={"x-max-length": 1, "x-overflow": "reject-publish"})
+
+    async def main():
+        port = urlsplit(amqp_url).port
+        with Proxy(port) as proxy:
+            broker = open_broker(amqp_url.replace(f":{port}/", f":{proxy.port}/"))
+            plain = open_broker(amqp_url)
+            consumer, seen = broker.consumer("w"), Recorder()
+            await consumer.start([small], seen)
+            consumer.allow(1)
+            for number, body in enumerate("ab", 1):
+                send(plain, body, queue="small")
+                delivery = (await seen.count(number))[-1]
+                if body == "a":
+                    assert await consumer.begin([delivery]) == [delivery]
+                    consumer.ack(delivery)
+                await consumer.flush()
+            consumer.allow(0)
+            proxy.refuse()
+            proxy.reset_after(1)
+            assert await consumer.begin([delivery]) == []
+            send(plain, "c", queue="small")
+            told = asyncio.create_task(refusal("small"))
+            proxy.refuse(False)
+            await told
+            consumer.allow(2)
+            assert [one.body for one in (await seen.count(4))[2:]] == [b"c", b"b"]
+            await consumer.stop()
+            broker.close()
+            plain.close()
+
+    asyncio.run(main())
+
+
+async def refusal(queue):
+    """Wait until the log says that messages cannot go back into a queue."""
+    said = asyncio.Event()
+
+    class Handler(logging.Handler):
+        def emit(self, record):
+            if f"Queue '{queue}' takes no messages" in record.getMessage():
+                said.set()
+
+    handler, logger = Handler(), logging.getLogger("celery.brokers.rabbitmq.records")
+    logger.addHandler(handler)
+    try:
+        await said.wait()
+    finally:
+        logger.removeHandler(handler)
 
 
 def test_a_batch_of_two_queues_that_was_being_begun_when_the_connection_was_lost(amqp_url):

@@ -23,7 +23,7 @@ from .link import SENDING
 from .moves import Moves
 from .records import Records
 from .requests import declare_queue
-from .sender import Sender
+from .sender import Fate, Sender
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -204,9 +204,9 @@ class Line:
             self._waiting.append(delivery)
             self._look_soon()
 
-    def offer_again(self, delivery: Delivery, settled: Callable[[Any], None]) -> None:
-        """Publish a message back into its queue that the broker has forgotten."""
-        self._moves.offer_again(delivery, delivery.receipt, settled)
+    async def offer_again(self, delivery: Delivery) -> Fate:
+        """Publish a message back into its queue that the broker has forgotten; what became of that."""
+        return await self._moves.offer_again(delivery, delivery.receipt)
 
     def nap(self) -> None:
         """One more message waits here for its second to pass."""

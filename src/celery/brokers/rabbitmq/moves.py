@@ -31,12 +31,14 @@ from .messages import (
 from .requests import Request, queue_itself
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable, Iterable
 
     from celery.brokers.base import BrokerOptions, Delivery
 
     from .incoming import Receipt
     from .line import Line
+    from .sender import Fate
     from .session import Session
 
 #: The broker drops a message that it has handed out too often (20 times, by default, from RabbitMQ 4 on).
@@ -122,10 +124,10 @@ class Moves:
     def _publish_again(self, delivery: Delivery, receipt: Receipt, deliveries: int) -> None:
         self._move("", delivery.queue, _counted(delivery, receipt, deliveries), delivery, receipt)
 
-    def offer_again(self, delivery: Delivery, receipt: Receipt, settled: Callable[[Any], None]) -> None:
-        """Publish a message back into its queue that the broker has forgotten."""
+    async def offer_again(self, delivery: Delivery, receipt: Receipt) -> Fate:
+        """Publish a message back into its queue that the broker has forgotten; what became of that."""
         properties = _counted(delivery, receipt, delivery.deliveries)
-        self._link.publish("", delivery.queue, properties, delivery.body, settled)
+        return await self._sent("", delivery.queue, properties, delivery.body)
 
     def send_back(self, delivery: Delivery, receipt: Receipt) -> None:
         """Offer a begun message again."""
@@ -228,8 +230,8 @@ class Moves:
         exchange = queue.arguments.get("x-dead-letter-exchange")
         if exchange is not None and (not exchange or await _exists(session, exchange)):
             key = queue.arguments.get("x-dead-letter-routing-key", delivery.routing_key)
-            fallen = await self._try(str(exchange), str(key), properties, delivery)
-            if fallen:
+            fate = await self._sent(str(exchange), str(key), properties, delivery.body)
+            if fate.good:
                 self._finish(receipt)
                 return
         name = dead_name(delivery.queue)
@@ -239,16 +241,15 @@ class Moves:
         if session is self._link.session:
             self._move("", name, properties, delivery, receipt)
 
-    async def _try(self, exchange: str, key: str, properties: bytes, delivery: Delivery) -> bool:
-        future = self._link.loop.create_future()
+    async def _sent(self, exchange: str, key: str, properties: bytes, body: bytes) -> Fate:
+        future: asyncio.Future[Fate] = self._link.loop.create_future()
 
-        def then(fate: Any) -> None:
+        def then(fate: Fate) -> None:
             if not future.done():
                 future.set_result(fate)
 
-        self._link.publish(exchange, key, properties, delivery.body, then)
-        fate = await future
-        return bool(fate.good)
+        self._link.publish(exchange, key, properties, body, then)
+        return await future
 
     def _finish(self, receipt: Receipt) -> None:
         """The message is elsewhere now. What was begun ends only here: until then its record stands for it."""

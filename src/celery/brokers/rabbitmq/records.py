@@ -49,6 +49,8 @@ logger = logging.getLogger(__name__)
 _LITTER = 600
 #: Lost records that one worker looks into at a time.
 _AT_ONCE = 100
+#: Seconds between attempts to put something back into a queue that takes nothing.
+_AGAIN = 1.0
 _TRANSIENT = values.properties({"delivery_mode": 1})
 _BEGUN = b"celeriac.begun."
 _LOST = b"celeriac.lost."
@@ -299,24 +301,26 @@ class Records:
             self._link.done(held)
         elif record.void:
             # They never ran here; the broker had taken the record, so it may have taken the acknowledgements.
-            self._offer_again(paper)
-            self._link.done(held)
+            self._link.spawn(self._offer_again(paper, held, self._deliveries(paper, None)))
         else:
             record.tags.append(held)
 
-    def _offer_again(self, paper: _Paper) -> None:
-        """Known until the broker has all of them: if the link is lost before, the record comes back once more."""
-        deliveries = self._deliveries(paper, None)
-        left = len(deliveries)
+    async def _offer_again(self, paper: _Paper, held: Receipt, left: list[Delivery]) -> None:
+        """Hold the record until the broker has all of them: if the link is lost before, it comes back once more."""
+        fates = await asyncio.gather(*map(self._link.offer_again, left))
+        left = [delivery for delivery, fate in zip(left, fates, strict=True) if not fate.good]
+        if left:
+            logger.warning(
+                "Queue %r takes no messages at present: %d wait to go back", paper.queue, len(left)
+            )
+            self._link.loop.call_later(_AGAIN, self._offer_once_more, paper, held, left)
+            return
+        self._mine.pop(paper.id, None)
+        self._link.done(held)
 
-        def settled(fate: Any) -> None:
-            nonlocal left
-            left -= 1
-            if not left:
-                self._mine.pop(paper.id, None)
-
-        for delivery in deliveries:
-            self._link.offer_again(delivery, settled)
+    def _offer_once_more(self, paper: _Paper, held: Receipt, left: list[Delivery]) -> None:
+        if held.epoch == self._link.epoch:
+            self._link.spawn(self._offer_again(paper, held, left))
 
     async def _judge(self, paper: _Paper, held: Receipt) -> None:
         """Find out whether the worker of a lost record is dead."""
