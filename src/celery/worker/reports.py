@@ -250,6 +250,8 @@ class PoolReports:
             return
         if verdict is Verdict.UNSTORED:
             logger.error("The result of task %s[%s] could not be stored: %s", run.name, run.id, detail)
+            if ending is AGAIN and crew.stopping:
+                ending = CUT_SHORT  # that this worker cannot wait for the store is no fault of the task's
         crew.settler.settle(run, ending)
 
     def _tell(self, run: Run, outcome: Outcome) -> None:

@@ -10,6 +10,7 @@ from tests.unit.worker.bench import Bench
 
 from celery.app.jobs import Outcome, Verdict
 from celery.backends.claims import claim_lost
+from celery.brokers.base import Settlement
 from celery.exceptions import BackendStoreError
 from celery.worker import storing
 from celery.worker.loops import Stop
@@ -220,6 +221,21 @@ def test_a_shutdown_in_a_hurry_is_not_patient_with_the_store(bench, store):
     bench.thread.join(15)
     assert not bench.thread.is_alive()
     assert bench.broker.size("q") == 1
+
+
+def test_a_store_that_is_away_at_a_shutdown_is_not_held_against_the_message(bench, store):
+    """Or else the message would be set aside after a few restarts."""
+    endings, settle = [], bench.core.crew.settler.settle
+    bench.core.crew.settler.settle = lambda run, ending: (endings.append(ending), settle(run, ending))
+    task_id = bench.send("late")
+    end(bench, task_id)
+    wait_until(lambda: store.writes == [[task_id]])
+    bench.core.stop(Stop.COLD)
+    assert bench.core._no_patience.wait(10)
+    store.errors = {task_id: BackendStoreError("it is away")}
+    store.let()
+    bench.thread.join(15)
+    assert [(ending.settlement, ending.counted) for ending in endings] == [(Settlement.REQUEUE, False)]
 
 
 def test_a_result_of_a_run_that_was_settled_already_is_stored(bench, store):
