@@ -104,9 +104,25 @@ def store_exception(exc: BaseException, serializer: str, encode: Callable[[Any],
     kind = type(exc)
     return {
         "exc_type": getattr(kind, "__qualname__", None) or kind.__name__,
-        "exc_message": ensure_serializable(exc.args, encode),
+        "exc_message": ensure_serializable(exc.args or _text_of(exc), encode),
         "exc_module": kind.__module__,
     }
+
+
+def _text_of(exc: BaseException) -> tuple[str, ...]:
+    """What to store for an exception without arguments. If it cannot be made again without, its text is all that is
+    left of it: then that, so that whoever reads the result learns it."""
+    try:
+        text = str(exc)
+    except Exception:  # noqa: BLE001 - the user's code
+        return ()
+    if not text:
+        return ()
+    try:
+        type(exc)()
+    except Exception:  # noqa: BLE001 - the user's code
+        return (text,)
+    return ()
 
 
 def restore_exception(stored: Any) -> BaseException | None:

@@ -7,6 +7,7 @@ import pickle
 import threading
 from datetime import timedelta
 
+import pydantic
 import pytest
 
 from celery import Celery
@@ -173,6 +174,47 @@ def test_the_stored_form_of_a_failure():
     found = json.loads(store.data[b"celery-task-meta-a"])
     assert found["result"] == {"exc_type": "ValueError", "exc_message": ["boom", 7], "exc_module": "builtins"}
     assert found["traceback"] == "tb"
+
+
+class Wordy(Exception):
+    """Its text is not in its `args`, and it cannot be made without arguments."""
+
+    def __init__(self, *, code):
+        super().__init__()
+        self.code = code
+
+    def __str__(self):
+        return f"code {self.code}"
+
+
+class Mute(Wordy):
+    def __str__(self):
+        raise ZeroDivisionError
+
+
+class Constant(Exception):
+    def __str__(self):
+        return "always the same"
+
+
+def invalid():
+    class Model(pydantic.BaseModel):
+        x: int
+
+    with pytest.raises(pydantic.ValidationError) as caught:
+        Model(x="none")
+    return caught.value
+
+
+def test_the_text_of_an_exception_is_stored_if_nothing_else_says_it():
+    store = Store(app=make())
+    assert store.prepare_exception(Wordy(code=5))["exc_message"] == ("code 5",)
+    assert "code 5" in str(store.exception_to_python(store.prepare_exception(Wordy(code=5))))
+    assert store.prepare_exception(Mute(code=5))["exc_message"] == ()
+    assert store.prepare_exception(Constant())["exc_message"] == ()
+    assert isinstance(store.exception_to_python(store.prepare_exception(Constant())), Constant)
+    (text,) = store.prepare_exception(invalid())["exc_message"]
+    assert "valid integer" in text
 
 
 def test_our_exceptions_are_stored_under_our_name_and_stock_names_are_read():
