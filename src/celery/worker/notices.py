@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 from celery.app.defaults import DEFAULTS
 from celery.exceptions import ImproperlyConfigured
 
+from . import strategy
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -142,4 +144,15 @@ def warn_of_long_tasks(most: float | None, time_limit: float | None, tasks: Iter
                 task.name,
                 limit,
                 most,
+            )
+
+
+def warn_of_strategies(tasks: Iterable[Any]) -> None:
+    """Warn about tasks with a `Strategy` of their own."""
+    for task in tasks:
+        if task.Strategy != "celery.worker.strategy:default" and task.Strategy is not strategy.default:
+            logger.warning(
+                "Task %s has a Strategy of its own: it has no effect, the worker decides about messages before it decodes "
+                "them. A class of its own in `Request` is told what happens to its calls",
+                task.name,
             )

@@ -14,11 +14,17 @@ def concurrency_of(value: Any, pool: str) -> int:
 
     Args:
         value: a number, `"auto"`, or None (0 too) for one a processor.
-        pool: name of the pool; `"auto"` looks at a container's quota for prefork only.
+        pool: name of the pool; `"auto"` looks at a container's quota for prefork only, and solo runs one task at a time
+            whatever the value.
 
     Raises:
         ImproperlyConfigured: it is none of these.
     """
+    number = _number(value, pool)
+    return 1 if pool == "solo" else number
+
+
+def _number(value: Any, pool: str) -> int:
     if value is None or value in (0, "0"):
         return os.cpu_count() or 1
     if is_auto_concurrency(value):

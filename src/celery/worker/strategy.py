@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, tzinfo
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from celery.exceptions import InvalidTaskError
 from celery.utils.saferepr import saferepr
@@ -95,6 +95,17 @@ def _arguments(body: Any) -> tuple[Any, Any, dict[str, Any]]:
     if not isinstance(body, Mapping) or not isinstance(body.get("kwargs", {}), Mapping):
         raise InvalidTaskError("Task keyword arguments must be a mapping")
     return body.get("args", ()), body.get("kwargs", {}), {key: body.get(key) for key in _EMBED}
+
+
+def default(task: Any, app: Any, consumer: Any, **kwargs: Any) -> NoReturn:
+    """What `Task.Strategy` names. There is nothing to make: no message is handed to a function of its task.
+
+    Raises:
+        NotImplementedError: always.
+    """
+    raise NotImplementedError(
+        f"Task {task.name} has no strategy that could be called: the worker decides about its messages by itself"
+    )
 
 
 def decide(

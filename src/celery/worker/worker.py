@@ -31,7 +31,13 @@ from celery.utils.nodenames import default_nodename
 from . import state
 from .consumer import Consumer
 from .loops import Core, Stop, load_loop
-from .notices import check_time_limits, warn_not_cancelled, warn_not_effective, warn_of_long_tasks
+from .notices import (
+    check_time_limits,
+    warn_not_cancelled,
+    warn_not_effective,
+    warn_of_long_tasks,
+    warn_of_strategies,
+)
 from .options import WorkerOptions
 from .policy import TaskPolicy, policy_for
 from .sizing import concurrency_of
@@ -290,6 +296,7 @@ class WorkController:
         )
         check_time_limits(self.pool, self.pool_name, self.time_limit, self.soft_time_limit, tasks)
         warn_of_long_tasks(app.broker_for_read().capabilities.held_at_most, self.time_limit, tasks)
+        warn_of_strategies(tasks)
         warn_not_effective(app.conf)
         warn_not_cancelled(app.conf, self.pool, self.pool_name)
         return Core(

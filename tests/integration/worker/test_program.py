@@ -55,6 +55,28 @@ def test_the_banner_says_what_matters(shop):
     assert said.count("No broker is configured") == 1
 
 
+def test_solo_runs_one_task_at_a_time_and_says_so(shop):
+    with shop.worker("-P", "solo", "-c", "4") as worker:
+        said = worker.output
+    assert re.search(r"\.> concurrency: +1 \(solo\)", said)
+
+
+def test_a_strategy_of_ones_own_is_warned_of(shop):
+    shop.write(
+        "planned.py",
+        """
+        from tasks import app
+
+        @app.task(Strategy="some.where:strategy")
+        def planned():
+            pass
+        """,
+    )
+    with shop.worker("-I", "planned") as worker:
+        worker.wait_for("Task planned.planned has a Strategy of its own: it has no effect")
+        assert worker.output.count("Strategy") == 1
+
+
 def test_quiet_prints_no_banner(shop):
     worker = shop.celery("-q", "-A", "tasks", "worker", "--dry-run")
     assert "[config]" not in worker.stdout
