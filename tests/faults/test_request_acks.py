@@ -18,6 +18,8 @@ from celery.worker.request import Request
 class AtOnce(Request):
     def on_accepted(self, pid, at):
         super().on_accepted(pid, at)
+        while Path(LEDGER).with_name("hold").exists():
+            time.sleep(0.005)
         self.acknowledge()
         Path(LEDGER).with_name("told").touch()
 
@@ -37,13 +39,13 @@ def gated(self, gate):
 
 
 @pytest.fixture
-def ledger(project, site):
+def ledger(project):
     project.write("tasks.py", TASKS + ACKNOWLEDGING)
     return Ledger(project)
 
 
 @pytest.mark.parametrize("killed", [False, True])
-def test_the_result_is_stored_and_nothing_runs_twice(project, ledger, killed):
+def test_the_result_is_stored_and_nothing_runs_twice(project, site, ledger, killed):
     gate = project.write("gate", "")
     with project.worker("-c", "1"):
         (task_id,) = send(project, f"print(gated.delay({str(gate)!r}).id)")
@@ -59,3 +61,22 @@ def test_the_result_is_stored_and_nothing_runs_twice(project, ledger, killed):
         """).strip()
         assert state == ("FAILURE" if killed else "SUCCESS")
     assert ledger.begun[task_id] == 1
+
+
+def test_a_broker_that_is_gone_for_good_is_not_waited_for(project, private_redis, ledger):
+    project.env |= {
+        "CELERY_BROKER_URL": private_redis.url,
+        "CELERY_RESULT_BACKEND": f"sqlite:///{project.path}/results.db",
+    }
+    gate, hold = project.write("gate", ""), project.write("hold", "")
+    with project.worker("-c", "1") as worker:
+        (task_id,) = send(project, f"print(gated.delay({str(gate)!r}).id)")
+        wait_until(lambda: task_id in ledger.begun)
+        private_redis.kill()
+        worker.wait_for("Connection to broker lost")
+        hold.unlink()
+        wait_until(lambda: (project.path / "told").exists())
+        gate.unlink()
+        wait_until(lambda: task_id in ledger.ended)
+        worker.send(signal.SIGTERM)
+        assert worker.wait(40) == 0

@@ -148,7 +148,7 @@ class Core:
             pool,
             extension,
             settler.settle,
-            lambda run: self.crew.errands.start(self.crew.dispatcher.acknowledge(run)),
+            lambda run: self._chores.start(self.crew.dispatcher.acknowledge(run)),
         )
         state.request_of = requests.of
         dispatcher = Dispatcher(
@@ -180,7 +180,7 @@ class Core:
             policies=policies,
             sender=sender,
         )
-        # Whoever is left looks after these: nobody waits for them.
+        # What nobody waits for: others look after it, or it does not matter any more.
         self._chores = Errands(self._rested)
         self._watchdog = Watchdog(options.heartbeat, self._give_up)
         self._storer = ResultStorer(app, self.crew.errands, lambda ends: self.reports.finished(ends))
