@@ -112,3 +112,16 @@ def test_a_stalled_task_delays_no_other_result(project, ledger, results, pool, t
             gate.unlink()
         wait_until(lambda: values(results, [stalled, *after]) == [stalled, *after])
     assert set(ledger.begun.values()) == {1}
+
+
+@pytest.mark.parametrize("pool", ["prefork", "threads"])
+def test_results_that_are_messages_are_left_too(project, redis_url, pool):
+    project.write("tasks.py", TASKS + GATED)
+    project.env |= {"CELERY_BROKER_URL": redis_url, "CELERY_RESULT_BACKEND": "rpc://"}
+    with project.worker("-c", "2", "-P", pool):
+        project.python("""
+            from tasks import app, brief
+            for _ in range(3):
+                results = app.send_many(brief, [()] * 300)
+                assert [one.get(timeout=30) for one in results] == [one.id for one in results]
+        """)
