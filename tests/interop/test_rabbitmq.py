@@ -7,10 +7,12 @@ import sys
 import time
 from collections import Counter
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
 from tests.interop.sides import Side
+from tests.support import wait_until
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -133,3 +135,35 @@ def test_a_parked_message_may_end_with_either(sides):
         for number in range(5):
             heir.wait_for(rf"parked-{number}\] succeeded")
         assert heir.output.count(" succeeded in") == 5
+
+
+LEAVE = """
+from tasks import *
+for n in range({count}):
+    counted.apply_async((n,), ignore_result=True)
+"""
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("count", [3_000, pytest.param(100_000, marks=pytest.mark.soak)])
+def test_a_backlog_of_the_real_celerys(sides, redis_server, redis_url, rabbitmq_server, amqp_url, count):
+    """What a fleet of Celery has left in the queue is done by ours, once each."""
+    for side in sides.values():
+        side.env["RESULTS"] = redis_url  # where the tasks say that they have run
+    vhost = urlsplit(amqp_url).path.lstrip("/")
+
+    def left() -> list[str]:
+        rows = rabbitmq_server.ctl("-q", "-p", vhost, "list_queues", "name", "messages").splitlines()
+        return [count for name, count in (row.split("\t") for row in rows) if name == "celery"]
+
+    sides["stock"].run(LEAVE.format(count=count), timeout=600)
+    wait_until(lambda: left() == [str(count)], 60, lambda: f"{left()} of {count} in the queue")
+    with sides["ours"].worker("-c", "2"):
+        wait_until(
+            lambda: int(redis_server.cli("LLEN", "runs")) >= count,
+            600,
+            lambda: f"{redis_server.cli('LLEN', 'runs')} of {count} have run",
+        )
+    runs = Counter(redis_server.cli("LRANGE", "runs", 0, -1).splitlines())
+    assert runs == {f"ours:{n}": 1 for n in range(count)}
+    wait_until(lambda: left() == ["0"], 30, lambda: f"{left()} are left")  # quorum queues tell every 5 s
