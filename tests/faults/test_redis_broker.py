@@ -135,7 +135,7 @@ def test_connections_of_a_worker(project, private_redis):
 
 @pytest.mark.parametrize(
     ("seconds", "most"),
-    [(8, 6), pytest.param(60, 29, marks=pytest.mark.soak)],  # a short while may begin and end with a command
+    [(8, 6), pytest.param(45, 22, marks=pytest.mark.soak)],  # a short while may begin and end with a command
 )
 def test_commands_of_an_idle_worker(project, private_redis, seconds, most):
     """What goes over its wires when it has come to rest is less than a command in two seconds, of ten queues."""
