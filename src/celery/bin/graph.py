@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 from typing import Any
 
 import click
@@ -46,6 +47,35 @@ def workflow(ctx: click.Context, ids: tuple[str, ...], form: str) -> None:
             "that is known. The first task of a workflow tells most."
         )
     ctx.obj.echo({"dot": found.to_dot, "tree": found.to_tree, "json": found.to_json}[form]())
+
+
+@graph.command(cls=CeleryCommand)
+@click.argument("blueprints", nargs=-1, metavar="[worker] [consumer]")
+@click.pass_context
+@handle_preload_options
+def bootsteps(ctx: click.Context, blueprints: tuple[str, ...]) -> None:
+    """Draw the steps of a worker and of its consumer, and what requires what, for graphviz.
+
+    No step is made. A worker's parts are there as places in the order; the rest are those in `app.steps`.
+    """
+    from celery.worker.components import WorkerBlueprint  # noqa: PLC0415 - workers need not load this
+    from celery.worker.consumer.blueprint import ConsumerBlueprint  # noqa: PLC0415 - the same
+
+    known = {"worker": WorkerBlueprint, "consumer": ConsumerBlueprint}
+    wrong = sorted(set(blueprints) - set(known))
+    if wrong:
+        raise click.UsageError(
+            f"There is no blueprint {wrong[0]!r}: expected worker, consumer, or both.", ctx
+        )
+    wanted = [name for name in known if not blueprints or name in blueprints]
+    drawn = [known[name](ctx.obj.app.steps.get(name)) for name in wanted]
+    for blueprint in drawn:
+        blueprint.connect()
+    if len(drawn) > 1:
+        drawn[0].connect_with(drawn[1])
+    text = io.StringIO()
+    drawn[0].graph.to_dot(text)
+    ctx.obj.echo(text.getvalue().rstrip("\n"))
 
 
 def _result(app: Any, given: str) -> Any:

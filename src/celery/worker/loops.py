@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from .options import WorkerOptions
     from .policy import TaskPolicy
     from .state import WorkerState
+    from .steps import UserSteps
 
 logger = logging.getLogger("celery.worker.consumer")
 
@@ -82,6 +83,10 @@ class Stop(enum.IntEnum):
 
 class StartFailed(Exception):
     """The worker cannot start; the message says why."""
+
+
+class StepFailed(StartFailed):
+    """A step of the application's raised when it was started, or a callback of its consumers; see its cause."""
 
 
 def load_loop() -> Callable[[], asyncio.AbstractEventLoop]:
@@ -140,6 +145,8 @@ class Core:
         self._link_error: BrokerError | None = None
         self._news: asyncio.Event | None = None
         self.restart_count = 0
+        #: The application's steps; None if it has none.
+        self.steps: UserSteps | None = None
         extension = ExtensionThread(lambda: self.call_soon(self.crew.dispatcher.pump))
         settler = Settler(state, self._rested)
         requests = Requests(
@@ -256,6 +263,8 @@ class Core:
             await self._start()
             if self._level is Stop.NO:
                 await self._until_told()
+        except StepFailed as failure:
+            self.step_failed(failure)
         except (StartFailed, PoolError) as error:
             self._failure = str(error)
             logger.critical("%s", error)
@@ -263,7 +272,8 @@ class Core:
 
     async def _start(self) -> None:
         """Start the pool and the consumer side by side; return early if told to stop."""
-        parts = [asyncio.ensure_future(part) for part in (self._pool.start(self.reports), self._connect())]
+        pool = asyncio.ensure_future(self._pool.start(self.reports))
+        parts = [pool, asyncio.ensure_future(self._open(pool))]
         told = asyncio.ensure_future(self._told())
         pending: set[asyncio.Future[None]] = {*parts, told}
         try:
@@ -280,6 +290,23 @@ class Core:
         self.crew.dispatcher.refresh()
         if self._on_ready is not None:
             self.crew.extension.call(self._on_ready)
+
+    async def _open(self, pool: asyncio.Future[None]) -> None:
+        """Connect. Steps of the application come between: those of the worker when the pool runs."""
+        if self.steps is None:
+            await self._connect()
+            return
+        await asyncio.wait([pool])  # if it failed, whoever waits for both says so
+        await self.steps.start_worker()
+        await self._connect()
+        await self.steps.start_consumer()
+
+    def step_failed(self, failure: StepFailed) -> None:
+        """The application's steps cannot go on; any thread."""
+        cause = failure.__cause__
+        logger.critical("Unrecoverable error: %r", cause, exc_info=cause)
+        self._failure = repr(cause)
+        self.stop(Stop.WARM)
 
     async def _told(self) -> None:
         """Return when the worker is to stop."""
@@ -452,6 +479,8 @@ class Core:
         crew.dispatcher.close()
         await self._flush(HAND_BACK)
         await crew.dispatcher.settled(HAND_BACK)
+        if self.steps is not None:
+            await self._stop_steps(self.steps)
         if not self.failed or self._level < Stop.COLD:
             await self._wait_for_running()
         if crew.errands or self._chores:
@@ -475,6 +504,19 @@ class Core:
                 await asyncio.wait_for(self._consumer.stop(), FAREWELL)
             except (BrokerError, TimeoutError) as error:
                 logger.warning("Could not take leave of the broker (%r); its lease will end by itself", error)
+        if self.steps is not None:
+            await asyncio.wait([asyncio.ensure_future(self.steps.shut_down())], timeout=EXTENSIONS_END)
+
+    async def _stop_steps(self, steps: UserSteps) -> None:
+        """Stop the application's steps before its tasks end. Who wants the worker gone does not wait for them."""
+        stopping = asyncio.ensure_future(steps.stop(terminate=self._level >= Stop.COLD))
+        until = time.monotonic() + FAREWELL
+        while not stopping.done() and self._level < Stop.COLD and time.monotonic() < until:
+            await asyncio.wait([stopping], timeout=LAST_TICK)
+        if not stopping.done():
+            await asyncio.wait([stopping], timeout=HAND_BACK)
+        if not stopping.done():
+            logger.warning("Steps of the application have not stopped in time")
 
     async def _flush(self, seconds: float) -> None:
         if self._consumer is None:

@@ -28,6 +28,7 @@ class TaskPolicy:
         time_limit, soft_time_limit: seconds; the defaults of a message that names none.
         request_class: the task's own `Request` class; None if it has none.
         hooks: names of the `Request` methods that class overrides.
+        announce: the pool says when a body begins, hooks or no hooks.
         rate: runs a second at most; 0 for no limit.
     """
 
@@ -42,6 +43,7 @@ class TaskPolicy:
     soft_time_limit: float | None = None
     request_class: type[Request] | None = None
     hooks: frozenset[str] = frozenset()
+    announce: bool = False
     rate: float = 0.0
     deduplicate: bool = False
 
@@ -84,7 +86,7 @@ def policy_for(task: Any, defaults: Mapping[str, Any]) -> TaskPolicy:
 
     Args:
         defaults: `time_limit` and `soft_time_limit` of this worker (setting or command line),
-            `deduplicate`, `rate_limits` (False: ignore them).
+            `deduplicate`, `announce`, `rate_limits` (False: ignore them).
 
     Raises:
         ImproperlyConfigured: its rate limit is none.
@@ -105,6 +107,7 @@ def policy_for(task: Any, defaults: Mapping[str, Any]) -> TaskPolicy:
         soft_time_limit=_seconds(_first(task.soft_time_limit, defaults.get("soft_time_limit"))),
         request_class=request_class if request_class is not Request else None,
         hooks=hooks,
+        announce=bool(defaults.get("announce")),
         rate=_rate_of(task) if defaults.get("rate_limits", True) else 0.0,
         deduplicate=late and bool(defaults.get("deduplicate")),
     )

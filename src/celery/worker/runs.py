@@ -83,7 +83,7 @@ def delivery_info(delivery: Delivery) -> dict[str, Any]:
 
 def job_for(run: Run) -> Job:
     """What the pool needs to run it."""
-    headers, delivery, hooks = run.headers, run.delivery, run.policy.hooks
+    headers, delivery = run.headers, run.delivery
     hard, soft = run.policy.limits(headers.timelimit)
     return Job(
         run.tag,
@@ -95,7 +95,7 @@ def job_for(run: Run) -> Job:
         delivery_info(delivery),
         hard,
         soft,
-        announce=bool(hooks) and "on_accepted" in hooks,
+        announce=run.policy.announce or "on_accepted" in run.policy.hooks,
         ignore_result=headers.ignore_result,
         group=headers.group,
         parent_id=headers.parent_id,

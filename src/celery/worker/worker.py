@@ -48,6 +48,8 @@ if TYPE_CHECKING:
 
     from celery.brokers.base import Outgoing
 
+    from .timer import WorkerTimer
+
 logger = logging.getLogger("celery.worker")
 
 EX_OK = 0
@@ -84,8 +86,9 @@ class WorkController:
     pidlock: Any = None
     pidfile: str | None = None
     semaphore: Any = None
-    timer: Any = None
     hub: Any = None
+    #: Orders the application's steps; None if it has none.
+    blueprint: Any = None
     autoscaler: Any = None
     #: Whether OS signal handlers may be installed; only programs do.
     installs_signal_handlers = False
@@ -98,6 +101,9 @@ class WorkController:
         self._policies: dict[str, TaskPolicy] = {}
         self._stop_wanted = Stop.NO
         self._ended = threading.Event()
+        self._timer: WorkerTimer | None = None
+        #: Steps of the application's that start and stop with this worker.
+        self.steps: list[Any] = []
         self.core: Core | None = None
         self.app.finalize()
         self.on_before_init(**kwargs)
@@ -257,6 +263,7 @@ class WorkController:
             core = self.core = self._build()
             state.use(self._state)
             signals.worker_init.send(sender=self)
+            self._add_steps(core)
             if self.installs_signal_handlers:  # the process is the worker's own
                 self._settle_memory()
             self.pool.prefork()
@@ -269,6 +276,12 @@ class WorkController:
             raise
         finally:
             self._finish()
+
+    def _add_steps(self, core: Core) -> None:
+        if any(self.app.steps.values()):
+            from .steps import UserSteps  # noqa: PLC0415 - most applications have none
+
+            core.steps = UserSteps(self, self.options)
 
     def _settle_memory(self) -> None:
         """Load what the core needs and take all that is loaded out of garbage collection.
@@ -385,6 +398,7 @@ class WorkController:
                 "soft_time_limit": self.soft_time_limit,
                 "rate_limits": not self.disable_rate_limits,
                 "deduplicate": self.app.conf.worker_deduplicate_successful_tasks,
+                "announce": any(self.app.steps.values()),  # a step may look at `time_start` of requests
             }
             policy = self._policies[name] = policy_for(task, defaults)
         return policy
@@ -420,6 +434,8 @@ class WorkController:
         if self.core is not None and self.core.failed:
             self._note_exit(EX_FAILURE)
         self._note_exit(EX_OK)
+        if self._timer is not None:
+            self._timer.stop()
         try:
             self.on_close()
             signals.worker_shutdown.send(sender=self)
@@ -455,11 +471,31 @@ class WorkController:
         if self.core is not None:
             self.core.stop(how)
 
+    def obey(self, request: SystemExit) -> None:
+        """End because code of the user's raised `SystemExit`, `WorkerShutdown` or `WorkerTerminate`."""
+        if self.exitcode is None and isinstance(request.code, int):
+            self.exitcode = request.code
+        self.shut_down(Stop.COLD if isinstance(request, WorkerTerminate) else Stop.WARM)
+
     def join(self, timeout: float | None = None) -> bool:
         """Wait until the worker has ended; False if that took longer than `timeout` seconds."""
         return self._ended.wait(timeout)
 
     # -- asking -----------------------------------------------------------------------------------
+    @property
+    def timer(self) -> WorkerTimer | None:
+        """Makes calls at their time, on the extension thread (`celery.utils.timer2.Timer`); None before `start`."""
+        if self._timer is None and self.core is not None:
+            from .timer import WorkerTimer  # noqa: PLC0415 - most workers need none
+
+            self._timer = WorkerTimer(self.core.crew.extension, self.obey)
+        return self._timer
+
+    @property
+    def active_requests(self) -> Any:
+        """The requests that the pool has; see `celery.worker.state.active_requests`."""
+        return state.active_requests
+
     @property
     def state(self) -> Any:
         """The module `celery.worker.state`, which shows this worker's state."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 from celery._public import publish
@@ -12,7 +13,8 @@ if TYPE_CHECKING:
 
 
 class Consumer:
-    """Facade over a worker's core. Every method may be called from any thread and returns at once.
+    """Facade over a worker's core. Methods may be called from any thread and return at once; the connection is for the
+    application's steps alone.
 
     Args:
         controller: the `WorkController` it belongs to.
@@ -22,6 +24,20 @@ class Consumer:
         self.controller = controller
         self.app = app or controller.app
         self.hostname = hostname or controller.hostname
+        #: Steps of the application's that start and stop with this consumer.
+        self.steps: list[Any] = []
+        self.blueprint: Any = None
+        self._connection: Any = None
+
+    @property
+    def timer(self) -> Any:
+        """The worker's timer."""
+        return self.controller.timer
+
+    @property
+    def hub(self) -> None:
+        """There is none: steps do without, as with those of Celery's pools and brokers that have no event loop."""
+        return
 
     @property
     def pool(self) -> Any:
@@ -40,6 +56,34 @@ class Consumer:
         core = self.controller.core
         return 0 if core is None else max(core.crew.dispatcher.window, 0)
 
+    # -- for the steps of the application, on their thread ----------------------------------------
+    @property
+    def connection(self) -> Any:
+        """A kombu connection of the steps' own, made when first asked for."""
+        if self._connection is None:
+            self._connection = self.app.connection_for_read(heartbeat=self.app.conf.broker_heartbeat)
+        return self._connection
+
+    @property
+    def connected(self) -> bool:
+        """Whether a step has asked for the connection."""
+        return self._connection is not None
+
+    @property
+    def connection_errors(self) -> tuple[type[BaseException], ...]:
+        """What says that the connection is lost; nothing does if there is none."""
+        if self._connection is None:
+            return ()
+        return (*self._connection.connection_errors, *self._connection.channel_errors)
+
+    def disconnect(self) -> None:
+        """Close the steps' connection; the next is made when asked for."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with contextlib.suppress(*connection.connection_errors, *connection.channel_errors):
+                connection.release()
+
+    # -- any thread -------------------------------------------------------------------------------
     def call_soon(self, p: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
         """Call `p` on the worker's extension thread."""
         core = self.controller.core

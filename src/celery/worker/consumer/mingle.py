@@ -1,0 +1,13 @@
+"""`Mingle`: a place in the order of a consumer's steps."""
+
+from __future__ import annotations
+
+from celery.worker.components import Part
+
+from .events import Events
+
+
+class Mingle(Part):
+    """Where workers meet."""
+
+    requires = (Events,)
