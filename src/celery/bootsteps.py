@@ -375,7 +375,7 @@ class Blueprint:
             self._debug("%s %s...", saying.capitalize(), step.alias)
             try:
                 call(parent, *args)
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 if propagate:
                     raise
                 logger.error("Error on %s %s: %r", saying, step.alias, error, exc_info=error)

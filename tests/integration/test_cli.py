@@ -424,8 +424,8 @@ class TestWorker:
         assert "Traceback" not in done.stderr
 
     def test_settings_after_the_options(self, project):
-        done = project.celery("-A", "tasks", "worker", "--dry-run", "worker.concurrency=5", ".pool=solo")
-        assert "5 (solo)" in done.stdout
+        done = project.celery("-A", "tasks", "worker", "--dry-run", "worker.concurrency=5", ".pool=threads")
+        assert "5 (threads)" in done.stdout
 
     def test_environment_gives_options_and_settings(self, project):
         done = project.celery("-A", "tasks", "worker", "--dry-run", CELERY_WORKER_CONCURRENCY="4")

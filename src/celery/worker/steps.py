@@ -121,14 +121,14 @@ class ConsumerLife:
         self._terminate = terminate
         self._ending.set()
         if self._thread is None:
-            self._stopped.set_result(None)
+            _resolve(self._stopped)
         return self._stopped
 
     def shut_down(self) -> Future[None]:
         """End the thread; the future tells when it is over."""
         self._gone.set()
         if self._thread is None:
-            self._over.set_result(None)
+            _resolve(self._over)
         return self._over
 
     # -- in the thread ----------------------------------------------------------------------------
