@@ -289,7 +289,8 @@ class Blueprint:
                 mine += [
                     one for one in required if not (one.last or one in mine or _needs(one, cls, required))
                 ]
-        self.graph = DependencyGraph(required.items(), formatter=StepFormatter())
+        root = next((cls for cls in required if cls.last), None)
+        self.graph = DependencyGraph(required.items(), formatter=StepFormatter(root))
         return self.graph
 
     def apply(self, parent: Any, **kwargs: Any) -> Blueprint:

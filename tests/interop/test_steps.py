@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import signal
+import sys
 
 import pytest
 
@@ -50,7 +51,7 @@ class Upper(Noisy, bootsteps.StartStopStep):
 
     def __init__(self, worker, colour=None, **options):
         super().__init__(worker, **options)
-        say(colour, options["loglevel"], options["optimization"])
+        say(colour, options.get("loglevel"), options.get("optimization"))
 
 class Lower(Noisy, bootsteps.StartStopStep):
     requires = (Upper,)
@@ -122,3 +123,12 @@ def test_one_that_does_not_start(both, mode):
     assert (our_code, our_faults) == (code, faults) == (1, ["Unrecoverable error: ValueError('no')"])
     begun = lines.index(mode)
     assert our_lines[: begun + 1] == lines[: begun + 1]
+
+
+def test_the_same_drawing(project, redis_url, stock_celery):
+    project.write("tasks.py", APP)
+    command = ("-m", "celery", "-A", "tasks", "graph", "bootsteps")
+    ours = project.run(sys.executable, *command, BROKER=redis_url).stdout
+    theirs = project.run(str(stock_celery.python), *command, BROKER=redis_url).stdout
+    drawn = [line for line in theirs.splitlines() if "STEP" not in line]  # it makes the steps
+    assert sorted(ours.splitlines()) == sorted(drawn)

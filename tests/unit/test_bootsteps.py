@@ -210,7 +210,7 @@ def test_one_that_requires_the_last_comes_after_it():
     assert names(applied(Farther, First)[0].order) == ["First", "Finally", "Beyond", "Farther"]
 
 
-@pytest.mark.parametrize("name", ["Timer", "Hub", "Pool", "Consumer"])
+@pytest.mark.parametrize("name", ["Timer", "Hub", "Pool", "StateDB", "Beat", "Consumer"])
 def test_parts_of_workers(name):
     class Mine(bootsteps.Step):
         requires = (f"celery.worker.components:{name}",)
@@ -221,6 +221,7 @@ def test_parts_of_workers(name):
 @pytest.mark.parametrize(
     "path",
     [
+        "celery.worker.components:Pool",
         *(
             f"celery.worker.consumer:{name}"
             for name in (

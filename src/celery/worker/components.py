@@ -34,6 +34,16 @@ class Pool(Part):
     requires = (Hub,)
 
 
+class StateDB(Part):
+    """Where revoked ids are kept."""
+
+
+class Beat(Part):
+    """Where a worker's own beat is."""
+
+    conditional = True
+
+
 class Consumer(Part):
     """What takes messages: every other step comes before it."""
 
@@ -44,4 +54,4 @@ class WorkerBlueprint(Blueprint):
     """The steps of a worker."""
 
     name = "Worker"
-    default_steps = (Timer, Hub, Pool, Consumer)
+    default_steps = (Timer, Hub, Pool, StateDB, Beat, "celery.worker.autoscale:WorkerComponent", Consumer)
