@@ -137,13 +137,9 @@ def until_decided(project, task_id, state="FAILURE"):
 
 @pytest.mark.parametrize("pool", ["prefork", "threads", "asyncio"])
 def test_a_stopped_workers_success_does_not_replace_the_loss_that_was_recorded(project, ledger, pool):
-    with (
-        project.worker("-n", "a@h", "-c", "1", "-P", pool, TEST_CONF=CONF) as stalled,
-        project.worker("-n", "b@h", "-c", "1", ready=False, TEST_CONF=CONF) as survivor,
-    ):
-        survivor.wait_for(r"ready\.")
-        (holder,) = _hold(project, ledger, survivor, stalled)
-        with stopped(stalled):
+    with project.worker("-n", "a@h", "-c", "1", "-P", pool, TEST_CONF=CONF) as stalled:
+        holder = begin(project, ledger, "early.delay()")
+        with project.worker("-n", "b@h", "-c", "1", TEST_CONF=CONF), stopped(stalled):
             recorded = until_decided(project, holder)
             (project.path / "gate").touch()
         assert "WorkerLostError" in recorded
@@ -151,15 +147,6 @@ def test_a_stopped_workers_success_does_not_replace_the_loss_that_was_recorded(p
         stalled.wait_for("cut off for longer than its lease")
         assert outcome(project, holder) == recorded
         assert stalled.process.poll() is None
-
-
-def _hold(project, ledger, survivor, stalled):
-    """Have the worker that is going to be stopped run an early task; the other one must not get it."""
-    os.kill(survivor.pid, signal.SIGSTOP)  # for less than its lease
-    try:
-        return [begin(project, ledger, "early.delay()")]
-    finally:
-        os.kill(survivor.pid, signal.SIGCONT)
 
 
 @pytest.mark.parametrize("how", ["return", "progress", "retry"])
