@@ -14,6 +14,7 @@ import traceback
 from typing import TYPE_CHECKING, Any
 
 from celery import signals
+from celery.utils.frames import frames_of_threads
 from celery.worker.loops import Stop
 
 if TYPE_CHECKING:
@@ -138,7 +139,7 @@ def stacks() -> str:
     """The stack of every thread, as text."""
     names = {thread.ident: thread.name for thread in threading.enumerate()}
     parts = []
-    for ident, frame in sys._current_frames().items():
+    for ident, frame in frames_of_threads().items():
         lines = "".join(traceback.format_stack(frame))
         parts.append(f"{names.get(ident, ident)}\n{'=' * 49}\n{lines}{'=' * 49}\n")
     return "\n".join(parts)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import sys
 import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -27,6 +26,7 @@ from celery.concurrency.lane import raise_in_thread
 from celery.concurrency.mailbox import Mailbox
 from celery.concurrency.pace import SLOT, is_brief
 from celery.concurrency.runners import default_runner
+from celery.utils.frames import frames_of_threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -94,7 +94,7 @@ class _Run:
             if not self._thread:
                 self.coroutine.interrupt(exception())
                 return True
-            if in_body(sys._current_frames().get(self._thread), _ROOT):
+            if in_body(frames_of_threads().get(self._thread), _ROOT):
                 raise_in_thread(self._thread, exception)
                 return True
             return False
@@ -103,7 +103,7 @@ class _Run:
         """End the coroutine and, as far as that is possible, what it waits for in a thread."""
         self.given_up = True
         with self._lock:
-            if self._thread and in_body(sys._current_frames().get(self._thread), _ROOT):
+            if self._thread and in_body(frames_of_threads().get(self._thread), _ROOT):
                 raise_in_thread(self._thread, exceptions.WorkerTerminate)
         if self.coroutine.task is not None:
             self.coroutine.task.cancel()

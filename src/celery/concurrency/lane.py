@@ -14,6 +14,7 @@ from celery import _foreign, exceptions
 from celery.app import coroutines
 from celery.app.jobs import Job, Outcome, Verdict
 from celery.concurrency.interrupt import in_body
+from celery.utils.frames import frames_of_threads
 
 if TYPE_CHECKING:
     import queue
@@ -136,7 +137,7 @@ class Lane:
                 return False
             if issubclass(exception, exceptions.WorkerTerminate):
                 self._condemned = job
-            in_user_code = in_body(sys._current_frames().get(self.ident), _ROOT)
+            in_user_code = in_body(frames_of_threads().get(self.ident), _ROOT)
             if in_user_code and not coroutines.is_waiting(self.ident):
                 raise_in_thread(self.ident, exception)
                 return True

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from celery.local import try_import
 from celery.platforms import signals
+from celery.utils.frames import frames_of_threads
 from celery.utils.text import WhateverIO
 
 if TYPE_CHECKING:
@@ -142,7 +143,7 @@ def cry(out: Any = None, sepchr: str = "=", seplen: int = 49) -> str:
     text = WhateverIO()
     names = {thread.ident: thread for thread in threading.enumerate()}
     rule = sepchr * seplen
-    for ident, frame in sys._current_frames().items():
+    for ident, frame in frames_of_threads().items():
         thread = names.get(ident)
         if thread is None:
             continue  # it has ended in the meantime
