@@ -14,14 +14,11 @@ from __future__ import annotations
 import asyncio
 import enum
 import logging
-import random
 import time
-import uuid
 from typing import TYPE_CHECKING, Any
 
-from celery.app.addresses import shown
 from celery.backends.base import Backend
-from celery.brokers.base import BrokerError, BrokerRefused
+from celery.brokers.base import BrokerError
 from celery.concurrency.base import PoolError
 from celery.utils.patience import Patience
 
@@ -31,6 +28,7 @@ from .crew import Crew, Errands
 from .dispatch import Dispatcher
 from .extension import ExtensionThread
 from .intake import Reception
+from .link import BrokerLink, StartFailed
 from .reports import PoolReports
 from .requests import Requests
 from .settle import Settler
@@ -52,11 +50,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("celery.worker.consumer")
 
-#: Waiting before the next attempt to connect: doubling between these, with jitter.
-FIRST_WAIT = 0.2
-LONGEST_WAIT = 5.0
-#: Seconds between attempts of a worker that has never been connected.
-COLD_EVERY = 0.7
 #: How often the core looks after things nobody tells it: a silent link, `should_stop`.
 TICK = 1.0
 #: And at the end of its life.
@@ -79,10 +72,6 @@ class Stop(enum.IntEnum):
     SOFT = 2
     COLD = 3
     NOW = 4
-
-
-class StartFailed(Exception):
-    """The worker cannot start; the message says why."""
 
 
 class StepFailed(StartFailed):
@@ -126,8 +115,6 @@ class Core:
         sender: Any = None,
         on_ready: Callable[[], None] | None = None,
     ) -> None:
-        self._broker = broker
-        self._queues = list(queues)
         self._options = options
         self._pool = pool
         self._pool_runs = False
@@ -141,10 +128,7 @@ class Core:
         self._failure: str | None = None
         self._fatal: BaseException | None = None
         self._consumer: Consumer | None = None
-        self._link_task: asyncio.Task[None] | None = None
-        self._link_error: BrokerError | None = None
         self._news: asyncio.Event | None = None
-        self.restart_count = 0
         #: The application's steps; None if it has none.
         self.steps: UserSteps | None = None
         extension = ExtensionThread(lambda: self.call_soon(self.crew.dispatcher.pump))
@@ -192,7 +176,8 @@ class Core:
         self._watchdog = Watchdog(options.heartbeat, self._give_up)
         self._storer = ResultStorer(app, self.crew.errands, lambda ends: self.reports.finished(ends))
         self.reports = PoolReports(self.crew, self._pool_broke, self._storer.add)
-        self.reception = Reception(self.crew, self._link, self._consumer_broke)
+        self._link = BrokerLink(self.crew, broker, list(queues), self._give_up)
+        self.reception = Reception(self.crew, self._link.changed, self._consumer_broke)
 
     # -- from outside, any thread, signal handlers too --------------------------------------------
     @property
@@ -204,6 +189,11 @@ class Core:
     def failure(self) -> str | None:
         """What broke, in one line."""
         return self._failure or (None if self._fatal is None else repr(self._fatal))
+
+    @property
+    def restart_count(self) -> int:
+        """How often the worker has been connected again."""
+        return self._link.restart_count
 
     def stop(self, how: Stop) -> None:
         """Begin to end, or end more urgently. Returns at once."""
@@ -294,11 +284,11 @@ class Core:
     async def _open(self, pool: asyncio.Future[None]) -> None:
         """Connect. Steps of the application come between: those of the worker when the pool runs."""
         if self.steps is None:
-            await self._connect()
+            self._consumer = await self._link.connect(self.reception)
             return
         await asyncio.wait([pool])  # if it failed, whoever waits for both says so
         await self.steps.start_worker()
-        await self._connect()
+        self._consumer = await self._link.connect(self.reception)
         await self.steps.start_consumer()
 
     def step_failed(self, failure: StepFailed) -> None:
@@ -314,69 +304,6 @@ class Core:
         while self._level is Stop.NO:
             self._news.clear()
             await self._news.wait()
-
-    async def _connect(self) -> None:
-        """Connect, patiently.
-
-        Raises:
-            StartFailed: the broker says no, or trying again was forbidden or has been in vain.
-        """
-        options, attempt, announced_until = self._options, 0, 0.0
-        worker_id = f"{options.hostname}/{uuid.uuid4().hex[:12]}"
-        while True:
-            consumer = self._broker.consumer(worker_id, guarded=options.guarded)
-            # Orphans of dead workers may come at once; they need nothing but this.
-            self.crew.settler.consumer = consumer
-            try:
-                await consumer.start(self._queues, self.reception)
-            except BrokerRefused as error:
-                raise StartFailed(f"consumer: Cannot connect to {self._url}: {self._cause(error)}") from error
-            except BrokerError as error:
-                if not options.connection_retry_on_startup:
-                    raise StartFailed(_retry_disabled("broker_connection_retry_on_startup", error)) from error
-                if time.monotonic() >= announced_until:
-                    attempt += 1
-                    announced_until = time.monotonic() + self._announce_retry(error, attempt)
-                # Tried more often than said: who comes back is not kept waiting.
-                left = announced_until - time.monotonic()
-                await asyncio.sleep(min(left, COLD_EVERY))
-            else:
-                self._consumer = consumer
-                logger.info("Connected to %s", self._url)
-                return
-
-    @property
-    def _url(self) -> str:
-        return shown(self._broker.url)
-
-    def _cause(self, error: BaseException) -> str:
-        """What went wrong, without the address, which the lines that say it begin with."""
-        text, address = str(error), f"{self._url}: "
-        while text.startswith(address):
-            text = text.removeprefix(address)
-        return text
-
-    def _announce_retry(self, error: BaseException, attempt: int) -> float:
-        """Log that a connection failed; return the seconds to wait.
-
-        Raises:
-            StartFailed: that was the last attempt.
-        """
-        most = self._options.connection_max_retries
-        if most and attempt > most:
-            raise StartFailed(
-                f"consumer: Cannot connect to {self._url}: {self._cause(error)}. Gave up after {most} retries."
-            )
-        wait: float = min(FIRST_WAIT * 2.0 ** min(attempt - 1, 10), LONGEST_WAIT) * random.uniform(0.75, 1.0)
-        count = f"({attempt}/{most})" if most else f"({attempt})"
-        logger.error(
-            "consumer: Cannot connect to %s: %s.\nTrying again in %.2f seconds... %s\n",
-            self._url,
-            self._cause(error),
-            wait,
-            count,
-        )
-        return wait
 
     async def _until_told(self) -> None:
         """Look after things until the worker is to stop."""
@@ -409,43 +336,7 @@ class Core:
         if self._consumer is not None:
             self.crew.errands.start(self._consumer.unsubscribe(name))
 
-    # -- the link ---------------------------------------------------------------------------------
-    def _link(self, error: BrokerError | None) -> None:
-        """The consumer lost its broker (`error`), cannot have it back for this reason, or has it again (None)."""
-        trying, self._link_error = self._link_error is not None, error
-        if trying and error is not None:
-            return  # the next line says it
-        if self._link_task is not None:
-            self._link_task.cancel()
-            self._link_task = None
-        if error is None:
-            self.restart_count += 1
-            logger.info("Connected to %s", self._url)
-            self.crew.dispatcher.window = -1
-            self.crew.dispatcher.pump()
-            return
-        if self.crew.stopping:
-            return
-        if not self._options.connection_retry:
-            self._give_up(_retry_disabled("broker_connection_retry", error))
-            return
-        logger.warning(
-            "consumer: Connection to broker lost. Trying to re-establish the connection... (%s)",
-            self._cause(error),
-            exc_info=error if logger.isEnabledFor(logging.DEBUG) else None,
-        )
-        self._link_task = asyncio.get_running_loop().create_task(self._count_retries())
-
-    async def _count_retries(self) -> None:
-        """The consumer tries by itself; this says so, and gives up if there is a limit."""
-        attempt = 0
-        try:
-            while self._link_error is not None:
-                attempt += 1
-                await asyncio.sleep(self._announce_retry(self._link_error, attempt))
-        except StartFailed as failure:
-            self._give_up(str(failure))
-
+    # -- what ends it -----------------------------------------------------------------------------
     def _give_up(self, why: str) -> None:
         logger.critical("%s", why)
         self._failure = why
@@ -474,8 +365,7 @@ class Core:
         """Everything that has to be in order before this worker is gone."""
         crew = self.crew
         crew.stopping = True
-        if self._link_task is not None:
-            self._link_task.cancel()
+        self._link.close()
         crew.dispatcher.close()
         await self._flush(HAND_BACK)
         await crew.dispatcher.settled(HAND_BACK)
@@ -570,13 +460,6 @@ class Core:
         await self._pool.kill()
         for run in [run for run in crew.state.runs.values() if run.active]:
             self.reports.abandon(run)
-
-
-def _retry_disabled(setting: str, error: BaseException) -> str:
-    return (
-        "Retrying to establish a connection to the message broker after a connection loss has been disabled "
-        f"(app.conf.{setting}=False). Shutting down... ({error})"
-    )
 
 
 async def _cancel(*tasks: asyncio.Future[Any]) -> None:

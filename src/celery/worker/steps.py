@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import threading
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
@@ -17,6 +16,7 @@ from celery.app.addresses import shown
 
 from .components import WorkerBlueprint
 from .consumer.blueprint import ConsumerBlueprint
+from .link import wait_before
 from .loops import StepFailed
 
 if TYPE_CHECKING:
@@ -30,9 +30,6 @@ logger = logging.getLogger("celery.worker.steps")
 
 #: Seconds that the consumer's thread waits for messages before it looks whether it is to end.
 LISTEN = 0.25
-#: Seconds before the next attempt to connect: doubling between these, with jitter.
-FIRST_WAIT = 0.2
-LONGEST_WAIT = 5.0
 
 
 class UserSteps:
@@ -174,7 +171,7 @@ class ConsumerLife:
 
     def _lost(self, error: BaseException) -> None:
         self._attempt += 1
-        wait = min(FIRST_WAIT * 2.0 ** min(self._attempt - 1, 10), LONGEST_WAIT) * random.uniform(0.75, 1.0)
+        wait = wait_before(self._attempt)
         logger.warning(
             "The steps of the consumer have lost %s (%s). They are started again in %.2f seconds...",
             shown(self._consumer.app.conf.broker_read_url),
