@@ -252,7 +252,7 @@ def summary(orders: list[dict], kill: Kill | None, seconds: float) -> int:
     console.print(table)
     console.print(
         f"\n  {attempts} task runs, {books['unanswered']} payment calls unanswered and retried,"
-        f" {cut_short} runs cut short"
+        f" {cut_short} run{'s' * (cut_short != 1)} cut short"
     )
     if kill:
         after = (

@@ -147,18 +147,8 @@ class Schedule:
         kwargs: dict[str, Any] | None = None,
         priority: int = 0,
     ) -> TimerEntry:
-        """Call every so many seconds, until the entry is cancelled."""
-
-        def again() -> Any:
-            try:
-                return fun(*args, **(kwargs or {}))
-            finally:
-                if not entry.canceled:
-                    self.enter_after(secs, entry, priority)
-
-        again.__name__ = getattr(fun, "__name__", "again")
-        entry = self.Entry(again)
-        return self.enter_after(secs, entry, priority)
+        """Call every so many seconds, counted from the end of the last call, until the entry is cancelled."""
+        return _repeat(self, secs, self.Entry, fun, args, kwargs, priority)
 
     def enter_at(
         self,
@@ -233,6 +223,27 @@ class Schedule:
     def schedule(self) -> Schedule:
         """Itself."""
         return self
+
+
+def _repeat(
+    timer: Schedule | Timer,
+    secs: float,
+    make: type[TimerEntry],
+    fun: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any] | None,
+    priority: int,
+) -> TimerEntry:
+    def again() -> Any:
+        try:
+            return fun(*args, **(kwargs or {}))
+        finally:
+            if not entry.canceled:
+                timer.enter_after(secs, entry, priority)
+
+    again.__name__ = getattr(fun, "__name__", "again")
+    entry = make(again)
+    return timer.enter_after(secs, entry, priority)
 
 
 #: As above.
@@ -331,9 +342,16 @@ class Timer(threading.Thread):
         """See `Schedule.call_after`."""
         return self._do_enter("call_after", *args, **kwargs)
 
-    def call_repeatedly(self, *args: Any, **kwargs: Any) -> TimerEntry:
-        """See `Schedule.call_repeatedly`."""
-        return self._do_enter("call_repeatedly", *args, **kwargs)
+    def call_repeatedly(
+        self,
+        secs: float,
+        fun: Callable[..., Any],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+        priority: int = 0,
+    ) -> TimerEntry:
+        """See `Schedule.call_repeatedly`. The call may be made in another thread than this one."""
+        return _repeat(self, secs, self.Entry, fun, args, kwargs, priority)
 
     def exit_after(self, secs: float, priority: int = 10) -> None:
         """End the program in so many seconds."""

@@ -45,24 +45,3 @@ class WorkerTimer(timer2.Timer):
 
     def __init__(self, extension: ExtensionThread, ended: Callable[[SystemExit], Any]) -> None:
         super().__init__(schedule=_Schedule(extension, ended))
-
-    def call_repeatedly(
-        self,
-        secs: float,
-        fun: Callable[..., Any],
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-        priority: int = 0,
-    ) -> timer2.Entry:
-        """Call every so many seconds, counted from the end of the last call, until the entry is cancelled."""
-
-        def again() -> None:
-            try:
-                fun(*args, **(kwargs or {}))
-            finally:
-                if not entry.canceled:
-                    self.enter_after(secs, entry, priority)
-
-        again.__name__ = getattr(fun, "__name__", "again")
-        entry = self.Entry(again)
-        return self.enter_after(secs, entry, priority)
