@@ -96,7 +96,6 @@ def _is_ordinary(options: SendOptions) -> bool:
 def _from_template(
     app: Celery, snapshot: Snapshot, name: str, args: Any, kwargs: Any, options: SendOptions
 ) -> Outgoing:
-    amqp = app.amqp
     embed = None
     if options.callbacks or options.errbacks or options.chain or options.chord:
         embed = _embed(options)
@@ -105,11 +104,7 @@ def _from_template(
     if options.compression:
         body, packed = compression.compress(body, options.compression)
     template = _template(snapshot, name, options, content_type, content_encoding, packed)
-    argsrepr, kwargsrepr = options.argsrepr, options.kwargsrepr
-    if argsrepr is None:
-        argsrepr = short_repr(args) or saferepr(args, amqp.argsrepr_maxsize, snapshot.repr_levels)
-    if kwargsrepr is None:
-        kwargsrepr = "{}" if not kwargs else saferepr(kwargs, amqp.kwargsrepr_maxsize, snapshot.repr_levels)
+    argsrepr, kwargsrepr = _reprs(app, args, kwargs, options)
     where = options.destination
     return Outgoing(
         body,
@@ -189,6 +184,19 @@ def _template(
     return known
 
 
+def _reprs(app: Celery, args: Any, kwargs: Any, options: SendOptions) -> tuple[str, str]:
+    """The texts of both kinds of arguments, for people."""
+    amqp = app.amqp
+    argsrepr, kwargsrepr = options.argsrepr, options.kwargsrepr
+    if argsrepr is None:
+        argsrepr, limit = short_repr(args), amqp.argsrepr_maxsize
+        if argsrepr is None or (limit and len(argsrepr) > limit):
+            argsrepr = saferepr(args, limit, amqp.snapshot.repr_levels)
+    if kwargsrepr is None:
+        kwargsrepr = saferepr(kwargs, amqp.kwargsrepr_maxsize, amqp.snapshot.repr_levels) if kwargs else "{}"
+    return argsrepr, kwargsrepr
+
+
 #: Values whose `repr` is short and is what `saferepr` writes.
 _BRIEF = frozenset({int, bool, type(None), float})
 
@@ -228,11 +236,7 @@ def _values(app: Celery, name: str, args: Any, kwargs: Any, options: SendOptions
     """The message as dicts, custom headers included; compressed and serialized later."""
     amqp = app.amqp
     snapshot = amqp.snapshot
-    argsrepr, kwargsrepr = options.argsrepr, options.kwargsrepr
-    if argsrepr is None:
-        argsrepr = saferepr(args, amqp.argsrepr_maxsize, snapshot.repr_levels)
-    if kwargsrepr is None:
-        kwargsrepr = saferepr(kwargs, amqp.kwargsrepr_maxsize, snapshot.repr_levels)
+    argsrepr, kwargsrepr = _reprs(app, args, kwargs, options)
     common: dict[str, Any] = {
         "eta": options.eta,
         "expires": options.expires,

@@ -142,6 +142,17 @@ class TestCaptures:
         assert message.headers.value["argsrepr"] == "()"
         assert serializers.loads(message.body, "application/json", "utf-8") == [[], {}, NO_EMBED]
 
+    def test_texts_of_arguments_are_as_short_as_wanted(self, app):
+        app.amqp.argsrepr_maxsize = app.amqp.kwargsrepr_maxsize = 8
+        for message in (
+            composed(app, (1000, 2000, 3000), {"z": 4}),
+            composed(app, (1000, 2000, 3000), {"z": 4}, headers={"x": 1}),
+        ):
+            headers = message.headers.value
+            assert headers["argsrepr"].startswith("(1000,")
+            assert "3000" not in headers["argsrepr"]
+            assert headers["kwargsrepr"] == "{'z': 4}"
+
     def test_many_options(self, app):
         before = dt.datetime.now(dt.UTC)
         message = composed(
