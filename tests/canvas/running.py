@@ -9,14 +9,29 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from celery.contrib.testing.worker import start_worker
 from celery.result import GroupResult
 from tests.canvas.tasks import add_tasks
 from tests.canvas.trees import Account, Many, Tree, evaluate, written
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from celery import Celery
 
 UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+
+
+def worker_beside(app: Celery) -> AbstractContextManager[Any]:
+    """A quiet worker of four threads in this process, while the block runs."""
+    return start_worker(
+        app,
+        pool="threads",
+        concurrency=4,
+        perform_ping_check=False,
+        loglevel="CRITICAL",
+        shutdown_timeout=30,
+    )
 
 
 class Log:

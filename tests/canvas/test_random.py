@@ -12,8 +12,7 @@ from hypothesis import HealthCheck, Phase, example, given, settings
 
 from celery import Celery
 from celery.canvas import graphs
-from celery.contrib.testing.worker import start_worker
-from tests.canvas.running import Runner
+from tests.canvas.running import Runner, worker_beside
 from tests.canvas.trees import Chain, Chord, Group, Task, Tree, trees
 from tests.servers.redis import RedisServer
 
@@ -67,14 +66,7 @@ def runner(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         if app.conf.task_always_eager:
             yield made
         else:
-            with start_worker(
-                app,
-                pool="threads",
-                concurrency=4,
-                perform_ping_check=False,
-                loglevel="CRITICAL",
-                shutdown_timeout=30,
-            ):
+            with worker_beside(app):
                 yield made
         made.check_again()
         app.close()  # or its connections are left to the garbage collector, in the middle of another test

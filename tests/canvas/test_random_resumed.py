@@ -12,8 +12,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, assume, given, settings
 
 from celery.canvas import graphs
-from celery.contrib.testing.worker import start_worker
-from tests.canvas.running import Log, outcome_of, shown
+from tests.canvas.running import Log, outcome_of, shown, worker_beside
 from tests.canvas.tasks import add_tasks
 from tests.canvas.test_random import place
 from tests.canvas.trees import Account, Boom, Chain, Group, Task, Tree, evaluate, mix, trees, written
@@ -100,14 +99,7 @@ def resumer(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     ):
         app.conf.fleet = "celeriac" if stored else "mixed"
         made = Resumer(app)
-        with start_worker(
-            app,
-            pool="threads",
-            concurrency=4,
-            perform_ping_check=False,
-            loglevel="CRITICAL",
-            shutdown_timeout=30,
-        ):
+        with worker_beside(app):
             yield made
         app.close()
 

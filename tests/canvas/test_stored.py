@@ -9,7 +9,7 @@ from celery.app import bulk
 from celery.backends.stored_graphs import GraphLost
 from celery.canvas import graphs
 from celery.canvas.plans import Plan
-from celery.contrib.testing.worker import start_worker
+from tests.canvas.running import worker_beside
 from tests.support import wait_until
 
 
@@ -31,12 +31,6 @@ def chords(app, length, width):
     """Chords, one after another."""
     count = app.tasks["stored.count"]
     return chain(*[chord([count.s() for _ in range(width)], count.s()) for _ in range(length)])
-
-
-def running(app):
-    return start_worker(
-        app, pool="threads", concurrency=4, perform_ping_check=False, loglevel="CRITICAL", shutdown_timeout=30
-    )
 
 
 def bytes_sent(server, workflow):
@@ -77,7 +71,7 @@ def test_what_was_sent_is_thrown_away(app, monkeypatch):
     kept: list[str] = []
     keep = Plan.keep
     monkeypatch.setattr(Plan, "keep", lambda plan, name, parts: (kept.append(name), keep(plan, name, parts)))
-    with running(app):
+    with worker_beside(app):
         shelf = app.backend.chords.shelf
         result = chords(app, 5, 10).apply_async()
         assert result.get(timeout=30) == 11
@@ -88,7 +82,7 @@ def test_what_was_sent_is_thrown_away(app, monkeypatch):
 def test_little_is_carried(app, monkeypatch):
     kept: list[str] = []
     monkeypatch.setattr(Plan, "keep", lambda plan, name, parts: kept.append(name))
-    with running(app):
+    with worker_beside(app):
         result = chain(chords(app, 1, 2), app.tasks["stored.count"].s()).apply_async()
         assert result.get(timeout=30) == 1
     assert kept == []
@@ -104,7 +98,7 @@ def test_members_carry_a_reference(app):
         return 1
 
     workflow.tasks[0].tasks.append(look.s())
-    with running(app):
+    with worker_beside(app):
         workflow.apply_async().get(timeout=30)
     (carried,) = seen
     assert graphs.is_reference(carried)
@@ -113,7 +107,7 @@ def test_members_carry_a_reference(app):
 
 def test_what_never_runs_is_failed(app):
     count, fail = app.tasks["stored.count"], app.tasks["stored.fail"]
-    with running(app):
+    with worker_beside(app):
         result = chain(fail.s(), *[count.s() for _ in range(12)]).apply_async()
         assert isinstance(result.get(timeout=30, propagate=False), ValueError)
         assert isinstance(result.parent.get(timeout=30, propagate=False), ValueError)
@@ -127,7 +121,7 @@ def test_a_graph_that_is_gone_is_a_clear_failure(app):
     first = workflow.apply_async()
     while first.parent is not None:
         first = first.parent
-    with running(app):
+    with worker_beside(app):
         lost = first.get(timeout=30, propagate=False)
     assert "gone from the result store" in str(lost)
 
@@ -163,6 +157,6 @@ def test_large_messages_are_sent_in_smaller_batches(redis_url, monkeypatch):
 def test_what_a_task_s_own_serializer_can_write(app):
     app.conf.accept_content = ["json", "pickle"]
     real = app.task(name="stored.real", shared=False, serializer="pickle")(lambda value: value.real)
-    with running(app):
+    with worker_beside(app):
         result = chain(*[real.si(complex(n, 1)) for n in range(12)]).apply_async()
         assert result.get(timeout=30) == 11
