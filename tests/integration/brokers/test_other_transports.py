@@ -15,7 +15,7 @@ from tests.conformance.brokers.tools import Recorder, Worker, needs, send
 from tests.servers.process import Process, accepts, free_port
 
 from celery.brokers.base import BrokerOptions
-from celery.brokers.kombu.links import LinkPool
+from celery.brokers.kombu.links import LinkPool, connection
 from celery.brokers.registry import open_broker
 from celery.brokers.topology import Exchange, Queue
 
@@ -241,3 +241,16 @@ def test_a_call_to_sqla_that_is_cut_short_leaves_nothing_locked(tmp_path):
         other.execute("BEGIN IMMEDIATE")
     del held  # whoever reports the error keeps what it came through
     pool.close()
+
+
+@pytest.mark.parametrize(
+    ("url", "wanted"),
+    [
+        ("mongodb://h", "mongodb://h/?serverSelectionTimeoutMS=2500"),
+        ("mongodb://h/q?tls=true", "mongodb://h/q?tls=true&serverSelectionTimeoutMS=2500"),
+        ("mongodb://h/q?serverselectiontimeoutms=1", "mongodb://h/q?serverselectiontimeoutms=1"),
+    ],
+)
+def test_a_mongodb_that_is_not_there_is_not_waited_for_half_a_minute(url, wanted):
+    pytest.importorskip("pymongo")
+    assert connection(url, BrokerOptions(connect_timeout=2.5)).hostname == wanted

@@ -73,7 +73,18 @@ def connection(url: str, options: BrokerOptions) -> Connection:
     if hasattr(transport_class(url, options).Channel, "wait_time_seconds"):
         # Acknowledgements wait as long as a poll does.
         given["transport_options"].setdefault("wait_time_seconds", LONGEST_POLL)
-    return Connection(url, **given)
+    return Connection(_with_timeout(url, options), **given)
+
+
+def _with_timeout(url: str, options: BrokerOptions) -> str:
+    """MongoDB's client looks for a server for half a minute at each call, unless its URL says how long."""
+    seconds, name = options.connect_timeout, "serverSelectionTimeoutMS"
+    if not url.startswith("mongodb") or not seconds or name.lower() in url.lower():
+        return url
+    address, mark, query = url.partition("?")
+    if "/" not in address.partition("://")[2]:
+        address += "/"
+    return f"{address}?{query}{'&' if mark else ''}{name}={int(seconds * 1000)}"
 
 
 def transport_class(url: str, options: BrokerOptions) -> Any:
