@@ -36,6 +36,7 @@ def test_a_project(project):
         "app.autodiscover_tasks()\n"
     )
     (root / "proj" / "__init__.py").write_text("from .celery import app as celery_app\n")
+    (root / "late.py").write_text(ON_COMMIT)
     settings = root / "proj" / "settings.py"
     settings.write_text(
         settings.read_text() + "INSTALLED_APPS += ['shop']\nCELERY_TASK_TRACK_STARTED = True\n"
@@ -50,4 +51,26 @@ def test_a_project(project):
             "-c",
             "from shop.tasks import make\nprint([make.delay('x').get(timeout=10) for _ in range(3)], make.track_started)",
         )
-    assert "[1, 2, 3] True" in out.stdout
+        assert "[1, 2, 3] True" in out.stdout
+        late = project.run(python, "manage.py", "shell", "-c", "import late")
+    assert late.stdout.splitlines()[-2:] == ["0 None None", "kept kept outside"], late.stdout
+
+
+#: Calls made inside of a transaction leave with its commit, or never.
+ON_COMMIT = """
+import contextlib
+from celery.signals import before_task_publish
+from django.db import transaction
+from shop.tasks import make
+
+sent = []
+before_task_publish.connect(lambda body, **_: sent.append(body[0][0]), weak=False)
+with contextlib.suppress(ZeroDivisionError), transaction.atomic():
+    make.delay_on_commit("rolled back")
+    1 / 0
+with transaction.atomic():
+    answers = [make.delay_on_commit("kept"), make.apply_async_on_commit(("kept",), countdown=0)]
+    print(len(sent), *answers)
+make.delay_on_commit("outside")
+print(*sent)
+"""

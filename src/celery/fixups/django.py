@@ -1,8 +1,9 @@
 """Django: found by the environment variable `DJANGO_SETTINGS_MODULE`.
 
-In every process the project's folder is importable, the clock is Django's, and `autodiscover_tasks()` knows the
-installed applications. In a worker Django is set up and checked before tasks are imported, and database
-connections and caches are closed around tasks as Django does around requests.
+In every process the project's folder is importable, the clock is Django's, calls can wait for a transaction
+(`delay_on_commit`), and `autodiscover_tasks()` knows the installed applications. In a worker Django is set up and
+checked before tasks are imported, and database connections and caches are closed around tasks as Django does
+around requests.
 """
 
 from __future__ import annotations
@@ -64,6 +65,8 @@ class DjangoFixup:
         if os.getcwd() not in sys.path:
             sys.path.insert(0, os.getcwd())
         self.app.loader.now = self.now
+        if not self.app._custom_task_cls_used:
+            self.app.task_cls = "celery.contrib.django.task:DjangoTask"
         signals.import_modules.connect(self.on_import_modules, sender=self.app)
         signals.worker_init.connect(self.on_worker_init)
         return self

@@ -1,0 +1,1 @@
+"""What Django projects use beyond the fix-up."""
