@@ -57,7 +57,7 @@ def _look(
     task: Any, group_id: str, body: Any, pause: float, max_retries: int | None, members: Sequence[Any]
 ) -> float | None:
     """Send the body, or fail it; the seconds until the next look, if some member is not over."""
-    from celery.backends import chords  # noqa: PLC0415 - workers only
+    from celery.backends import chords, dues  # noqa: PLC0415 - workers only
     from celery.backends.simple_chords import PollingChords  # noqa: PLC0415 - workers only
     from celery.result import result_from_tuple  # noqa: PLC0415 - workers only
 
@@ -80,7 +80,7 @@ def _look(
     found = [(one.id, meta["status"], meta["result"]) for one, meta in zip(singles, metas, strict=True)]
     if any(status not in states.READY_STATES for _, status, _ in found):
         return pause
-    due = chords.Due(group_id, body, request.root_id, request.parent_id)
+    due = dues.Due(group_id, body, request.root_id, request.parent_id)
     chords.relay_or_give_up(backend, due, found, results)
     return None
 

@@ -23,7 +23,8 @@ from .waiting import Hub, hub_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from .chords import Due, Part
+    from .chords import Part
+    from .dues import Due
 
     Meta = dict[str, Any]
 

@@ -19,7 +19,6 @@ taken for dead) counts once.
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -31,7 +30,8 @@ from celery.canvas.plans import Plan
 from celery.exceptions import BackendError, ChordError
 from celery.utils import uuid
 
-from . import resume_notes
+from . import dues, resume_notes
+from .dues import Due
 from .stored_graphs import LedgerShelf
 
 if TYPE_CHECKING:
@@ -75,19 +75,6 @@ class Part(NamedTuple):
     value: Any
     body: Mapping[str, Any]
     root_id: str | None
-
-
-class Due(NamedTuple):
-    """A body that has to be sent.
-
-    Attributes:
-        parent_id: the member that was the last.
-    """
-
-    group_id: str
-    body: Mapping[str, Any]
-    root_id: str | None
-    parent_id: str | None
 
 
 class Chords(Protocol):
@@ -401,12 +388,12 @@ class TransactionalChords:
         taken = []
         with self._transaction() as ledger:
             for key, value in ledger.scan(self._due_prefix):
-                *due, until = json.loads(value)
-                if until <= now:
-                    ledger.put(key, json.dumps([*due, now + RELAY_LEASE]), self._seconds)
-                    taken.append(Due(*due))
-        for due in taken:
-            self.relay(due)
+                until, _, note = as_text(value).partition(" ")
+                if float(until) <= now:
+                    ledger.put(key, _leased(note), self._seconds)
+                    taken.append(note)
+        for note in taken:
+            self.relay(dues.read(self._backend.app, note))
         return len(taken)
 
     # -- for the backend
@@ -424,8 +411,7 @@ class TransactionalChords:
         if size is None or done < int(size):
             return None
         due = Due(group_id, part.body, part.root_id, part.task_id)
-        note = json.dumps([*due, time.time() + RELAY_LEASE])
-        ledger.put(self._due_key(group_id), note, seconds)
+        ledger.put(self._due_key(group_id), _leased(dues.written(self._backend.app, due)), seconds)
         ledger.put(self._key(group_id, ".c"), "due", REMEMBERED)
         return due
 
@@ -469,6 +455,11 @@ class TransactionalChords:
 
     def _due_key(self, group_id: str) -> Any:
         return self._backend.get_key_for_chord(f"due-{group_id}")
+
+
+def _leased(note: str) -> str:
+    """A note that is somebody's for some time."""
+    return f"{time.time() + RELAY_LEASE} {note}"
 
 
 def member_of(backend: Backend, _: Any, task_id: str, state: str, value: Any) -> tuple[str, str, Any]:

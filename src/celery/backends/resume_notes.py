@@ -22,8 +22,8 @@ from celery.utils import uuid
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from .chords import Due
     from .core import Backend
+    from .dues import Due
 
     Note = dict[str, Any]
 

@@ -11,7 +11,8 @@ from celery import states
 from celery._state import get_current_task
 from celery.result import result_from_tuple
 
-from .chords import E_NO_CHORDS, Due, as_text, chord_of, member_of, part_of, relay_or_give_up, singles
+from .chords import E_NO_CHORDS, as_text, chord_of, member_of, part_of, relay_or_give_up, singles
+from .dues import Due
 from .resume_notes import NOTE
 
 if TYPE_CHECKING:

@@ -37,7 +37,8 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterator, Mapping, Sequence
 
-    from .chords import Due, Part
+    from .chords import Part
+    from .dues import Due
 
     Meta = dict[str, Any]
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import threading
+from datetime import datetime
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 import pytest
 
@@ -15,6 +18,7 @@ from celery.exceptions import ChordError, Ignore, Reject, TaskRevokedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
 
     from celery import Celery
 
@@ -34,6 +38,10 @@ class Tasks:
         @app.task(name="same")
         def same(x):
             return x
+
+        @app.task(name="pair")
+        def pair(x, y):
+            return [x, y]
 
         @app.task(name="fails")
         def fails(*args):
@@ -58,6 +66,7 @@ class Tasks:
             return 1
 
         self.add, self.same, self.fails, self.ignored = add, same, fails, ignored
+        self.pair = pair
         self.leaves, self.on_error, self.grows = leaves, on_error, grows
 
 
@@ -66,10 +75,14 @@ def tasks(make_app: Callable[..., Celery]) -> Iterator[Tasks]:
     """Tasks, and a worker that runs them."""
     app = make_app(result_chord_retry_interval=0.05)
     made = Tasks(app)
-    with start_worker(
-        app, pool="threads", concurrency=2, perform_ping_check=False, loglevel="CRITICAL", shutdown_timeout=30
-    ):
+    with running(app):
         yield made
+
+
+def running(app: Celery) -> AbstractContextManager[Any]:
+    return start_worker(
+        app, pool="threads", concurrency=2, perform_ping_check=False, loglevel="CRITICAL", shutdown_timeout=30
+    )
 
 
 def counts(tasks: Tasks) -> bool:
@@ -91,6 +104,24 @@ def test_nested(tasks):
         chord([add.s(1, 1), add.s(2, 2)], same.s()),
     ]
     assert chord(header, same.s())().get(timeout=20) == [[3, 4], 5, 6, [2, 4]]
+
+
+@pytest.mark.parametrize("given", [datetime(2026, 1, 2), UUID(int=1), b"\xff", [Decimal("0.1")]], ids=type)
+def test_arguments_of_a_body(tasks, given):
+    body = tasks.pair.s(given)
+    assert chord([tasks.add.s(1, 1), tasks.add.s(2, 2)], body)().get(timeout=20) == [[2, 4], given]
+
+
+def test_arguments_of_a_body_that_only_pickle_can_write(make_app):
+    app = make_app(task_serializer="pickle", accept_content=["json", "pickle"])
+    made = Tasks(app)
+
+    @app.task(name="joined")
+    def joined(values, more):
+        return sorted({*values, *more})
+
+    with running(app):
+        assert chord([made.add.s(1, 1)], joined.s({1}))().get(timeout=20) == [1, 2]
 
 
 def test_in_a_chain(tasks):

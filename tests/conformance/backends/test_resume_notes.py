@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from celery.backends import resume_notes, resuming
-from celery.backends.chords import Due
+from celery.backends.dues import Due
 
 
 def test_a_note_is_kept_and_replaced(app, make_app, new_id):

@@ -38,7 +38,8 @@ if TYPE_CHECKING:
 
     from sqlalchemy.orm import Session
 
-    from celery.backends.chords import Chords, Due, Ledger, Part
+    from celery.backends.chords import Chords, Ledger, Part
+    from celery.backends.dues import Due
 
     Meta = dict[str, Any]
 

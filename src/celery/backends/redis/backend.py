@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from celery import states
 from celery.backends import resume_notes
 from celery.backends.base import KeyValueStoreBackend
-from celery.backends.chords import Due
 from celery.backends.claims import claim_lost, claim_on
+from celery.backends.dues import Due
 from celery.backends.retrying import insist
 from celery.backends.rows import Rows
 from celery.backends.waiting import Hub, hub_of

@@ -7,11 +7,11 @@ knows only the claim, which expires: there a member has to be delivered again.)
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
-from celery.backends import chords
-from celery.backends.chords import REMEMBERED, Due, Part, chord_of, singles
+from celery.backends import chords, dues
+from celery.backends.chords import REMEMBERED, Part, chord_of, singles
+from celery.backends.dues import Due
 from celery.canvas import graphs
 from celery.utils import uuid
 
@@ -84,7 +84,7 @@ class RedisChords:
         """See `Chords`."""
         notes = self._backend.run_script(SWEEP, [self._due_key], [LEASE])
         for note in notes:
-            self.relay(Due(*json.loads(note)))
+            self.relay(dues.read(self._backend.app, note))
         return len(notes)
 
     # -- for the backend
@@ -96,7 +96,8 @@ class RedisChords:
 
     def arguments_of(self, part: Part) -> list[Any]:
         """What the script needs to know to count a member."""
-        note = json.dumps(Due(part.group_id, part.body, part.root_id, part.task_id))
+        due = Due(part.group_id, part.body, part.root_id, part.task_id)
+        note = dues.written(self._backend.app, due)
         size = part.body.get("chord_size")
         return [
             *(f"{part.task_id}:{part.place}", part.place, part.value),
