@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-import select
+import selectors
 import socket
 import threading
 import time
@@ -41,15 +41,15 @@ class RabbitReplies:
         self._incoming = Incoming({}, {name: self._queue})
         self._lock = threading.RLock()
         self._link: Link | None = None
-        self._known = -1  # the descriptor that the poll knows
+        self._known = -1  # the link's descriptor that the poll knows
         self._batch: list[Delivery] = []
         self._tag = 0  # of the last answer, while the broker has not heard that it was taken
         self._woken = False
-        self._poll = select.epoll()
+        self._poll = selectors.DefaultSelector()  # gevent has its own
         self._wake, self._waker = socket.socketpair()
         for end in (self._wake, self._waker):
             end.setblocking(False)
-        self._poll.register(self._wake.fileno(), select.EPOLLIN)
+        self._poll.register(self._wake, selectors.EVENT_READ)
         self._pid = os.getpid()
 
     def prepare(self) -> None:
@@ -77,7 +77,7 @@ class RabbitReplies:
             deadline,
         )
         self._link, self._known, self._tag = link, link.fileno(), 0
-        self._poll.register(self._known, select.EPOLLIN)
+        self._poll.register(self._known, selectors.EVENT_READ)
 
     def _on_event(self, event: Command | Message) -> None:
         if isinstance(event, Message):
@@ -89,11 +89,11 @@ class RabbitReplies:
 
     def wait(self, seconds: float) -> bool:
         """See `Replies.wait`."""
-        return bool(self._poll.poll(seconds))
+        return bool(self._poll.select(seconds))
 
     def fileno(self) -> int:
         """See `Replies.fileno`."""
-        return self._poll.fileno()
+        return int(self._poll.fileno())
 
     def collect(self) -> list[Delivery]:
         """See `Replies.collect`."""
@@ -117,7 +117,7 @@ class RabbitReplies:
     def _lost(self) -> None:
         link, self._link = self._link, None
         if link is not None:
-            # A closed descriptor leaves the poll by itself.
+            self._poll.unregister(self._known)
             link.abandon()
 
     def _swallow(self) -> None:
