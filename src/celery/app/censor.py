@@ -14,6 +14,7 @@ MASK = "********"
 
 _BROKER_URLS = frozenset(("broker_url", "broker_read_url", "broker_write_url"))
 _NEXT_URL = re.compile(r";(?=[\w+.-]+://)")
+_END_OF_AUTHORITY = re.compile(r"[/?#]")
 _AZURE_SECRET = re.compile(r"(?P<name>AccountKey|SharedAccessSignature)=[^;]*", re.IGNORECASE)
 
 
@@ -34,7 +35,7 @@ def _sanitize_one(url: str, mask: str) -> str:
     scheme, separator, rest = url.partition("://")
     if not separator:
         return url
-    authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
+    authority = _END_OF_AUTHORITY.split(rest, maxsplit=1)[0]
     credentials, at, _ = authority.rpartition("@")
     if not at and ":" in authority and not authority.rpartition(":")[2].isdigit():
         # A password with an unescaped slash or question mark: hide too much rather than too little.

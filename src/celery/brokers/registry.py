@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
-from difflib import get_close_matches
 from importlib import import_module
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -147,6 +146,8 @@ def driver_of(url: str) -> _Driver:
     if _registered(scheme) or _registered(base):
         return _Driver(_KOMBU, "KombuBroker")
     known = sorted({*DRIVERS, *ADAPTED})
+    from difflib import get_close_matches  # noqa: PLC0415 - every program would load it
+
     near = get_close_matches(base.lower(), known, n=2, cutoff=0.6)
     hint = f"Did you mean {' or '.join(f'{name}://' for name in near)}? " if near else ""
     raise UnknownTransport(

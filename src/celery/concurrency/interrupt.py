@@ -9,7 +9,6 @@ told from the stack: a frame that is neither ours nor the standard library's is 
 from __future__ import annotations
 
 import os
-import sysconfig
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
 _OURS = os.path.dirname(os.path.dirname(__file__)) + "/"
-_STDLIB = tuple({sysconfig.get_path(name) + "/" for name in ("stdlib", "platstdlib")})
+_STDLIB = os.path.dirname(os.__file__) + "/"
 _INSTALLED = ("/site-packages/", "/dist-packages/")
 #: Client libraries that we call and that call nobody back: being in them means being in the middle of our I/O.
 _CLIENTS = ("/kombu/", "/amqp/", "/redis/", "/sqlalchemy/")
@@ -37,7 +36,7 @@ def owner_of(filename: str) -> str:
         return OURS
     if any(part in filename for part in _INSTALLED):
         return OURS if any(part in filename for part in _CLIENTS) else USERS
-    if filename.startswith("<frozen ") or filename.startswith(_STDLIB):
+    if filename.startswith(("<frozen ", _STDLIB)):
         return NEUTRAL
     return USERS
 

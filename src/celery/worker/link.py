@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import random
 import time
-import uuid
 from typing import TYPE_CHECKING
 
 from celery.app.addresses import shown
@@ -73,7 +73,7 @@ class BrokerLink:
             StartFailed: the broker says no, or trying again was forbidden or has been in vain.
         """
         options, attempt, announced_until = self._options, 0, 0.0
-        worker_id = f"{options.hostname}/{uuid.uuid4().hex[:12]}"
+        worker_id = f"{options.hostname}/{os.urandom(6).hex()}"
         while True:
             consumer = self._broker.consumer(worker_id, guarded=options.guarded)
             # Orphans of dead workers may come at once; they need nothing but this.

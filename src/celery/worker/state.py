@@ -115,10 +115,10 @@ class WorkerState:
 
     def count(self, names: Iterable[str]) -> None:
         """One more run of each of these tasks has ended."""
-        for name, number in Counter(names).items():
-            self.totals[name] += number
-            total_count[name] += number
-            all_total_count[0] += number
+        for name in names:
+            self.totals[name] += 1
+            total_count[name] += 1
+            all_total_count[0] += 1
 
 
 class _Current:

@@ -377,6 +377,8 @@ class WorkController:
         )
 
     def _zone(self) -> tzinfo:
+        if self.app.conf.enable_utc and not self.app.conf.timezone:
+            return UTC  # without the database of zones
         try:
             zone: tzinfo = self.app.timezone
         except (KeyError, ValueError, OSError) as exc:

@@ -19,7 +19,6 @@ import socket
 import struct
 import subprocess
 import sys
-import tempfile
 import time
 
 #: Seconds without a word from the worker after which it is taken for hung.
@@ -74,6 +73,8 @@ class Keeper:
     """
 
     def __init__(self, descriptor: int, beat: float) -> None:
+        import tempfile  # noqa: PLC0415 - most workers, and the process made below, have no use for it
+
         with tempfile.TemporaryFile() as file:
             file.truncate(mmap.PAGESIZE)
             self._memory = mmap.mmap(file.fileno(), mmap.PAGESIZE)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
@@ -109,6 +108,8 @@ def fitting(name: str, most: int = 255) -> str:
     raw = name.encode()
     if len(raw) <= most:
         return name
+    import hashlib  # noqa: PLC0415 - OpenSSL's digests, for names that hardly anybody has
+
     return raw[: most - 33].decode("utf-8", "ignore") + "~" + hashlib.sha256(raw).hexdigest()[:32]
 
 

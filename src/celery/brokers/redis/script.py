@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING
+
+try:
+    # As `random` does: `hashlib` would bring OpenSSL's digests along, half a megabyte in every worker.
+    from _sha1 import sha1  # type: ignore[import-not-found]
+except ImportError:
+    from hashlib import sha1
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,7 +27,7 @@ class Script:
 
     def __init__(self, text: str) -> None:
         self.text = text.strip()
-        self.sha = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
+        self.sha = sha1(self.text.encode(), usedforsecurity=False).hexdigest()
         self._known[self.sha] = self
 
     def call(self, keys: Sequence[Argument], arguments: Sequence[Argument] = ()) -> Command:
