@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from celery.brokers.rabbitmq import shapes
+from celery.brokers.rabbitmq.moulds import Moulds
 from celery.message.headers import LazyObject
 from celery.wire.amqp import spec
 from celery.wire.amqp.connection import Connection, Login
@@ -111,6 +112,9 @@ def test_deep_nesting_is_refused():
     assert table({"decimal": Decimal("-1.5")})
 
 
+FIRST = ["lang", "task", "id", "shadow", "eta", "expires", "group", "group_index", "retries", "timelimit"]
+THEN = ["root_id", "parent_id", "argsrepr", "kwargsrepr", "origin", "ignore_result", "replaced_task_nesting"]
+ORDER = [*FIRST, *THEN, "stamped_headers", "stamps"]
 maybe = st.one_of(st.none(), words)
 small = st.integers(0, 10**6)
 
@@ -142,6 +146,7 @@ small = st.integers(0, 10**6)
 )
 def test_the_short_ways_say_what_the_long_ones_say(headers):
     """Headers of the usual shape are turned from JSON to table and back by regular expressions."""
+    headers = {name: headers[name] for name in ORDER}
     raw = LazyObject(value=headers).raw
     encoded = table(headers)
     short = shapes.table_of_json(raw)
@@ -177,6 +182,62 @@ def test_the_short_way_of_properties(given_values, priority):
     assert text is not None or "expiration" in given_values
 
 
+LABEL = "\x08argsreprS\x00\x00\x00\x01x\x0akwargsreprS\x00\x00\x00\x01y"
+IDS = st.one_of(
+    st.uuids().map(str),
+    st.sampled_from(
+        ["a" * 36, '"' * 36, "\\" + "b" * 35, "é" * 18, "00000000-0000-0000-0000-000000000000", "short"]
+    ),
+)
+
+
+@given(
+    st.lists(
+        st.fixed_dictionaries(
+            {
+                "task": st.sampled_from(["t", "u", "a" * 40]),
+                "id": IDS,
+                "group": st.sampled_from([None, "a" * 36, LABEL, LABEL[:11] + "\x00\x00\x00"]),
+                "argsrepr": st.one_of(st.sampled_from(["()", "", "a" * 97, LABEL, 'é"', "x" * 300]), words),
+                "kwargsrepr": st.sampled_from(["{}", LABEL]),
+                "origin": st.sampled_from(["o", "a" * 36]),
+                "child": st.booleans(),
+                "about": st.booleans(),
+            }
+        ),
+        max_size=12,
+    )
+)
+def test_messages_that_are_alike_say_what_each_of_them_says(drawn):
+    moulds = Moulds()
+    for one in drawn:
+        own = one["id"]
+        usual = {
+            "lang": "py",
+            "task": one["task"],
+            "id": own,
+            "shadow": None,
+            "eta": None,
+            "expires": None,
+            "group": one["group"],
+            "group_index": None,
+            "retries": 0,
+            "timelimit": [None, None],
+            "root_id": "r" if one["child"] else own,
+            "parent_id": own if one["child"] else None,
+            "argsrepr": f"('{own}',)" if one["about"] else one["argsrepr"],
+            "kwargsrepr": one["kwargsrepr"],
+            "origin": one["origin"],
+            "ignore_result": None,
+            "replaced_task_nesting": 0,
+            "stamped_headers": None,
+            "stamps": {},
+        }
+        encoded = table(usual)
+        assert moulds.json(encoded) == shapes.json_of_table(encoded)
+        assert moulds.json(encoded[:-1]) is None
+
+
 @given(st.binary(max_size=100))
 def test_strange_tables_have_no_shape(data):
     usual = table(
@@ -204,3 +265,4 @@ def test_strange_tables_have_no_shape(data):
     )
     assert shapes.json_of_table(usual) is None  # bytes are no text
     assert shapes.json_of_table(data) is None
+    assert Moulds().json(data) is None

@@ -13,7 +13,8 @@ from celery.message.headers import LazyObject
 from celery.wire.amqp import values
 from celery.wire.amqp.errors import ProtocolError
 
-from .shapes import json_of_properties, json_of_table, properties_of_json, table_of_json
+from .moulds import Moulds
+from .shapes import json_of_properties, properties_of_json, table_of_json
 
 if TYPE_CHECKING:
     from celery.brokers.base import Outgoing
@@ -37,6 +38,7 @@ DEATHS = frozenset(
 #: What the broker counts for quorum queues.
 BROKERS_COUNT = "x-delivery-count"
 _MARK = b"x-celeriac-"
+_json_of_table = Moulds().json
 
 
 class Table(LazyObject):
@@ -56,7 +58,7 @@ class Table(LazyObject):
     def raw(self) -> bytes:
         raw = self._raw
         if raw is None:
-            raw = json_of_table(self.table)
+            raw = _json_of_table(self.table)
             if raw is None:
                 raw = LazyObject(value=self.value).raw
             self._raw = raw
