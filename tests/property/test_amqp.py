@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from celery.brokers.rabbitmq import shapes
-from celery.brokers.rabbitmq.moulds import Moulds
+from celery.brokers.rabbitmq.moulds import Castings, Moulds
 from celery.message.headers import LazyObject
 from celery.wire.amqp import spec
 from celery.wire.amqp.connection import Connection, Login
@@ -191,51 +191,76 @@ IDS = st.one_of(
 )
 
 
-@given(
-    st.lists(
-        st.fixed_dictionaries(
-            {
-                "task": st.sampled_from(["t", "u", "a" * 40]),
-                "id": IDS,
-                "group": st.sampled_from([None, "a" * 36, LABEL, LABEL[:11] + "\x00\x00\x00"]),
-                "argsrepr": st.one_of(st.sampled_from(["()", "", "a" * 97, LABEL, 'é"', "x" * 300]), words),
-                "kwargsrepr": st.sampled_from(["{}", LABEL]),
-                "origin": st.sampled_from(["o", "a" * 36]),
-                "child": st.booleans(),
-                "about": st.booleans(),
-            }
-        ),
-        max_size=12,
-    )
+alike = st.lists(
+    st.fixed_dictionaries(
+        {
+            "task": st.sampled_from(["t", "u", "a" * 40]),
+            "id": IDS,
+            "group": st.sampled_from([None, "a" * 36, LABEL, LABEL[:11] + "\x00\x00\x00"]),
+            "argsrepr": st.one_of(st.sampled_from(["()", "", "a" * 97, LABEL, 'é"', "x" * 300]), words),
+            "kwargsrepr": st.sampled_from(["{}", LABEL, ',"origin":"']),
+            "origin": st.sampled_from(["o", "a" * 36]),
+            "child": st.booleans(),
+            "about": st.booleans(),
+        }
+    ),
+    max_size=12,
 )
+
+
+def headers_of(one):
+    own = one["id"]
+    return {
+        "lang": "py",
+        "task": one["task"],
+        "id": own,
+        "shadow": None,
+        "eta": None,
+        "expires": None,
+        "group": one["group"],
+        "group_index": None,
+        "retries": 0,
+        "timelimit": [None, None],
+        "root_id": "r" if one["child"] else own,
+        "parent_id": own if one["child"] else None,
+        "argsrepr": f"('{own}',)" if one["about"] else one["argsrepr"],
+        "kwargsrepr": one["kwargsrepr"],
+        "origin": one["origin"],
+        "ignore_result": None,
+        "replaced_task_nesting": 0,
+        "stamped_headers": None,
+        "stamps": {},
+    }
+
+
+@given(alike)
 def test_messages_that_are_alike_say_what_each_of_them_says(drawn):
     moulds = Moulds()
     for one in drawn:
-        own = one["id"]
-        usual = {
-            "lang": "py",
-            "task": one["task"],
-            "id": own,
-            "shadow": None,
-            "eta": None,
-            "expires": None,
-            "group": one["group"],
-            "group_index": None,
-            "retries": 0,
-            "timelimit": [None, None],
-            "root_id": "r" if one["child"] else own,
-            "parent_id": own if one["child"] else None,
-            "argsrepr": f"('{own}',)" if one["about"] else one["argsrepr"],
-            "kwargsrepr": one["kwargsrepr"],
-            "origin": one["origin"],
-            "ignore_result": None,
-            "replaced_task_nesting": 0,
-            "stamped_headers": None,
-            "stamps": {},
-        }
-        encoded = table(usual)
+        encoded = table(headers_of(one))
         assert moulds.json(encoded) == shapes.json_of_table(encoded)
         assert moulds.json(encoded[:-1]) is None
+
+
+@given(alike, st.sampled_from([0, 5]), st.sampled_from([None, 3]), st.sampled_from(["r", "a" * 36]))
+def test_messages_that_are_alike_are_sent_as_each_of_them_is(drawn, priority, named, reply_to):
+    castings = Castings()
+    for one in drawn:
+        headers = headers_of(one)
+        given_values = {
+            "content_type": "application/json",
+            "content_encoding": "utf-8",
+            "correlation_id": one["id"],
+            "reply_to": reply_to,
+            "delivery_mode": 2,
+        }
+        if named is not None:
+            given_values["priority"] = named
+        made = castings.properties(
+            LazyObject(value=headers).raw, LazyObject(value=given_values).raw, priority
+        )
+        expected = {"priority": priority or None, **given_values}
+        assert made is None or made == properties(expected, table(headers))
 
 
 @given(st.binary(max_size=100))

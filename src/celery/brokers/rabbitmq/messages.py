@@ -13,7 +13,7 @@ from celery.message.headers import LazyObject
 from celery.wire.amqp import values
 from celery.wire.amqp.errors import ProtocolError
 
-from .moulds import Moulds
+from .moulds import Castings, Moulds
 from .shapes import json_of_properties, properties_of_json, table_of_json
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ DEATHS = frozenset(
 BROKERS_COUNT = "x-delivery-count"
 _MARK = b"x-celeriac-"
 _json_of_table = Moulds().json
+_alike = Castings().properties
 
 
 class Table(LazyObject):
@@ -153,12 +154,17 @@ def encoded(outgoing: Outgoing) -> bytes:
     Raises:
         ValueError: one of them does not fit.
     """
-    table = header_table(outgoing.headers)
-    if outgoing.properties.is_text:
-        usual = properties_of_json(outgoing.properties.raw, table, outgoing.priority)
+    headers, properties = outgoing.headers, outgoing.properties
+    if type(headers) is LazyObject and headers.is_text and properties.is_text:
+        alike = _alike(headers.raw, properties.raw, outgoing.priority)
+        if alike is not None:
+            return alike
+    table = header_table(headers)
+    if properties.is_text:
+        usual = properties_of_json(properties.raw, table, outgoing.priority)
         if usual is not None:
             return usual
-    given = outgoing.properties.value
+    given = properties.value
     priority = given.get("priority", outgoing.priority or None)
     mode = given.get("delivery_mode")
     own = {**given, "priority": priority, "delivery_mode": 2 if mode is None else mode}

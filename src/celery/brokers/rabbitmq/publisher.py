@@ -55,12 +55,22 @@ class _Ticket(Turn):
         self.outcomes: list[BrokerError | None] = [None] * len(batch)
 
 
+class _Lone:
+    """A call of `publish` with one message, by the thread that sends it."""
+
+    __slots__ = ("batch", "outcomes")
+
+    def __init__(self, batch: Sequence[Outgoing]) -> None:
+        self.batch = batch
+        self.outcomes: list[BrokerError | None] = [None]
+
+
 class _Item:
     """One message on its way."""
 
     __slots__ = ("confirmed", "index", "outgoing", "returned", "ticket")
 
-    def __init__(self, ticket: _Ticket, index: int) -> None:
+    def __init__(self, ticket: _Ticket | _Lone, index: int) -> None:
         self.ticket = ticket
         self.index = index
         self.outgoing = ticket.batch[index]
@@ -146,7 +156,7 @@ class RabbitPublisher:
         head = self._frames.get((outgoing.exchange, outgoing.routing_key, outgoing.mandatory))
         if head is None:
             return None
-        item = _Item(_Ticket(batch, deadline), 0)
+        item = _Item(_Lone(batch), 0)
         try:
             if not link.usable or self._channel_error is not None:
                 return None
@@ -387,7 +397,7 @@ class RabbitPublisher:
         )
 
 
-def _result(ticket: _Ticket) -> list[BrokerError | None]:
+def _result(ticket: _Ticket | _Lone) -> list[BrokerError | None]:
     outcomes = ticket.outcomes
     first: Any = outcomes[0] if outcomes else None
     if isinstance(first, BrokerUnavailable) and all(isinstance(o, BrokerUnavailable) for o in outcomes):

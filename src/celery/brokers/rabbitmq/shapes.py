@@ -176,6 +176,18 @@ def table_of_json(raw: bytes) -> bytes | None:
     return _pack(len(body)) + body
 
 
+_REPRS = re.compile(rb',"argsrepr":' + _ANY + rb',"kwargsrepr":' + _ANY)
+
+
+def reprs_of_json(raw: bytes) -> bytes | None:
+    """The texts of a task's arguments, out of the middle of its headers, as fields of a table."""
+    found = _REPRS.fullmatch(raw)
+    if found is None:
+        return None
+    args, kwargs = found.groups()
+    return b"".join((_ARGS, _string(_unescaped(args)), _KWARGS, _string(_unescaped(kwargs))))
+
+
 def _string(text: bytes) -> bytes:
     return b"S" + _pack(len(text)) + text
 
