@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from celery import Celery, chord
-from celery.backends import chords
+from celery.backends import chords, relaying
 from celery.backends.redis import chords as redis_chords
 from celery.backends.simple_chords import PollingChords
 from celery.contrib.testing.worker import start_worker
@@ -16,7 +16,7 @@ from tests.support import wait_until
 @pytest.fixture(params=["redis", "sqlite", "memory", "memcached", "file"])
 def app(request, tmp_path, monkeypatch):
     """Values are pickled, but JSON is to carry them to the body."""
-    monkeypatch.setattr(chords, "TRIES", 2)
+    monkeypatch.setattr(relaying, "TRIES", 2)
     monkeypatch.setattr(chords, "RELAY_LEASE", 0.1)
     monkeypatch.setattr(redis_chords, "LEASE", 1)
     urls = {

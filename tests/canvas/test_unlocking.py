@@ -7,7 +7,7 @@ import pytest
 from celery import Celery, chord
 from celery.app.unlocking import LONGEST, wait_after
 from celery.backends.base import KeyValueStoreBackend
-from celery.backends.chords import is_refusal
+from celery.backends.relaying import is_refusal
 from celery.backends.simple_chords import PollingChords
 from celery.brokers.base import BrokerUnavailable
 from celery.contrib.testing.worker import start_worker

@@ -23,7 +23,7 @@ import os, signal, sys, time
 from pathlib import Path
 
 from celery import Celery, chord, group
-from celery.backends import chords
+from celery.backends import relaying
 
 app = Celery("tasks")
 HERE = Path(__file__).parent
@@ -66,21 +66,43 @@ def body(values):
     return sum(values)
 
 
+def add_one(task, number):
+    # The first time, the process dies in the midst of adding.
+    if first_time(number):
+        send = relaying.send_marked
+        relaying.send_marked = lambda *args: (note("adding"), os.kill(os.getpid(), signal.SIGKILL))
+        if "DIE_AFTER" in os.environ:
+            die = relaying.send_marked
+            relaying.send_marked = lambda *args: (send(*args), die())
+    task.add_to_chord(member.si(number))
+    return number
+
+
+@app.task(bind=True, acks_late=True, reject_on_worker_lost=True)
+def growing(self, number):
+    return add_one(self, number)
+
+
+@app.task(bind=True)
+def growing_once(self, number):
+    return add_one(self, number)
+
+
 @app.task
 def on_error(request, exc, traceback):
     note("error", type(exc).__name__)
 
 
 if "DIE_AT_RELAY" in os.environ:
-    chords.relay = lambda *args: (note("died"), os.kill(os.getpid(), signal.SIGKILL))
+    relaying.relay = lambda *args: (note("died"), os.kill(os.getpid(), signal.SIGKILL))
 if "RELAY_TWICE" in os.environ:
-    once = chords.send_body
+    once = relaying.send_body
 
     def twice(*args):
         once(*args)
         once(*args)
 
-    chords.send_body = twice
+    relaying.send_body = twice
 """
 
 
@@ -210,3 +232,29 @@ def test_a_body_that_is_killed_while_it_runs_runs_again(project, ledger):
         """)
     assert got.strip() == "45"
     assert ledger.read()["body"] == 2
+
+
+@pytest.mark.parametrize(("when", "whole"), [("before", False), ("after", True)], ids=["child", "worker"])
+def test_who_adds_a_member_dies_in_the_midst_of_it(project, ledger, when, whole):
+    """It is counted, and not sent yet (or noted as due still): somebody else sends it. The task itself runs, and adds one, again."""
+    env = {"DIE_AFTER": "1"} if when == "after" else {}
+    with project.worker("-n", "a@h", **env) as victim:
+        body = start(project, "growing.s(1), member.s(2)")
+        if whole:
+            wait_until(lambda: ledger.read()["adding"])
+            victim.send(signal.SIGKILL)
+            victim.wait()
+        with project.worker("-n", "b@h", **env):
+            assert value(project, body) == str(1 + 2 + 1 + 1)
+    assert sum(count for line, count in ledger.read().items() if line.startswith("body 4")) == 1
+    if not whole:  # else what was running ran again, too
+        assert ledger.read()["member"] == 3
+
+
+def test_an_early_acknowledged_task_dies_between_counting_a_member_and_sending_it(project, ledger):
+    with project.worker():
+        body = start(project, "growing_once.s(1), member.s(2)")
+        assert "WorkerLostError" in value(project, body)
+        wait_until(lambda: ledger.read()["error ChordError"])
+    assert ledger.read()["member"] == 2, "the added one ran"
+    assert ledger.read()["error ChordError"] == 1

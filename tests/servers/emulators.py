@@ -14,14 +14,34 @@ from .process import Process, accepts, free_port
 _AZURE_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 
 
+#: moto, whose DynamoDB adds to a number in several steps: so one request at a time for it.
+_MOTO = """
+import sys, threading
+from moto.server import DomainDispatcherApplication, create_backend_app
+from werkzeug.serving import run_simple
+
+app = DomainDispatcherApplication(create_backend_app)
+lock = threading.Lock()
+
+
+def serve(environ, start_response):
+    if not environ.get("HTTP_X_AMZ_TARGET", "").startswith("DynamoDB"):
+        return app(environ, start_response)
+    with lock:
+        return app(environ, start_response)
+
+
+run_simple("127.0.0.1", int(sys.argv[1]), serve, threaded=True)
+"""
+
+
 class MotoServer(Process):
     """Amazon's services."""
 
     def __init__(self, folder: Path) -> None:
         self.port = free_port()
-        program = Path(sys.executable).parent / "moto_server"
         super().__init__(
-            [str(program), "-H", "127.0.0.1", "-p", str(self.port)],
+            [sys.executable, "-c", _MOTO, str(self.port)],
             folder,
             lambda: accepts(self.port),
             env={**os.environ, **AWS},

@@ -86,7 +86,7 @@ class Context:
     _may_leave = 0
     #: Where a store leaves the row of a success for whoever runs the task (`celery.backends.rows`); None: it stores it.
     _left: list[Any] | None = None
-    #: The mark of one sending of a chord's body; see `celery.backends.chords`.
+    #: The mark of one sending of a part of a chord; see `celery.backends.relaying`.
     celeriac_mark: str | None = None
     #: Another task has the place of this one in its workflow.
     replaced = False

@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from celery.app.outcome import Replaced
+from celery.backends import relaying
+from celery.backends.dues import Due
 from celery.brokers import patience
 from celery.canvas import StampingVisitor, maybe_signature
+from celery.canvas.calls import root_of
 from celery.exceptions import Ignore, ImproperlyConfigured
 from celery.result import allow_join_result
 from celery.utils.functional import maybe_list
@@ -98,7 +101,31 @@ def add_to_chord(task: Any, sig: Any, *, lazy: bool) -> Any:
     sig = maybe_signature(sig, app=task.app)
     place = {"group_id": request.group, "chord": request.chord, "root_id": request.root_id}
     result = sig.freeze(**place, group_index=request.group_index)
-    index = task.backend.add_to_chord(request.group, result)
+    if lazy:
+        index = task.backend.add_to_chord(request.group, result)
+        if index is not None:
+            sig.freeze(**place, group_index=index)
+        return sig
+    return _send_added(task, sig, place, result)
+
+
+def _send_added(task: Any, sig: Any, place: dict[str, Any], result: Any) -> Any:
+    """Send a member that is being added; if this process dies in the midst of it, another does."""
+    request, backend = task.request, task.backend
+    due = Due(request.group, sig, request.root_id, request.id, result.id)
+    chords, what = backend.chords, f"that chord {request.group} grows"
+    index = backend._insist_on_storing(lambda: chords.grow(due, result), what)
     if index is not None:
         sig.freeze(**place, group_index=index)
-    return sig if lazy else sig.delay()
+    try:
+        with patience.patiently():
+            sent = relaying.send_marked(backend, sig, request.group, (), {})
+    except Exception as exc:
+        if relaying.is_refusal(
+            backend, exc
+        ):  # else it may have been sent, and who finds the note sends it again
+            backend._insist_on_storing(lambda: chords.grown(due, result, index, sent=False), what)
+        raise
+    backend._insist_on_storing(lambda: chords.grown(due, result, index), what)
+    task.add_trail(root_of(sent))
+    return sent

@@ -455,11 +455,14 @@ class Task(Generic[P, R]):
         """Add a member to the chord that the running task is a member of.
 
         Args:
-            lazy: do not send it; return the signature instead of its result.
+            lazy: do not send it; return the signature instead of its result. The chord waits for it from now on, so
+                it has to be sent.
 
         Raises:
             ValueError: the task is in no chord.
             NotImplementedError: the result backend cannot.
+            OperationalError: it could not be sent. If it was refused, the chord does not wait for it; if the broker did
+                not answer, another worker sends it.
         """
         from celery.app import replacing  # noqa: PLC0415 - workers only
 

@@ -38,14 +38,14 @@ def look_at_chord(
     Raises:
         Retry: some member is not over.
     """
-    from celery.backends import chords  # noqa: PLC0415 - workers only
+    from celery.backends import relaying  # noqa: PLC0415 - workers only
 
     backend = task.app.backend
     pause = interval or task.app.conf.result_chord_retry_interval
     try:
         wait = _look(task, group_id, body, pause, max_retries, members)
     except Exception as exc:
-        if chords.is_refusal(backend, exc):
+        if relaying.is_refusal(backend, exc):
             raise
         logger.warning("Chord %s cannot go on now, trying again: %s", group_id, exc)
         wait = pause
@@ -57,17 +57,17 @@ def _look(
     task: Any, group_id: str, body: Any, pause: float, max_retries: int | None, members: Sequence[Any]
 ) -> float | None:
     """Send the body, or fail it; the seconds until the next look, if some member is not over."""
-    from celery.backends import chords, dues  # noqa: PLC0415 - workers only
+    from celery.backends import dues, relaying  # noqa: PLC0415 - workers only
     from celery.backends.simple_chords import PollingChords  # noqa: PLC0415 - workers only
     from celery.result import result_from_tuple  # noqa: PLC0415 - workers only
 
     backend, request = task.app.backend, task.request
     results = [result_from_tuple(member, app=task.app) for member in members]
-    singles = chords.singles(results)
+    singles = relaying.singles(results)
     ready = all(one.ready() for one in singles)
     if ready:
         results += PollingChords(backend).added(group_id, singles)
-        singles = chords.singles(results)
+        singles = relaying.singles(results)
         ready = all(one.ready() for one in singles)
     if not ready:
         if max_retries is None or request.retries < max_retries:
@@ -81,7 +81,7 @@ def _look(
     if any(status not in states.READY_STATES for _, status, _ in found):
         return pause
     due = dues.Due(group_id, body, request.root_id, request.parent_id)
-    chords.relay_or_give_up(backend, due, found, results)
+    relaying.relay_or_give_up(backend, due, found, results)
     return None
 
 

@@ -10,8 +10,10 @@ depends on the store, so there are several ways; each is a `Chords`.
   between the two is stored again, by whoever takes its message over, and then counted.
 - `PollingChords`: the store cannot even count. A task looks at the members from time to time.
 
-A body may thus be *sent* twice. Each sending has a mark of its own (a header); the first mark that is shown for the body's
-id and its chord runs, and whoever comes with another one does not. A repetition of the same message is told by the same mark.
+A running member may add others. They are noted as due in the step that counts them in; where nothing can be noted they
+are sent first, and counted before the member that added them is over.
+
+How that is sent is `relaying`.
 
 Members are told apart by index and id, so that one that ends twice (late acknowledgement, a worker
 taken for dead) counts once.
@@ -24,18 +26,15 @@ import time
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from celery import states
-from celery.brokers.base import BrokerUnavailable
-from celery.canvas import graphs, maybe_signature
-from celery.canvas.plans import Plan
-from celery.exceptions import BackendError, ChordError
-from celery.utils import uuid
+from celery.canvas import graphs
 
-from . import dues, resume_notes
+from . import dues
 from .dues import Due
+from .relaying import chord_of, singles, try_to_relay
 from .stored_graphs import LedgerShelf
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from .core import Backend
@@ -45,12 +44,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("celery.backends.base")
 
-#: The header with the mark of one sending of a body.
-MARK = "celeriac_mark"
 #: Seconds for which who noted that a body is due has the sending of it to itself.
 RELAY_LEASE = 5.0
-#: How often a body that is refused (too large, unroutable, not to be serialized) is tried before the chord fails.
-TRIES = 5
 #: Seconds for which a chord that is over is remembered, against members that end again.
 REMEMBERED = 3600.0
 
@@ -86,12 +81,18 @@ class Chords(Protocol):
     def open(self, sizes: Mapping[str, int]) -> None:
         """Headers of so many members are about to be sent."""
 
-    def grow(self, group_id: str, added: Result) -> int | None:
-        """A member that is running adds others: those of a result, or that itself.
+    def grow(self, due: Due, added: Result) -> int | None:
+        """A member that is running is about to add others: those of a result, or that itself.
+
+        Args:
+            due: how to send them; if it has no `added`, nobody else can.
 
         Returns:
             The index of the first of them; None: theirs may be anything.
         """
+
+    def grown(self, due: Due, added: Result, index: int | None, *, sent: bool = True) -> None:
+        """They were sent; or they will never be."""
 
     def follow(self, header: tuple[str, Sequence[Any]], body: Any, options: Mapping[str, Any]) -> None:
         """The header was sent."""
@@ -113,7 +114,7 @@ class Chords(Protocol):
         """Where what comes later in workflows can be stored; None: messages must carry it."""
 
     def sweep(self) -> int:
-        """Send the bodies that are due and were not sent by who noted it; return how many those are."""
+        """Send the bodies and members that are due and were not sent by who noted it; return how many those are."""
 
 
 def part_of(backend: Backend, request: Any, state: str, result: Any) -> Part | None:
@@ -145,166 +146,6 @@ def store_end(
             f"the end of task {task_id}",
             task_id=task_id,
         )
-
-
-# -- sending the body
-
-
-def relay(
-    backend: Backend, due: Due, members: Iterable[tuple[str, str, Any]], shape: list[Any] | None = None
-) -> None:
-    """Send a body, or fail it; nothing if that was done before.
-
-    Args:
-        members: id, state and value (or exception) of each, in order.
-        shape: the results of the header; None: as they were saved, if they were.
-
-    Raises:
-        OperationalError: the broker did not take it.
-    """
-    body = graphs.body_of(backend.app, due.body)
-    if body is None:
-        return
-    due = due._replace(body=body)
-    members = list(members)
-    failed = next((member for member in members if member[1] in states.PROPAGATE_STATES), None)
-    if failed is None:
-        send_body(backend, due, _in_shape(backend, due.group_id, members, shape))
-        return
-    task_id, _, cause = failed
-    error = ChordError(f"Dependency {task_id} raised {cause!r}")
-    _log(due.group_id, error, cause)
-    because = resume_notes.keep_chord(backend, due, members)
-    # The members of a group fail as what they waited for.
-    failure = cause if due.body.get("subtask_type") == "group" else error
-    backend.fail_signature(due.body, failure, because=because)
-
-
-def try_to_relay(
-    backend: Backend,
-    due: Due,
-    members: Callable[[], Iterable[tuple[str, str, Any]]],
-    tried: Callable[[], int],
-) -> bool:
-    """`relay`; whether that is settled, one way or the other. If not, the note has to stay.
-
-    Args:
-        members: reads them.
-        tried: counts a try that was refused, and says how many that were.
-    """
-    try:
-        relay(backend, due, members())
-    except Exception as exc:
-        try:
-            if is_refusal(backend, exc) and tried() >= TRIES:
-                give_up(backend, due, exc, members)
-                return True
-        except Exception as error:
-            logger.exception("Chord %s could not be failed", due.group_id)
-            if is_refusal(backend, error):
-                return True  # nor can it be at another time
-        logger.exception("The body of chord %s could not be sent now; it will be tried again", due.group_id)
-        return False
-    return True
-
-
-def relay_or_give_up(
-    backend: Backend, due: Due, members: Iterable[tuple[str, str, Any]], shape: list[Any] | None = None
-) -> None:
-    """`relay`, where nobody would try again: a body that is refused fails at once.
-
-    Raises:
-        Exception: broker or result store did not answer.
-    """
-    members = list(members)
-    try:
-        relay(backend, due, members, shape)
-    except Exception as exc:
-        if not is_refusal(backend, exc):
-            raise
-        give_up(backend, due, exc, lambda: members)
-
-
-def is_refusal(backend: Backend, exc: Exception) -> bool:
-    """Whether a body will not be sent at another time either; not if broker or store did not answer."""
-    away = isinstance(exc, (BrokerUnavailable, BackendError)) or backend.exception_safe_to_retry(exc)
-    return not away and not isinstance(exc.__cause__, BrokerUnavailable)
-
-
-def give_up(
-    backend: Backend, due: Due, exc: Exception, members: Callable[[], Iterable[tuple[str, str, Any]]]
-) -> None:
-    """Fail a body that cannot be sent. If it and its members can be read, it can be resumed when the reason is gone."""
-    error = ChordError(f"The body of chord {due.group_id} could not be sent: {exc!r}")
-    _log(due.group_id, error, exc)
-    body, because = due.body, None
-    try:
-        body = graphs.body_of(backend.app, body)
-        if body is None:
-            return
-        because = resume_notes.keep_chord(backend, due._replace(body=body), list(members()))
-    except Exception as lost:
-        if not is_refusal(backend, lost):
-            raise
-    backend.fail_signature(body, error, because=because)
-
-
-def _log(group_id: str, error: ChordError, cause: BaseException) -> None:
-    try:
-        raise error from cause
-    except ChordError:
-        logger.exception("Chord %r raised: %r", group_id, error)
-    finally:
-        error.__traceback__ = None
-
-
-def _in_shape(
-    backend: Backend, group_id: str, members: list[tuple[str, str, Any]], shape: list[Any] | None
-) -> list[Any]:
-    """The values; where a member was a group at the end, a list of those."""
-    if shape is None:
-        saved = backend.restore_group(group_id, cache=False)
-        if saved is None:
-            return [value for _, _, value in members]
-        shape = saved.results
-    return nested(shape, {task_id: value for task_id, _, value in members})
-
-
-def singles(results: Iterable[Result]) -> list[Result]:
-    """The members, those of groups among them one by one."""
-    found: list[Result] = []
-    for result in results:
-        inner = getattr(result, "results", None)
-        found.extend([result] if inner is None else singles(inner))
-    return found
-
-
-def nested(results: Iterable[Any], values: dict[str, Any]) -> list[Any]:
-    """Values by task id, in the shape of these results; those of members that were added follow. Uses `values` up."""
-
-    def take(many: Iterable[Any]) -> list[Any]:
-        return [
-            take(one.results) if hasattr(one, "results") else values.pop(one.id)
-            for one in many
-            if hasattr(one, "results") or one.id in values
-        ]
-
-    found = take(results)
-    return found + list(values.values())
-
-
-def send_body(backend: Backend, due: Due, values: list[Any]) -> None:
-    """Send a body with these values, under a mark of its own."""
-    app = backend.app
-    # Not the signature's own dict: what is noted must stay as it is.
-    body = maybe_signature(dict(due.body), app=app).clone()
-    plan = Plan()
-    body._plan(plan, (values,), None, {"root_id": due.root_id, "parent_id": due.parent_id})
-    mark = f"{due.group_id}/{uuid()}"
-    for send in plan.sends:
-        send.options["headers"] = {**(send.options.get("headers") or {}), MARK: mark}
-        send.options["add_to_parent"] = False
-    app._launch(plan)
 
 
 # -- stores with transactions
@@ -357,11 +198,22 @@ class TransactionalChords:
                     ledger.delete(self._key(group_id, ".c"))
                 ledger.put(self._key(group_id, ".s"), size, self._seconds)
 
-    def grow(self, group_id: str, added: Result) -> int | None:
+    def grow(self, due: Due, added: Result) -> int | None:
         """See `Chords`."""
         with self._transaction() as ledger:
-            ledger.add(self._key(group_id, ".s"), len(singles([added])), self._seconds)
+            noted = due.added and ledger.insert(self._due_key(due), self._note_of(due), self._seconds)
+            if noted or not due.added:
+                ledger.add(self._key(due.group_id, ".s"), len(singles([added])), self._seconds)
         return None
+
+    def grown(self, due: Due, added: Result, index: int | None, *, sent: bool = True) -> None:
+        """See `Chords`."""
+        if not due.added and sent:
+            return
+        with self._transaction() as ledger:
+            ledger.delete(self._due_key(due))
+            if not sent:
+                ledger.add(self._key(due.group_id, ".s"), -len(singles([added])), self._seconds)
 
     def follow(self, header: tuple[str, Sequence[Any]], body: Any, options: Mapping[str, Any]) -> None:
         """Nothing more is needed."""
@@ -411,22 +263,22 @@ class TransactionalChords:
         if size is None or done < int(size):
             return None
         due = Due(group_id, part.body, part.root_id, part.task_id)
-        ledger.put(self._due_key(group_id), _leased(dues.written(self._backend.app, due)), seconds)
+        ledger.put(self._due_key(due), self._note_of(due), seconds)
         ledger.put(self._key(group_id, ".c"), "due", REMEMBERED)
         return due
 
     def relay(self, due: Due) -> None:
-        """Send a body and take the note back. If that does not work now, somebody will find the note."""
+        """Send what is due and take the note back. If that does not work now, somebody will find the note."""
         group_id = due.group_id
         if not try_to_relay(
-            self._backend, due, lambda: self._members(group_id), lambda: self._tried(group_id)
+            self._backend, due, lambda: self._members(group_id), lambda: self._tried(due.added or group_id)
         ):
             return
-        if graphs.is_reference(due.body):
+        if not due.added and graphs.is_reference(due.body):
             graphs.dropped(self._backend.app, group_id)
         with self._transaction() as ledger:
-            ledger.delete(self._due_key(due.group_id))
-            for suffix in (".j", ".n", ".s", ".f"):
+            ledger.delete(self._due_key(due))
+            for suffix in () if due.added else (".j", ".n", ".s", ".f"):
                 ledger.delete(self._key(group_id, suffix))
 
     def _members(self, group_id: str) -> list[tuple[str, str, Any]]:
@@ -453,8 +305,11 @@ class TransactionalChords:
         key_t = self._backend.key_t
         return key_t("").join([key_t(self._backend.chord_keyprefix), key_t("due-")])
 
-    def _due_key(self, group_id: str) -> Any:
-        return self._backend.get_key_for_chord(f"due-{group_id}")
+    def _due_key(self, due: Due) -> Any:
+        return self._backend.get_key_for_chord(f"due-{due.note_id}")
+
+    def _note_of(self, due: Due) -> str:
+        return _leased(dues.written(self._backend.app, due))
 
 
 def _leased(note: str) -> str:
@@ -466,11 +321,6 @@ def member_of(backend: Backend, _: Any, task_id: str, state: str, value: Any) ->
     if state in states.EXCEPTION_STATES:
         value = backend.exception_to_python(value)
     return task_id, state, value
-
-
-def chord_of(mark: str) -> str:
-    """The chord that a mark is of: a body may be replaced by another chord, whose body then has the same id."""
-    return mark.partition("/")[0]
 
 
 def as_text(value: Any) -> str:

@@ -19,6 +19,7 @@ from celery.exceptions import (
 )
 from celery.message import serializers
 
+from .dues import Due
 from .ends import TaskEnds
 from .groups import GroupStore
 from .metas import MetaCodec
@@ -451,7 +452,10 @@ class Backend(MetaCodec, TaskEnds, SyncBackendMixin, GroupStore):
         Returns:
             The `group_index` that it must have, or the first of them; None: it does not matter.
         """
-        return self.chords.grow(chord_id, result)
+        due = Due(chord_id, {}, None, None)
+        index = self.chords.grow(due, result)
+        self.chords.grown(due, result, index)
+        return index
 
     def apply_chord(self, header_result_args: Any, body: Any, **kwargs: Any) -> None:
         """Say that the header was sent.

@@ -17,17 +17,24 @@ _PACKED = "celeriac_packed"
 
 
 class Due(NamedTuple):
-    """A body that has to be sent.
+    """The body of a chord, or a member that was added, that has to be sent.
 
     Attributes:
         body: the signature in dict form.
-        parent_id: the member that was the last.
+        parent_id: the member that was the last, or that adds another.
+        added: the id of what is added; "": it is the body.
     """
 
     group_id: str
     body: Mapping[str, Any]
     root_id: str | None
     parent_id: str | None
+    added: str = ""
+
+    @property
+    def note_id(self) -> str:
+        """What its note is called by."""
+        return f"added-{self.added}" if self.added else self.group_id
 
 
 def written(app: Celery, due: Due) -> str:

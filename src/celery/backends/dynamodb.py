@@ -197,7 +197,10 @@ class DynamoDBBackend(RemoteStoreBackend):
 
 
 def _value(item: Any) -> Any:
-    return None if not item or "result" not in item else item["result"]["B"]
+    """What is stored there: a value, or a count."""
+    if not item:
+        return None
+    return item["result"]["B"] if "result" in item else item.get("chord_count", {}).get("N")
 
 
 def _chunks(keys: Sequence[Any]) -> Iterator[Sequence[Any]]:

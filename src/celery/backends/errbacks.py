@@ -16,7 +16,7 @@ from celery.brokers.patience import patiently
 from celery.canvas import group, maybe_signature
 from celery.canvas.calls import root_of
 
-from .chords import is_refusal
+from .relaying import is_refusal
 
 if TYPE_CHECKING:
     from celery.app.base import Celery

@@ -21,7 +21,7 @@ from celery.result import GroupResult, workflow_of
 from celery.utils import uuid
 
 from . import resume_notes
-from .chords import singles
+from .relaying import singles
 from .simple_chords import PollingChords
 
 if TYPE_CHECKING:

@@ -11,8 +11,9 @@ from celery import states
 from celery._state import get_current_task
 from celery.result import result_from_tuple
 
-from .chords import E_NO_CHORDS, as_text, chord_of, member_of, part_of, relay_or_give_up, singles
+from .chords import E_NO_CHORDS, as_text, member_of, part_of
 from .dues import Due
+from .relaying import chord_of, relay_or_give_up, singles
 from .resume_notes import NOTE
 
 if TYPE_CHECKING:
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
 
     from .chords import Part
     from .core import Backend
+
+
+#: More than a header has members.
+_PLACES = 10_000_000
 
 
 class CountingChords:
@@ -38,12 +43,15 @@ class CountingChords:
         for group_id, size in sizes.items():
             self._backend.set(self._key(group_id, ".s"), str(size))
 
-    def grow(self, group_id: str, added: Any) -> int | None:
+    def grow(self, due: Due, added: Any) -> int | None:
         """See `Chords`. Each addition has a number, and all places from its `_place_of` on."""
-        backend = self._backend
-        number = int(backend.incr(self._key(group_id, ".a")))
-        backend.set(self._key(group_id, f".a{number}"), str(len(singles([added]))))
-        return _place_of(number)
+        return _place_of(int(self._backend.incr(self._key(due.group_id, ".a"))))
+
+    def grown(self, due: Due, added: Any, index: int | None, *, sent: bool = True) -> None:
+        """See `Chords`."""
+        if sent and index is not None:
+            key = self._key(due.group_id, f".a{_number_of(index)}")
+            self._backend.set(key, str(len(singles([added]))))
 
     def follow(self, header: tuple[str, Sequence[Any]], body: Any, options: Mapping[str, Any]) -> None:
         """Nothing more is needed."""
@@ -67,12 +75,17 @@ class CountingChords:
     def _check(self, part: Part, size: int) -> None:
         """Send the body if really every member is there: one that ended twice was counted twice, as were those added."""
         backend = self._backend
+        keys: list[Any] = []
+        values: list[Any] = []
         places, additions = self._places(part.group_id, size)
-        keys = [self._key(part.group_id, f".j{place}") for place in places]
-        found = backend.mget(keys)
-        values = [found.get(key) for key in keys] if hasattr(found, "get") else list(found)
-        if any(value is None for value in values):
-            return
+        while len(places) > len(keys):
+            keys = [self._key(part.group_id, f".j{place}") for place in places]
+            found = backend.mget(keys)
+            values = [found.get(key) for key in keys] if hasattr(found, "get") else list(found)
+            if any(value is None for value in values):
+                return
+            # All of these are over, so what they have added can be seen now.
+            places, additions = self._places(part.group_id, size)
         members = [member_of(backend, *backend.decode(value)) for value in values]
         relay_or_give_up(backend, Due(part.group_id, part.body, part.root_id, part.task_id), members)
         for key in (self._key(part.group_id, ".s"), *keys, *additions):
@@ -81,17 +94,16 @@ class CountingChords:
     def _places(self, group_id: str, size: int) -> tuple[list[int], list[Any]]:
         """Where the values of the members are that are known now, and the keys that say so of those added.
 
-        An addition that cannot be seen yet is of a member that can be, and is not over: numbers are given in order.
+        An addition that cannot be seen yet is of a member that is not over, or was never sent.
         """
         places = [*range(size)]
-        keys: list[Any] = []
-        while True:
-            number = len(keys) + 1
+        keys: list[Any] = [self._key(group_id, ".a")]
+        for number in range(1, int(self._backend.get(keys[0]) or 0) + 1):
             added = self._backend.get(key := self._key(group_id, f".a{number}"))
-            if added is None:
-                return places, keys
-            keys.append(key)
-            places += range(first := _place_of(number), first + int(added))
+            if added is not None:
+                keys.append(key)
+                places += range(first := _place_of(number), first + int(added))
+        return places, keys
 
     def again(self, request: Any, state: str, result: Any) -> None:
         """See `Chords`."""
@@ -115,7 +127,11 @@ class CountingChords:
 
 def _place_of(number: int) -> int:
     """The first place of an addition to a chord: after all of the header, of which nobody knows here how long it is."""
-    return number * 10_000_000
+    return number * _PLACES
+
+
+def _number_of(place: int) -> int:
+    return place // _PLACES
 
 
 class PollingChords:
@@ -132,12 +148,18 @@ class PollingChords:
     def open(self, sizes: Mapping[str, int]) -> None:
         """Nothing to remember."""
 
-    def grow(self, group_id: str, added: Any) -> int | None:
+    def grow(self, due: Due, added: Any) -> int | None:
+        """See `Chords`."""
+        return None
+
+    def grown(self, due: Due, added: Any, index: int | None, *, sent: bool = True) -> None:
         """See `Chords`. Kept for whoever looks: with the member that adds, and that there is something at all.
 
         Raises:
             RuntimeError: no task is running here.
         """
+        if not sent:
+            return
         task = get_current_task()
         if task is None or not task.request.id:
             raise RuntimeError("Members are added to a chord by a member that is running.")
@@ -145,8 +167,7 @@ class PollingChords:
         meta = backend.get_task_meta(key, cache=False)
         known = meta["result"] if meta["status"] == NOTE else []
         backend.store_result(key, [*known, added.as_tuple()], NOTE)
-        backend.store_result(_added_by(group_id), True, NOTE)
-        return None
+        backend.store_result(_added_by(due.group_id), True, NOTE)
 
     def added(self, group_id: str, members: Sequence[Any]) -> list[Any]:
         """The results that members have added which are over, those that these added included."""

@@ -187,12 +187,12 @@ class Recorder:
         return context
 
     async def sweep_chords(self) -> int:
-        """Send the bodies of chords that are due, and whose last member could not; return how many those were."""
+        """Send the bodies and members of chords that are due, and whose sender could not; return how many those were."""
         if not await self._in_thread(self._sweeps):
             return 0
         count = int(await self._in_thread(self._sweep))
         if count:
-            logger.info("Sent %d chord bodies that were left behind", count)
+            logger.info("Sent %d bodies and members of chords that were left behind", count)
         return count
 
     def _sweeps(self) -> bool:

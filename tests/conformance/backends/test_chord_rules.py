@@ -14,7 +14,7 @@ from celery import chain, chord, group, signature
 from celery.app.context import Context
 from celery.backends.simple_chords import CountingChords, PollingChords
 from celery.contrib.testing.worker import start_worker
-from celery.exceptions import ChordError, Ignore, Reject, TaskRevokedError
+from celery.exceptions import ChordError, EncodeError, Ignore, Reject, TaskRevokedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -65,6 +65,13 @@ class Tasks:
             task.add_to_chord(signature(by, app=app) if by else add.s(10, 1))
             return 1
 
+        @app.task(name="grows_in_vain", bind=True)
+        def grows_in_vain(task):
+            with pytest.raises(EncodeError):
+                task.add_to_chord(add.s(10, 1).set(serializer="none such"))
+            return 1
+
+        self.grows_in_vain = grows_in_vain
         self.add, self.same, self.fails, self.ignored = add, same, fails, ignored
         self.pair = pair
         self.leaves, self.on_error, self.grows = leaves, on_error, grows
@@ -189,6 +196,11 @@ def test_members_are_added_by_many_and_by_those_that_were_added(tasks):
     header.append(tasks.grows.si(group(tasks.grows.si(tasks.add.si(20, 1)), tasks.add.si(20, 2))))
     values = chord(header, tasks.same.s())().get(timeout=20)
     assert sorted(values) == [1, 1, 1, 1, 1, 10, 11, 12, 21, 22]
+
+
+def test_a_member_that_cannot_be_sent_is_not_waited_for(tasks):
+    header = [tasks.grows_in_vain.si(), tasks.add.s(1, 1)]
+    assert chord(header, tasks.same.s())().get(timeout=20) == [1, 2]
 
 
 def test_a_member_that_ends_twice_counts_once(app, new_id):

@@ -9,6 +9,7 @@ from datetime import timedelta
 
 import pydantic
 import pytest
+from tests.support import wait_until
 
 from celery import Celery
 from celery.backends import base
@@ -332,7 +333,12 @@ def test_giving_up():
     store = Store(app=make(result_backend_base_sleep_between_retries_ms=60_000))
     store.failures = 99
     store.give_up = threading.Event()
-    timer = threading.Timer(0.05, store.give_up.set)
+
+    def give_up():
+        wait_until(lambda: store.tries)
+        store.give_up.set()
+
+    timer = threading.Thread(target=give_up)
     timer.start()
     with pytest.raises(BackendStoreError):
         store.mark_as_done("a", 1)

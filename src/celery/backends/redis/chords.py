@@ -10,12 +10,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from celery.backends import chords, dues
-from celery.backends.chords import REMEMBERED, Part, chord_of, singles
+from celery.backends.chords import REMEMBERED, Part
 from celery.backends.dues import Due
+from celery.backends.relaying import chord_of, singles, try_to_relay
 from celery.canvas import graphs
 from celery.utils import uuid
 
-from .scripts import FINISH, SWEEP
+from .scripts import FINISH, GROW, GROWN, SWEEP
 from .shelf import RedisShelf
 
 if TYPE_CHECKING:
@@ -55,12 +56,26 @@ class RedisChords:
         over = ("DEL", *[key(group_id, ".c") for group_id in sizes])
         self._backend.carry_out(over, *[("SET", key(one, ".s"), size, *life) for one, size in sizes.items()])
 
-    def grow(self, group_id: str, added: Any) -> int | None:
+    def grow(self, due: Due, added: Any) -> int | None:
         """See `Chords`."""
-        seconds, key = self._seconds, self._key(group_id, ".t")
+        seconds, key, size = self._seconds, self._key(due.group_id, ".t"), len(singles([added]))
+        if due.added:
+            note = dues.written(self._backend.app, due)
+            self._backend.run_script(
+                GROW, [key, self._due_key], [size, seconds or "", due.note_id, note, LEASE]
+            )
+            return None
         life = (("EXPIRE", key, seconds),) if seconds else ()
-        self._backend.carry_out(("INCRBY", key, len(singles([added]))), *life)
+        self._backend.carry_out(("INCRBY", key, size), *life)
         return None
+
+    def grown(self, due: Due, added: Any, index: int | None, *, sent: bool = True) -> None:
+        """See `Chords`."""
+        if due.added:
+            less = "" if sent else len(singles([added]))
+            self._backend.run_script(
+                GROWN, [self._key(due.group_id, ".t"), self._due_key], [due.note_id, less]
+            )
 
     def follow(self, header: tuple[str, Sequence[Any]], body: Any, options: Mapping[str, Any]) -> None:
         """Nothing more is needed."""
@@ -106,11 +121,14 @@ class RedisChords:
         ]
 
     def relay(self, due: Due) -> None:
-        """Send a body and take the note back. If that does not work now, somebody will find the note."""
+        """Send what is due and take the note back. If that does not work now, somebody will find the note."""
         backend, group_id = self._backend, due.group_id
-        if not chords.try_to_relay(
-            backend, due, lambda: self._members(group_id), lambda: self._tried(group_id)
+        if not try_to_relay(
+            backend, due, lambda: self._members(group_id), lambda: self._tried(due.added or group_id)
         ):
+            return
+        if due.added:
+            backend.carry_out(("HDEL", self._due_key, due.note_id))
             return
         if graphs.is_reference(due.body):
             graphs.dropped(backend.app, due.group_id)

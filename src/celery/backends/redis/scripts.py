@@ -119,6 +119,36 @@ return {answer, 1}
 """
 )
 
+#: A member is about to add others: count them in, and note that they are due, unless that is noted already.
+#:
+#: KEYS: of the chord `.t`; the hash of what is due. ARGV: how many; seconds of life, or ''; the note's field; the note;
+#: seconds for which the caller has the sending to itself.
+GROW = Script(
+    """
+local till = redis.call('TIME')[1] + ARGV[5]
+if redis.call('HSETNX', KEYS[2], ARGV[3], string.format('%d', till) .. ' ' .. ARGV[4]) == 0 then
+  return 0
+end
+redis.call('INCRBY', KEYS[1], ARGV[1])
+if ARGV[2] ~= '' then
+  redis.call('EXPIRE', KEYS[1], ARGV[2])
+end
+return 1
+"""
+)
+
+#: They were sent, or refused for good.
+#:
+#: KEYS: as above. ARGV: the note's field; how many to take back, or ''.
+GROWN = Script(
+    """
+if redis.call('HDEL', KEYS[2], ARGV[1]) == 1 and ARGV[2] ~= '' then
+  redis.call('DECRBY', KEYS[1], ARGV[2])
+end
+return 1
+"""
+)
+
 #: A body was sent, or failed: forget the members, and remember that the chord is over.
 #:
 #: KEYS: of the chord `.c`, `.j`, `.t`, `.s`, `.d`; the hash of bodies that are due. ARGV: the chord's id; seconds for
@@ -132,9 +162,9 @@ return 1
 """
 )
 
-#: Take over the bodies that are due and that nobody sends.
+#: Take over what is due (bodies, and members that were added) and that nobody sends.
 #:
-#: KEYS: the hash of bodies that are due. ARGV: seconds for which the caller has the sending to itself.
+#: KEYS: the hash of what is due. ARGV: seconds for which the caller has the sending to itself.
 #: Answers their notes.
 SWEEP = Script(
     """
