@@ -18,7 +18,7 @@ def of_call(task: Any, args: Any, kwargs: Any, options: Mapping[str, Any]) -> tu
     if args is not None and not isinstance(args, (list, tuple)):
         positional = (args,) if kwargs is None or isinstance(kwargs, Mapping) else (args, kwargs)
         raise TypeError(f"task args must be a list or tuple, not {type(args).__name__}: args={positional!r}")
-    if kwargs is not None and not isinstance(kwargs, Mapping):
+    if kwargs is not None and type(kwargs) is not dict and not isinstance(kwargs, Mapping):
         raise TypeError(
             f"task keyword arguments must be a mapping, not {type(kwargs).__name__}; "
             f"positional arguments go into one tuple: args=({', '.join(map(repr, args or ()))}, {kwargs!r})"
@@ -43,6 +43,6 @@ def of_message(args: Any, kwargs: Any) -> tuple[Any, Any]:
     kwargs = {} if kwargs is None else kwargs
     if not isinstance(args, (list, tuple)):
         raise TypeError("task args must be a list or tuple")
-    if not isinstance(kwargs, Mapping):
+    if type(kwargs) is not dict and not isinstance(kwargs, Mapping):
         raise TypeError("task keyword arguments must be a mapping")
     return args, kwargs

@@ -878,6 +878,7 @@ class Celery:
         if links is not None:
             links.forget()
         self._pools.forget()
+        self._identity.forget()
         self._finalize_mutex = threading.RLock()
         self._stores.share(None)
         if self.on_after_fork.receivers:

@@ -10,7 +10,7 @@ from celery.utils.nodenames import gethostname
 
 
 class Identity:
-    """The ids of one app: others in a process that was forked, and in every thread.
+    """The ids of one app: others in a process that was forked (call `forget` there), and in every thread.
 
     Args:
         app: whose.
@@ -19,25 +19,26 @@ class Identity:
     def __init__(self, app: object) -> None:
         self._app = id(app)
         self._host: str | None = None
-        self._process: tuple[int, str] | None = None
+        self._process: str | None = None
         self._thread = threading.local()
 
     def process(self) -> str:
         """The id of the app in this process."""
-        pid = os.getpid()
-        known = self._process
-        if known is None or known[0] != pid:
-            known = self._process = (pid, self._new(pid, 0))
-        return known[1]
+        if self._process is None:
+            self._process = self._new(0)
+        return self._process
 
     def thread(self) -> str:
         """The id of the app in this thread."""
-        pid = os.getpid()
-        known: tuple[int, str] | None = getattr(self._thread, "known", None)
-        if known is None or known[0] != pid:
-            known = self._thread.known = (pid, self._new(pid, threading.get_ident()))
-        return known[1]
+        known: str | None = getattr(self._thread, "known", None)
+        if known is None:
+            known = self._thread.known = self._new(threading.get_ident())
+        return known
 
-    def _new(self, pid: int, thread: int) -> str:
+    def forget(self) -> None:
+        """In a child after a fork: these are the parent's."""
+        self._process, self._thread = None, threading.local()
+
+    def _new(self, thread: int) -> str:
         self._host = self._host or gethostname()
-        return str(uuid3(NAMESPACE_OID, f"{self._host}-{pid}-{thread}-{self._app}"))
+        return str(uuid3(NAMESPACE_OID, f"{self._host}-{os.getpid()}-{thread}-{self._app}"))

@@ -134,16 +134,24 @@ _HANDLED = frozenset(
 #: Without these nothing is embedded in the body and no property is added.
 _PLAIN = _HANDLED - {"link", "link_error", "stamped_headers", "stamps"}
 
-_origin: tuple[int, str] = (0, "")
+_origin = ""
 
 
 def origin() -> str:
     """Who sends: `gen<pid>@host`."""
     global _origin
-    pid = os.getpid()
-    if _origin[0] != pid:
-        _origin = (pid, anon_nodename())
-    return _origin[1]
+    if not _origin:
+        _origin = anon_nodename()
+    return _origin
+
+
+def _forget_origin() -> None:
+    global _origin
+    _origin = ""
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_origin)
 
 
 def execution_options(task: Any) -> dict[str, Any]:

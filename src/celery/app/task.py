@@ -169,7 +169,8 @@ class Task(Generic[P, R]):
             cls._app = _state.get_current_app()
         if not cls.__bound__:
             cls.bind(cls._app)
-        return cast("Celery", cls._app)
+        app: Celery = cls._app
+        return app
 
     if TYPE_CHECKING:
         app: Celery
@@ -317,7 +318,8 @@ class Task(Generic[P, R]):
             )
         else:
             given = self._defaults_of_calls()
-        return cast("Result[R]", app._send_call(self, args, kwargs, given))
+        result: Result[R] = app._send_call(self, args, kwargs, given)
+        return result
 
     _plain_apply_async = apply_async
 
@@ -558,10 +560,9 @@ class Task(Generic[P, R]):
 
     def AsyncResult(self, task_id: str, **kwargs: Any) -> Result[R]:
         """Make the result object of a call of this task."""
-        return cast(
-            "Result[R]",
-            self._get_app().AsyncResult(task_id, backend=self.backend, task_name=self.name, **kwargs),
-        )
+        app = self._get_app()
+        result: Result[R] = app.AsyncResult(task_id, backend=self.backend, task_name=self.name, **kwargs)
+        return result
 
     def update_state(
         self, task_id: str | None = None, state: str | None = None, meta: Any = None, **kwargs: Any

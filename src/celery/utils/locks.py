@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 #: What `holding` gives if somebody else has the lock.
 TAKEN: Final = object()
+#: Arguments of `acquire`: one call's, each in a sequence.
+_NOT_AT_ALL = ((False,),)
 
 
 def holding(lock: threading.Lock, seconds: float, call: Callable[..., Any], *args: Any) -> Any:
@@ -31,7 +33,7 @@ def holding(lock: threading.Lock, seconds: float, call: Callable[..., Any], *arg
     held: list[bool] = []
     try:
         # By `map`, so that it is one step to have the lock and to know it.
-        held.extend(map(lock.acquire, (seconds > 0,), (seconds if seconds > 0 else -1,)))
+        held.extend(map(lock.acquire, *(_NOT_AT_ALL if seconds <= 0 else ((True,), (seconds,)))))
         return call(*args) if held[0] else TAKEN
     finally:
         if held and held[0]:

@@ -14,6 +14,7 @@ import pytest
 from celery import Celery, Task, _state, bugreport, current_app, shared_task
 from celery.app import app_or_default, wiring
 from celery.app.base import _unpickle_appattr
+from celery.app.options import origin
 from celery.exceptions import AlwaysEagerIgnored, ImproperlyConfigured
 
 
@@ -338,14 +339,15 @@ class TestDiscovery:
 def test_a_child_opens_its_own(app):
     app.on_after_fork.connect(lambda sender, **_: forks.append(sender), weak=False)
     forks = []
-    broker, backend, oid = app.broker_for_write(), app.backend, app.oid
+    broker, backend = app.broker_for_write(), app.backend
+    names = app.oid, app.thread_oid, origin()
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:
         fresh = (
             app.broker_for_write() is not broker,
             app.backend is not backend,
-            app.oid != oid,
+            not {app.oid, app.thread_oid, origin()} & {*names},
             forks == [app],
         )
         os.write(writer, repr(fresh).encode())
