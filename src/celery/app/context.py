@@ -86,6 +86,8 @@ class Context:
     _may_leave = 0
     #: Where a store leaves the row of a success for whoever runs the task (`celery.backends.rows`); None: it stores it.
     _left: list[Any] | None = None
+    #: Seconds that storing a success took which might as well have been held back.
+    _stored_in = 0.0
     #: The mark of one sending of a part of a chord; see `celery.backends.relaying`.
     celeriac_mark: str | None = None
     #: Another task has the place of this one in its workflow.

@@ -284,12 +284,15 @@ class Run(msgspec.Struct, eq=False):
         if request.callbacks or request._following():
             self._send_links(value)
         if (self.store or request.chord) and request.trouble is None:
+            began = monotonic()
             try:
                 if self._leaves_result():
                     request._left = []  # only now: what the task itself stores is stored at once
                 task.backend.mark_as_done(self.uuid, value, request, self.store)
                 if plan.on_success is not None or signals.task_success.receivers:
                     task.backend.flush()
+                elif task.backend._rows is not None:
+                    request._stored_in = monotonic() - began
             except EncodeError:
                 raise
             except Exception as exc:

@@ -69,6 +69,7 @@ class Outcome(msgspec.Struct, array_like=True, eq=False, gc=False):
         traceback: text, for failures.
         error: a failure's exception as results store it (JSON), if the task has a request class of its own.
         row: of the task's result, which is still to be stored (`celery.backends.rows`); None: nothing is.
+        aside: seconds of `runtime` that are spent only if the task is not known to be brief: then results are stored together.
     """
 
     verdict: Verdict
@@ -77,3 +78,4 @@ class Outcome(msgspec.Struct, array_like=True, eq=False, gc=False):
     traceback: str = ""
     error: str = ""
     row: Any = None
+    aside: float = 0.0

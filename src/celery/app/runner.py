@@ -103,7 +103,10 @@ class JobRunner:
             return _broken(task, exc, monotonic() - started, request)
         finally:
             end_lines()
-        return _outcome(task, traced, request, monotonic() - started)
+        outcome = _outcome(task, traced, request, monotonic() - started)
+        if not job.prompt:
+            outcome.aside = request._stored_in
+        return outcome
 
     async def arun(self, job: Job) -> Outcome:
         """Run one job on the running event loop: an `async def` task natively, any other in a thread of the

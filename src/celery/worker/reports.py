@@ -88,7 +88,7 @@ class PoolReports:
                 continue
             verdict, name = outcome.verdict, run.headers.task
             names.append(name)
-            ran(name, outcome.runtime)
+            ran(name, outcome.runtime - outcome.aside)
             if run.policy.hooks:
                 self._tell(run, outcome)
             if verdict is Verdict.SUCCESS:

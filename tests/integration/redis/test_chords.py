@@ -118,6 +118,29 @@ def _end(app, result, index, value, state="SUCCESS"):
     app.backend.mark_as_done(member, value, request, state=state)
 
 
+def test_members_that_end_together_are_counted_together(app, redis_server, monkeypatch):
+    """One step for those of one chord; the last of them owes the body, with all values."""
+    add, listed = task(app, "add"), task(app, "listed")
+    results = [chord([add.s(n, n) for n in range(5)], listed.s()).apply_async() for _ in range(2)]
+    calls, pipeline = [], app.backend._client.pipeline
+    monkeypatch.setattr(
+        app.backend._client,
+        "pipeline",
+        lambda some, **how: (calls.append(len(some)), pipeline(some, **how))[1],
+    )
+    for some in (range(3), (0, 3, 4)):  # the first of them ends twice
+        app.backend.defer()
+        for index in some:
+            for result in results:
+                _end(app, result, index, index * 10)
+        calls.clear()
+        app.backend.flush()
+        assert calls[0] == 2
+    assert redis_server.cli("HLEN", "chord-unlock-due") == "0"
+    with start_worker(app, pool="solo", perform_ping_check=False):
+        assert [result.get(timeout=30) for result in results] == [[0, 10, 20, 30, 40]] * 2
+
+
 def test_members_count_once(app, redis_server):
     add, listed = task(app, "add"), task(app, "listed")
     result = chord([add.s(1, 1), add.s(2, 2)], listed.s()).apply_async()
@@ -131,7 +154,7 @@ def test_a_body_whose_sender_died_is_sent_by_another(app, redis_server, monkeypa
     """The note is in the step that counts: whoever sweeps later sends it, once."""
     add, listed = task(app, "add"), task(app, "listed")
     result = chord([add.s(1, 1), add.s(2, 2)], listed.s()).apply_async()
-    monkeypatch.setattr(redis_chords.RedisChords, "relay", lambda self, due: None)  # it dies before it sends
+    monkeypatch.setattr(redis_chords.RedisChords, "relay", lambda *_: None)  # it dies before it sends
     _end(app, result, 0, 7)
     _end(app, result, 1, 8)
     monkeypatch.undo()

@@ -185,12 +185,17 @@ class Bench:
         self.core.call_soon(lambda: getattr(self.pool.reports, method)(*args, **kwargs))
 
     def end(
-        self, task_id: str, verdict: Verdict = Verdict.SUCCESS, runtime: float = 0.5, detail: str = ""
+        self,
+        task_id: str,
+        verdict: Verdict = Verdict.SUCCESS,
+        runtime: float = 0.5,
+        detail: str = "",
+        aside: float = 0.0,
     ) -> None:
         """Let a task end."""
         job = self.job(task_id)
         del self.pool.held[job.tag]
-        self.report("finished", [(job.tag, Outcome(verdict, runtime, detail))])
+        self.report("finished", [(job.tag, Outcome(verdict, runtime, detail, aside=aside))])
 
     def lose(self, task_id: str, *, began: bool = True, exitcode: int = -9) -> None:
         """Let a task's process die."""

@@ -14,6 +14,7 @@ from tests.unit.worker.bench import Bench
 from celery import signals
 from celery.app.jobs import Verdict
 from celery.brokers.base import BrokerUnavailable
+from celery.concurrency.pace import BRIEF
 from celery.exceptions import TaskRevokedError
 from celery.worker import extension, intake
 from celery.worker.loops import Stop
@@ -33,6 +34,12 @@ def test_a_task_runs_and_is_forgotten(bench, name):
     bench.settled()
     assert bench.broker.size("q") == 0
     assert bench.state.totals == {name: 1}
+
+
+def test_the_time_that_storing_alone_takes_makes_no_task_long(bench):
+    """If the task is brief, its result is stored with others'."""
+    bench.end(bench.send(), runtime=0.3, aside=0.2999)
+    assert bench.job(bench.send()).share <= BRIEF
 
 
 @pytest.fixture

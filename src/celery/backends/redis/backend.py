@@ -10,7 +10,6 @@ from celery import states
 from celery.backends import resume_notes
 from celery.backends.base import KeyValueStoreBackend
 from celery.backends.claims import claim_lost, claim_on
-from celery.backends.dues import Due
 from celery.backends.retrying import insist
 from celery.backends.rows import Rows
 from celery.backends.waiting import Hub, hub_of
@@ -25,9 +24,9 @@ from celery.utils.imports import symbol_by_name
 from celery.wire.resp import ErrorReply
 
 from . import foreign, options
-from .chords import RedisChords
-from .rows import Row, arguments_of, chunks_of
-from .scripts import MEMBER, STORE, Answer
+from .chords import RedisChords, due_of
+from .rows import Row, arguments_of, chunks_of, member_arguments
+from .scripts import MEMBERS, STORE, Answer
 from .source import Source
 from .subscription import QUIET, Subscription
 
@@ -264,7 +263,7 @@ class RedisBackend(KeyValueStoreBackend):
         for chunk in chunks_of(rows):
             plain = [row for row in chunk if row.part is None]
             members = [row for row in chunk if row.part is not None]
-            refused += self._store(plain, self._run_store) + self._store(members, self._run_member)
+            refused += self._store(plain, self._run_store) + self._store(members, self._run_members)
         for row in refused:
             logger.warning("%s", claim_lost(row.task_id, row.state))
         return refused
@@ -296,22 +295,31 @@ class RedisBackend(KeyValueStoreBackend):
         answers: list[Any] = self._client.run(STORE, [row.key for row in rows], arguments)
         return answers
 
-    def _run_member(self, rows: Sequence[Row], known: Mapping[str, bytes]) -> list[Any]:
+    def _run_members(self, rows: Sequence[Row], known: Mapping[str, bytes]) -> list[Any]:
+        """Those of one chord by one call."""
+        lots: dict[str, list[Row]] = {}
+        for row in rows:
+            if row.part is not None:
+                lots.setdefault(row.part.group_id, []).append(row)
+        replies = self._client.pipeline([self._counting(lot, known) for lot in lots.values()])
+        answers: dict[int, Any] = {}
+        for lot, reply in zip(lots.values(), replies, strict=True):
+            found, *values = self._checked(reply)
+            answers.update(zip(map(id, lot), found, strict=True))
+            part = lot[-1].part
+            if values and part is not None:
+                self.chords.relay(due_of(part), values[0])
+        return [answers[id(row)] for row in rows]
+
+    def _counting(self, lot: Sequence[Row], known: Mapping[str, bytes]) -> Command:
+        part = lot[-1].part
+        assert part is not None
         chords = self.chords
-        calls = [
-            MEMBER.call(
-                [row.key, *chords.keys_of(row.part)],
-                [*arguments_of(row, known), "" if row.value is None else "1", *chords.arguments_of(row.part)],
-            )
-            for row in rows
-            if row.part is not None
-        ]
-        answers = [self._checked(reply) for reply in self._client.pipeline(calls)]
-        for row, (_, due) in zip(rows, answers, strict=True):
-            if due and row.part is not None:
-                part = row.part
-                chords.relay(Due(part.group_id, part.body, part.root_id, part.task_id))
-        return [answer for answer, _ in answers]
+        arguments = chords.arguments_of(part)
+        for row in lot:
+            arguments += arguments_of(row, known)
+            arguments += member_arguments(row)
+        return MEMBERS.call([*chords.keys_of(part), *(row.key for row in lot)], arguments)
 
     def _is_success(self, value: bytes) -> bool:
         try:

@@ -105,27 +105,32 @@ class RedisChords:
     # -- for the backend
 
     def keys_of(self, part: Part) -> list[str]:
-        """The keys that the counting of a member concerns, in the script's order."""
+        """The keys that the counting of members concerns, in the script's order."""
         books = [self._key(part.group_id, suffix) for suffix in (".j", ".t", ".s", ".d", ".c", "")]
         return [*books, self._due_key]
 
     def arguments_of(self, part: Part) -> list[Any]:
-        """What the script needs to know to count a member."""
-        due = Due(part.group_id, part.body, part.root_id, part.task_id)
-        note = dues.written(self._backend.app, due)
+        """What the script needs to know of the chord to count members, of whom this is the last."""
+        note = dues.written(self._backend.app, due_of(part))
         size = part.body.get("chord_size")
         return [
-            *(f"{part.task_id}:{part.place}", part.place, part.value),
             *(self._seconds or "", "" if size is None else size, "1" if self._ordered else ""),
             *(uuid(), CLAIM, part.group_id, note, LEASE),
         ]
 
-    def relay(self, due: Due) -> None:
-        """Send what is due and take the note back. If that does not work now, somebody will find the note."""
+    def relay(self, due: Due, values: Sequence[bytes] | None = None) -> None:
+        """Send what is due and take the note back. If that does not work now, somebody will find the note.
+
+        Args:
+            values: of the members, encoded; None: they are read.
+        """
         backend, group_id = self._backend, due.group_id
-        if not try_to_relay(
-            backend, due, lambda: self._members(group_id), lambda: self._tried(due.added or group_id)
-        ):
+
+        def members() -> list[tuple[str, str, Any]]:
+            found = self._values(group_id) if values is None else values
+            return [chords.member_of(backend, *backend.decode(value)) for value in found]
+
+        if not try_to_relay(backend, due, members, lambda: self._tried(due.added or group_id)):
             return
         if due.added:
             backend.carry_out(("HDEL", self._due_key, due.note_id))
@@ -140,10 +145,10 @@ class RedisChords:
         count, _ = self._backend.carry_out(("INCR", key), ("EXPIRE", key, int(REMEMBERED)))
         return int(count)
 
-    def _members(self, group_id: str) -> list[tuple[str, str, Any]]:
+    def _values(self, group_id: str) -> Sequence[bytes]:
         read = "ZRANGE" if self._ordered else "LRANGE"
         (found,) = self._backend.carry_out((read, self._key(group_id, ".j"), 0, -1))
-        return [chords.member_of(self._backend, *self._backend.decode(value)) for value in found]
+        return found  # type: ignore[no-any-return]
 
     # -- keys
 
@@ -158,3 +163,8 @@ class RedisChords:
     @property
     def _due_key(self) -> str:
         return f"{self._backend.chord_keyprefix}due"
+
+
+def due_of(part: Part) -> Due:
+    """The body that is due when this member was the last."""
+    return Due(part.group_id, part.body, part.root_id, part.task_id)

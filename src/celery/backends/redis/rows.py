@@ -35,6 +35,13 @@ def arguments_of(row: Row, known: Mapping[str, bytes]) -> list[Any]:
     return [row.value or b"", seconds, known.get(row.key, b""), *claims.parse(row.claim)]
 
 
+def member_arguments(row: Row) -> list[Any]:
+    """What it needs to know, behind that, to count a member of a chord."""
+    part = row.part
+    assert part is not None
+    return ["" if row.value is None else "1", f"{part.task_id}:{part.place}", part.place, part.value]
+
+
 def chunks_of(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
     """Rows in portions that one call of a script takes."""
     start = size = 0

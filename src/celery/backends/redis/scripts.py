@@ -64,58 +64,64 @@ return answers
 """
 )
 
-#: Store the end of a chord's member and count it; who counts the last one claims the body, and notes that it is due.
+#: Store the ends of members of one chord and count them; who counts the last one claims the body, and notes that it is due.
 #:
-#: KEYS: of the result; of the chord `.j` (the members that are over), `.t` (how many were added), `.s` (how many there
-#: are), `.d` (which are counted), `.c` (whose the body is), and its group; of the hash of bodies that are due.
-#: ARGV: seven as `store` takes them; '1' to store, else only to count; the member's id with its index; its index; its
-#: encoded value; seconds of life of the books, or ''; how many members, if the books do not say, or ''; '1' if values are
-#: in order; a token to claim the body with, and the seconds of the claim; the chord's id; the note; seconds for which
-#: who claims has the sending to itself.
-#: Answers what became of the result, and 1 if the body is the caller's.
-MEMBER = Script(
+#: KEYS: of the chord `.j` (the members that are over), `.t` (how many were added), `.s` (how many there are), `.d` (which
+#: are counted), `.c` (whose the body is), and its group; of the hash of bodies that are due; then of each result.
+#: ARGV: seconds of life of the books, or ''; how many members, if the books do not say, or ''; '1' if values are in
+#: order; a token to claim the body with, and the seconds of the claim; the chord's id; the note; seconds for which who
+#: claims has the sending to itself; then for each member: seven as `store` takes them; '1' to store, else only to count;
+#: its id with its index; its index; its encoded value.
+#: Answers what became of each result, and the values of all members if the body is the caller's.
+MEMBERS = Script(
     _STORE
     + """
-local answer = 2
-if ARGV[8] == '1' then
-  answer = store(KEYS[1], unpack(ARGV, 1, 7))
-elseif fenced(unpack(ARGV, 4, 7)) then
-  answer = 0
-end
-if answer ~= 1 and answer ~= 2 then
-  return {answer, 0}
-end
-local members, added, size, counted, claim, group, due = unpack(KEYS, 2)
-if redis.call('GET', claim) == 'done' then
-  return {answer, 0}
-end
-local ordered = ARGV[14] == '1'
-if redis.call('SADD', counted, ARGV[9]) == 1 then
-  if ordered then
-    redis.call('ZADD', members, ARGV[10], ARGV[11])
-  else
-    redis.call('RPUSH', members, ARGV[11])
+local members, added, size, counted, claim, group, due = unpack(KEYS, 1, 7)
+local seconds, known_size, ordered = ARGV[1], ARGV[2], ARGV[3] == '1'
+local over = redis.call('GET', claim) == 'done'
+local answers, any = {}, false
+for i = 1, #KEYS - 7 do
+  local at = 8 + 11 * (i - 1)
+  local answer = 2
+  if ARGV[at + 8] == '1' then
+    answer = store(KEYS[7 + i], unpack(ARGV, at + 1, at + 7))
+  elseif fenced(unpack(ARGV, at + 4, at + 7)) then
+    answer = 0
+  end
+  answers[i] = answer
+  if (answer == 1 or answer == 2) and not over then
+    any = true
+    if redis.call('SADD', counted, ARGV[at + 9]) == 1 then
+      if ordered then
+        redis.call('ZADD', members, ARGV[at + 10], ARGV[at + 11])
+      else
+        redis.call('RPUSH', members, ARGV[at + 11])
+      end
+    end
   end
 end
-if ARGV[12] ~= '' then
+if not any then
+  return {answers}
+end
+if seconds ~= '' then
   for _, key in ipairs({members, added, size, counted, group}) do
-    redis.call('EXPIRE', key, ARGV[12])
+    redis.call('EXPIRE', key, seconds)
   end
 end
-local total = tonumber(redis.call('GET', size) or ARGV[13])
+local total = tonumber(redis.call('GET', size) or known_size)
 if not total then
-  return {answer, 0}
+  return {answers}
 end
 total = total + tonumber(redis.call('GET', added) or 0)
 if redis.call(ordered and 'ZCARD' or 'LLEN', members) < total then
-  return {answer, 0}
+  return {answers}
 end
-if not redis.call('SET', claim, ARGV[15], 'NX', 'EX', ARGV[16]) then
-  return {answer, 0}
+if not redis.call('SET', claim, ARGV[4], 'NX', 'EX', ARGV[5]) then
+  return {answers}
 end
-local till = redis.call('TIME')[1] + ARGV[19]
-redis.call('HSET', due, ARGV[17], string.format('%d', till) .. ' ' .. ARGV[18])
-return {answer, 1}
+local till = redis.call('TIME')[1] + ARGV[8]
+redis.call('HSET', due, ARGV[6], string.format('%d', till) .. ' ' .. ARGV[7])
+return {answers, redis.call(ordered and 'ZRANGE' or 'LRANGE', members, 0, -1)}
 """
 )
 
