@@ -653,6 +653,11 @@ class Celery:
         """Sets logging up."""
         return instantiate(self.log_cls, app=self)
 
+    @cached_property
+    def events(self) -> Any:
+        """Receivers and senders of events."""
+        return instantiate(self.events_cls, app=self)
+
     @property
     def backend(self) -> Any:
         """Where results are: one object for each thread, unless `result_backend_thread_safe`."""

@@ -70,7 +70,7 @@ def send_task_message(app: Celery, name: str, args: Any, kwargs: Any, *, options
     message, ready = prepare(app, name, args, kwargs, options)
     if options.producer is not None or options.connection is not None:
         assert message is not None
-        _publish_through_kombu(message, options, policy_mapping(app.amqp.snapshot, options))
+        _publish_through_kombu(app, message, options, policy_mapping(app.amqp.snapshot, options))
     else:
         publish(app, [outgoing(app, message, options) if ready is None else ready], options)
     if message is not None:
@@ -147,7 +147,10 @@ def publish(app: Celery, batch: list[Outgoing], options: SendOptions) -> None:
             rounds.failed(exc, policy, app.backend.give_up)
             time.sleep(patience.PAUSE)
         else:
-            return _check(outcomes if rounds is None else rounds.outcomes(outcomes), broker.url)
+            _check(outcomes if rounds is None else rounds.outcomes(outcomes), broker.url)
+            break
+    if app.amqp.snapshot.sent_events:
+        _sent_events().tell(app, batch)
 
 
 async def apublish(app: Celery, batch: list[Outgoing], options: SendOptions) -> None:
@@ -165,7 +168,16 @@ async def apublish(app: Celery, batch: list[Outgoing], options: SendOptions) -> 
             rounds.failed(exc, policy, app.backend.give_up)
             await _pause(patience.PAUSE)
         else:
-            return _check(outcomes if rounds is None else rounds.outcomes(outcomes), broker.url)
+            _check(outcomes if rounds is None else rounds.outcomes(outcomes), broker.url)
+            break
+    if app.amqp.snapshot.sent_events:
+        await _sent_events().atell(app, batch)
+
+
+def _sent_events() -> Any:
+    from . import sent_events  # noqa: PLC0415 - most programs send none
+
+    return sent_events
 
 
 async def _pause(seconds: float) -> None:
@@ -191,7 +203,9 @@ def _without_due(app: Celery, broker: Broker, batch: list[Outgoing]) -> None:
             one.due = None
 
 
-def _publish_through_kombu(message: TaskMessage, options: SendOptions, policy: dict[str, Any]) -> None:
+def _publish_through_kombu(
+    app: Celery, message: TaskMessage, options: SendOptions, policy: dict[str, Any]
+) -> None:
     """Publish with the caller's own kombu producer or connection; kombu serializes."""
     producer = options.producer
     if producer is None:
@@ -211,6 +225,8 @@ def _publish_through_kombu(message: TaskMessage, options: SendOptions, policy: d
         headers=message.headers,
         **properties,
     )
+    if app.amqp.snapshot.sent_events:
+        _sent_events().tell(app, [outgoing(app, message, options)])
 
 
 def message_sender(app: Celery) -> Callable[..., None]:
@@ -232,7 +248,7 @@ def message_sender(app: Celery) -> Callable[..., None]:
             if value is not None:
                 own.properties["expiration" if key == "expires_in" else key] = value
         if options.producer is not None or options.connection is not None:
-            _publish_through_kombu(own, options, policy_mapping(app.amqp.snapshot, options))
+            _publish_through_kombu(app, own, options, policy_mapping(app.amqp.snapshot, options))
         else:
             publish(app, [outgoing(app, own, options)], options)
         announce(name, own, options)

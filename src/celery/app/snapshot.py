@@ -28,6 +28,7 @@ class Snapshot:
     Attributes:
         conf, version: of the settings it was made from.
         retry_policy: `task_publish_retry_policy`; `policy` is the same, read.
+        sent_events: whoever sends a task says so in an event.
         replies: results come as messages: calls say where to.
         publish_timeout: seconds for one publish, retries included; None: for ever.
         routes: task name to where `task_routes` (or the default) sends it.
@@ -51,6 +52,7 @@ class Snapshot:
     inherit_priority: bool
     repr_levels: int
     replies: bool
+    sent_events: bool
     routes: dict[str, dict[str, Any]] = field(default_factory=dict)
     plans: dict[tuple[Any, ...], SendOptions] = field(default_factory=dict)
     calls: dict[str, tuple[Mapping[str, Any], int, SendOptions]] = field(default_factory=dict)
@@ -85,6 +87,7 @@ class Snapshot:
             delivery_mode=delivery_mode_number(conf.task_default_delivery_mode),
             inherit_priority=conf.task_inherit_parent_priority,
             repr_levels=conf.task_repr_maxlevels,
+            sent_events=bool(conf.task_send_sent_event),
             replies=str(conf.result_backend or "").partition(":")[0] == "rpc",
         )
 

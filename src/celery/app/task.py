@@ -424,6 +424,26 @@ class Task(Generic[P, R]):
 
     # -- workflows
 
+    def send_event(
+        self,
+        type_: str,
+        retry: bool = True,
+        retry_policy: Mapping[str, Any] | None = None,
+        **fields: Any,
+    ) -> None:
+        """Send an event about the task that runs: monitors get it with this task's id as `uuid`.
+
+        Args:
+            type_: for example `task-progress`; a type that begins with `task-` belongs to the task in monitors.
+            retry, retry_policy: try again if the broker cannot be reached; as for `apply_async`.
+
+        Raises:
+            OperationalError: it could not be sent.
+        """
+        request = self.request
+        with self._get_app().events.default_dispatcher(hostname=request.hostname) as dispatcher:
+            dispatcher.send(type_, uuid=request.id, retry=retry, retry_policy=retry_policy, **fields)
+
     def replace(self, sig: Signature[Any]) -> Any:
         """Let `sig` take the place of the task that is running: its id, its callbacks, its place in chain and chord.
 

@@ -12,6 +12,9 @@ from typing import Any
 TABLE: dict[str, str] = {
     "WorkController": "celery.worker:WorkController",
     "Worker": "celery.apps.worker:Worker",
+    "EventReceiver": "celery.events.receiver:EventReceiver",
+    "EventDispatcher": "celery.events.dispatcher:EventDispatcher",
+    "EventState": "celery.events.state:State",
     "main": "celery.bin.celery:main",
     "kombu_objects": "celery.brokers.kombu:objects",
 }

@@ -43,7 +43,7 @@ def configuration_lines(worker: Any, *, embedded: str | None = None) -> list[tup
         ("transport", transport),
         ("results", results),
         ("concurrency", f"{worker.concurrency} ({worker.pool_name})"),
-        ("task events", "OFF"),
+        ("task events", "ON" if worker.task_events else "OFF (enable -E to monitor tasks in this worker)"),
     ]
 
 

@@ -211,17 +211,12 @@ NOT_BUILT = frozenset(
             "--schedule-filename",
             "--schedule",
             "--scheduler",
-            "-E",
-            "--task-events",
             "-S",
             "--statedb",
         ),
         *(
             "--autoscale",
-            "--without-gossip",
             "--without-mingle",
-            "--without-heartbeat",
-            "--heartbeat-interval",
         ),
     )
 )

@@ -126,6 +126,24 @@ def _option(*names: str, group: str, **kwargs: Any) -> Callable[[Callable[..., A
     help="Apply optimization profile. Both are fair: a process gets a task only when it is free.",
 )
 @_option(
+    "-E",
+    "--task-events",
+    "--events",
+    "task_events",
+    group=POOL,
+    is_flag=True,
+    default=None,
+    help="Send task-related events that can be captured by monitors like celery events, celerymon, and others.",
+)
+@_option("--without-gossip", group=WORKER, is_flag=True, help="Do not listen to the events of other workers.")
+@_option("--without-heartbeat", group=WORKER, is_flag=True, help="Do not send event heartbeats.")
+@_option(
+    "--heartbeat-interval",
+    group=WORKER,
+    type=click.FloatRange(min=0, min_open=True),
+    help="Seconds between two event heartbeats.  [default: 2]",
+)
+@_option(
     "--prefetch-multiplier",
     group=WORKER,
     type=COUNT,

@@ -282,6 +282,18 @@ class Consumer(Protocol):
         """Give back what is not settled and not begun, end the lease, close."""
 
 
+@runtime_checkable
+class Broadcaster(Protocol):
+    """A consumer that sends events over the connection it has."""
+
+    async def broadcast(self, batch: Sequence[Outgoing]) -> Sequence[BrokerError | None]:
+        """Send messages to an exchange whose receivers get what is sent while they listen, with the next write.
+
+        Returns:
+            As `Publisher.publish`; `Unroutable` only for what is mandatory, and only if it is known that nobody listens.
+        """
+
+
 class Mailbox(Protocol):
     """A temporary queue bound to a fanout or topic exchange: control commands, replies, events."""
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from celery.brokers.base import Delivery
 
+    from .events import EventSender
     from .extension import ExtensionThread
     from .runs import Run
 
@@ -44,6 +45,7 @@ class Recorder:
 
     Args:
         publish: sends one message to the broker, blocking (for retries of lost tasks).
+        events: tells what it records.
         accept: content types that may be read.
     """
 
@@ -53,12 +55,14 @@ class Recorder:
         extension: ExtensionThread,
         hostname: str,
         publish: Callable[[Outgoing], None],
+        events: EventSender,
         accept: frozenset[str] | None = None,
     ) -> None:
         self._app = app
         self._extension = extension
         self._hostname = hostname
         self._publish = publish
+        self._events = events
         self._accept = accept
         self._threads = ThreadPoolExecutor(max_workers=1, thread_name_prefix="celery-results")
         self._busy: set[asyncio.Future[Any]] = set()
@@ -85,6 +89,8 @@ class Recorder:
         if stored == _NOT_OURS:
             return True
         if stored != "failed":
+            if (tell := self._events.tasks) is not None:
+                tell.failed(run, exc)
             self._extension.call(self._tell_failure, run, exc, tell_task)
         return bool(stored != "failed")
 
@@ -94,6 +100,8 @@ class Recorder:
         """Store FAILURE for a message that names a task nobody knows here."""
         context = self._context(headers, properties, delivery, body)
         stored = await self._in_thread(self._mark_failure, self._app.backend, context, exc, True)
+        if (tell := self._events.tasks) is not None:
+            tell.unknown(context.id or "", exc)
         return stored is not False
 
     async def unreadable(self, run: Run, exc: Exception) -> None:
@@ -103,6 +111,8 @@ class Recorder:
     async def revoked(self, run: Run, *, expired: bool) -> bool:
         """Store REVOKED, and send `task_revoked`."""
         stored = await self._in_thread(self._store_revoked, run, "expired" if expired else "revoked")
+        if (tell := self._events.tasks) is not None:
+            tell.revoked(run, expired=expired)
         if signals.task_revoked:
             self._extension.call(self._tell_revoked, run, expired)
         return stored is not False
@@ -113,7 +123,10 @@ class Recorder:
         limit = task.max_retries
         if limit is not None and run.headers.retries >= limit:
             return False
-        return bool(await self._in_thread(self._resend, run, exc))
+        sent = bool(await self._in_thread(self._resend, run, exc))
+        if sent and (tell := self._events.tasks) is not None:
+            tell.retried(run, exc)
+        return sent
 
     async def succeeded_before(self, run: Run) -> bool:
         """Say whether the result of this id is SUCCESS already."""

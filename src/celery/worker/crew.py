@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from .aftermath import Recorder
     from .dispatch import Dispatcher
+    from .events import EventSender
     from .extension import ExtensionThread
     from .options import WorkerOptions
     from .policy import TaskPolicy
@@ -76,6 +77,7 @@ class Crew:
     extension: ExtensionThread
     errands: Errands
     requests: Requests
+    events: EventSender
     policies: Callable[[str], TaskPolicy | None]
     sender: Any = None
     stopping: bool = False

@@ -77,6 +77,8 @@ class Dispatcher:
         self.bound = bound
         self.consumer: Consumer | None = None
         self.window = -1
+        #: The pool says of every job when it begins.
+        self.announce = False
         self._ahead = ahead
         self._held_up = held_up
         self._choked = choked
@@ -223,7 +225,7 @@ class Dispatcher:
             self.state.activate(run)
             if not run.begun:
                 self._count(run)
-            job = job_for(run)
+            job = job_for(run, self.announce)
             if run.policy.hooks and "execute_using_pool" in run.policy.hooks:
                 self._submit_by_request(run, job)
             else:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from celery.message.task import TaskHeaders
 
     from .crew import Crew
+    from .strategy import Decision
 
 logger = logging.getLogger("celery.worker.strategy")
 
@@ -213,11 +214,10 @@ class Reception:
         if delivery.redelivered:
             crew.sweeps.expect()
         run = Run(next(self._tags), delivery, headers, policy, raw, properties, body, mono)
-        first = not delivery.announced or delivery.redelivered
-        if shown and first:
-            self._log_received(run)
-        if signals.task_received and first:
-            crew.extension.call(signals.task_received.send, sender=crew.sender, request=crew.requests.of(run))
+        if (shown or signals.task_received or crew.events.tasks is not None) and (
+            not delivery.announced or delivery.redelivered
+        ):
+            self._tell_received(run, decision, now, shown)
         if decision is None or (isinstance(decision, Poison) and self._running(run)):
             self._accept(run)
         elif isinstance(decision, Park):
@@ -441,6 +441,15 @@ class Reception:
 
     def _bury(self, delivery: Delivery, reason: str) -> None:
         self._crew.settler.settle_delivery(delivery, Ending(Settlement.BURY, reason))
+
+    def _tell_received(self, run: Run, decision: Decision, now: float, shown: bool) -> None:
+        crew = self._crew
+        if shown:
+            self._log_received(run)
+        if signals.task_received:
+            crew.extension.call(signals.task_received.send, sender=crew.sender, request=crew.requests.of(run))
+        if crew.events.tasks is not None and not isinstance(decision, Discard):
+            crew.events.tasks.received(run, now)
 
     def _log_received(self, run: Run) -> None:
         headers = run.headers

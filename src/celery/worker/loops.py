@@ -26,6 +26,8 @@ from . import state as worker_state
 from .aftermath import Recorder
 from .crew import Crew, Errands
 from .dispatch import Dispatcher
+from .eventer import WorkerDispatcher
+from .events import EventSender
 from .extension import ExtensionThread
 from .intake import Reception
 from .link import BrokerLink, StartFailed
@@ -155,7 +157,10 @@ class Core:
             broke=self._consumer_broke,
         )
         settler.uncount = dispatcher.uncount
-        recorder = Recorder(app, extension, options.hostname, publish, options.accept)
+        events = EventSender(app, options, state, extension, lambda: settler.consumer)
+        events.switched = lambda on: setattr(dispatcher, "announce", on)
+        requests.eventer = WorkerDispatcher(events)
+        recorder = Recorder(app, extension, options.hostname, publish, events, options.accept)
         self.crew = Crew(
             app=app,
             options=options,
@@ -168,6 +173,7 @@ class Core:
             extension=extension,
             errands=Errands(self._rested),
             requests=requests,
+            events=events,
             policies=policies,
             sender=sender,
         )
@@ -177,7 +183,9 @@ class Core:
         self._storer = ResultStorer(app, self.crew.errands, lambda ends: self.reports.finished(ends))
         self.reports = PoolReports(self.crew, self._pool_broke, self._storer.add)
         self._link = BrokerLink(self.crew, broker, list(queues), self._give_up)
-        self.reception = Reception(self.crew, self._link.changed, self._consumer_broke)
+        self.reception = Reception(self.crew, self._link_changed, self._consumer_broke)
+        if options.task_events:
+            events.enable()
 
     # -- from outside, any thread, signal handlers too --------------------------------------------
     @property
@@ -276,6 +284,7 @@ class Core:
             await _cancel(told, *parts)
         if self._level is not Stop.NO or self._consumer is None:
             return
+        self.crew.events.start()
         self.crew.dispatcher.consumer = self._consumer
         self.crew.dispatcher.refresh()
         if self._on_ready is not None:
@@ -336,6 +345,10 @@ class Core:
         if self._consumer is not None:
             self.crew.errands.start(self._consumer.unsubscribe(name))
 
+    def _link_changed(self, error: BrokerError | None) -> None:
+        self._link.changed(error)
+        self.crew.events.linked(error is None)
+
     # -- what ends it -----------------------------------------------------------------------------
     def _give_up(self, why: str) -> None:
         logger.critical("%s", why)
@@ -389,6 +402,7 @@ class Core:
                 self.reports.abandon(run)
         await crew.errands.drain(HAND_BACK)
         await self._flush(HAND_BACK)
+        await crew.events.farewell(HAND_BACK)
         if self._consumer is not None:
             try:
                 await asyncio.wait_for(self._consumer.stop(), FAREWELL)

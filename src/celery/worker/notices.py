@@ -19,12 +19,10 @@ logger = logging.getLogger("celery.worker")
 
 #: Settings that are accepted and have no effect in this version, and what happens instead.
 NOT_EFFECTIVE: dict[str, str] = {
-    "task_send_sent_event": "no events are sent yet",
     "worker_agent": "no agent is started",
     "worker_autoscaler": "the pool keeps its size",
     "worker_consumer": "the worker's own consumer is used",
     "worker_pool_restarts": "there is no remote control yet",
-    "worker_send_task_events": "no events are sent yet",
     "worker_state_db": "revoked ids are not kept over a restart",
     "worker_timer": "the worker's own event loop keeps the time",
 }
@@ -32,7 +30,6 @@ NOT_EFFECTIVE: dict[str, str] = {
 NOT_EFFECTIVE_FAMILIES: dict[str, str] = {
     "beat_": "there is no scheduler yet",
     "control_": "there is no remote control yet",
-    "event_": "no events are sent yet",
     "security_": "messages are not signed yet",
 }
 #: Settings that are right without having an effect: what they are for is done in another way.
@@ -50,11 +47,9 @@ NOT_NEEDED: dict[str, str] = {
 }
 #: Values of these are what happens anyway, so nothing needs to be said.
 _SILENT: dict[str, tuple[Any, ...]] = {
-    "task_send_sent_event": (False,),
     "worker_autoscaler": ("celery.worker.autoscale:Autoscaler",),
     "worker_consumer": ("celery.worker.consumer:Consumer",),
     "worker_pool_restarts": (False,),
-    "worker_send_task_events": (False,),
 }
 
 

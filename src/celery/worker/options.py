@@ -21,6 +21,8 @@ class WorkerOptions:
         local: zone of dates that name none.
         accept: content types that may be read.
         cancel_on_loss: end running tasks that are acknowledged late when the broker cannot be reached.
+        task_events: tell what happens to tasks.
+        heartbeat_interval: seconds between events that say that this worker lives; None: there are none.
         heartbeat: seconds between signs of life of the broker; 0: none are expected.
         guarded: tasks run in this process and may hold the interpreter for long: somebody else must see to the
             lease.
@@ -46,3 +48,5 @@ class WorkerOptions:
     heartbeat: float = 0.0
     cancel_on_loss: bool = False
     guarded: bool = False
+    task_events: bool = False
+    heartbeat_interval: float | None = None

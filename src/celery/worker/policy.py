@@ -29,6 +29,7 @@ class TaskPolicy:
         request_class: the task's own `Request` class; None if it has none.
         hooks: names of the `Request` methods that class overrides.
         announce: the pool says when a body begins, hooks or no hooks.
+        send_events: it wants events.
         rate: runs a second at most; 0 for no limit.
     """
 
@@ -46,6 +47,7 @@ class TaskPolicy:
     announce: bool = False
     rate: float = 0.0
     deduplicate: bool = False
+    send_events: bool = True
 
     def limits(self, timelimit: Any) -> tuple[float | None, float | None]:
         """Merge the `[hard, soft]` of a message with the task's own; return (hard, soft)."""
@@ -110,4 +112,5 @@ def policy_for(task: Any, defaults: Mapping[str, Any]) -> TaskPolicy:
         announce=bool(defaults.get("announce")),
         rate=_rate_of(task) if defaults.get("rate_limits", True) else 0.0,
         deduplicate=late and bool(defaults.get("deduplicate")),
+        send_events=bool(getattr(task, "send_events", True)),
     )

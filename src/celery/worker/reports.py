@@ -67,12 +67,15 @@ class PoolReports:
         run.started_at, run.pid = at, pid
         if run.request is not None:
             run.request.time_start, run.request.worker_pid = at, pid
+        if (tell := self._crew.events.tasks) is not None:
+            tell.started(run, at)
         if "on_accepted" in run.policy.hooks:
             self._crew.extension.call(self._crew.requests.of(run).on_accepted, pid, at)
 
     def finished(self, batch: Sequence[tuple[int, Outcome]]) -> None:
         crew = self._crew
         runs, ran, settle = crew.state.runs, crew.dispatcher.times.ran, crew.settler.settle
+        tell = crew.events.tasks
         names: list[str] = []
         left: list[Ended] = []
         grouped = False
@@ -91,6 +94,8 @@ class PoolReports:
             ran(name, outcome.runtime - outcome.aside)
             if run.policy.hooks:
                 self._tell(run, outcome)
+            if tell is not None:
+                tell.ended(run, outcome)
             if verdict is Verdict.SUCCESS:
                 settle(run, DONE)
             elif verdict >= Verdict.INTERNAL:
@@ -171,6 +176,8 @@ class PoolReports:
         crew.state.deactivate(run)
         if run.policy.acks_late or not run.begun:
             logger.warning("Task %s[%s] was stopped with this worker: back in the queue", run.name, run.id)
+            if (tell := crew.events.tasks) is not None:
+                tell.cancelled(run)
             crew.settler.settle(run, GIVEN_BACK)
             return
         logger.error(

@@ -132,7 +132,7 @@ class BaseRequest:
         return False
 
     def send_event(self, type: str, **fields: Any) -> None:  # noqa: A002 - Celery's name
-        """Send a task event through the worker's dispatcher, if it has one."""
+        """Send a task event through the worker's dispatcher, if it has one and task events are on."""
 
 
 class Request(BaseRequest):
@@ -295,6 +295,12 @@ class Request(BaseRequest):
         if not self.acknowledged:
             self._acknowledged = True
             self._on_reject(None, self._connection_errors, requeue)
+
+    def send_event(self, type: str, **fields: Any) -> None:  # noqa: A002 - Celery's name
+        """Send a task event with this task's id, if task events are on and the task wants any."""
+        eventer = self._eventer
+        if eventer is not None and eventer.enabled and getattr(self._task, "send_events", True):
+            eventer.send(type, uuid=self.id, **fields)
 
     def execute_using_pool(self, pool: Any, **kwargs: Any) -> None:
         """Hand the task to the pool."""

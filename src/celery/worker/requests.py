@@ -80,6 +80,8 @@ class Requests:
         self._hostname = hostname
         self._extension = extension
         self._loop: asyncio.AbstractEventLoop | None = None
+        #: Sends events, for the methods of requests.
+        self.eventer: Any = None
 
     def bind(self, loop: asyncio.AbstractEventLoop) -> None:
         """Say which loop the worker's core runs on."""
@@ -128,6 +130,7 @@ class Requests:
             "on_ack": acknowledge,
             "on_reject": reject,
             "hostname": self._hostname,
+            "eventer": self.eventer,
             "app": self._app,
             "task": run.policy.task,
             "body": run.body,

@@ -81,8 +81,8 @@ def delivery_info(delivery: Delivery) -> dict[str, Any]:
     }
 
 
-def job_for(run: Run) -> Job:
-    """What the pool needs to run it."""
+def job_for(run: Run, announce: bool = False) -> Job:
+    """What the pool needs to run it. `announce`: the core wants to know when it begins."""
     headers, delivery = run.headers, run.delivery
     hard, soft = run.policy.limits(headers.timelimit)
     return Job(
@@ -95,7 +95,7 @@ def job_for(run: Run) -> Job:
         delivery_info(delivery),
         hard,
         soft,
-        announce=run.policy.announce or "on_accepted" in run.policy.hooks,
+        announce=announce or run.policy.announce or "on_accepted" in run.policy.hooks,
         ignore_result=headers.ignore_result,
         group=headers.group,
         parent_id=headers.parent_id,

@@ -30,6 +30,7 @@ from celery.utils.nodenames import default_nodename
 
 from . import state
 from .consumer import Consumer
+from .heartbeat import INTERVAL
 from .loops import Core, Stop, load_loop
 from .notices import (
     check_time_limits,
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
 
     from celery.brokers.base import Outgoing
 
+    from .events import EventSender
     from .timer import WorkerTimer
 
 logger = logging.getLogger("celery.worker")
@@ -158,6 +160,9 @@ class WorkController:
         max_memory_per_child: int | None = None,
         pool_start_method: str | None = None,
         disable_prefetch: bool | None = None,
+        task_events: bool | None = None,
+        without_heartbeat: bool = False,
+        heartbeat_interval: float | None = None,
         **_kw: Any,
     ) -> None:
         """Read the options; what is None comes from the settings."""
@@ -174,6 +179,8 @@ class WorkController:
         self.pool_start_method = either("worker_pool_start_method", pool_start_method)
         self.disable_rate_limits = either("worker_disable_rate_limits", disable_rate_limits)
         self.disable_prefetch = either("worker_disable_prefetch", disable_prefetch)
+        self.task_events = bool(either("worker_send_task_events", task_events))
+        self.heartbeat_interval = None if without_heartbeat else (heartbeat_interval or INTERVAL)
         self.worker_lost_wait = either("worker_lost_wait", worker_lost_wait)
         self._prefetch_given = prefetch_multiplier is not None or conf.value_set_for(
             "worker_prefetch_multiplier"
@@ -374,6 +381,8 @@ class WorkController:
             local=UTC if conf.enable_utc else zone,
             accept=prepare_accept_content(conf.accept_content, setting="accept_content"),
             guarded=self.pool_name != "prefork",
+            task_events=self.task_events,
+            heartbeat_interval=self.heartbeat_interval,
         )
 
     def _zone(self) -> tzinfo:
@@ -484,6 +493,11 @@ class WorkController:
         return self._ended.wait(timeout)
 
     # -- asking -----------------------------------------------------------------------------------
+    @property
+    def events(self) -> EventSender | None:
+        """Sends this worker's events; None before `start`."""
+        return None if self.core is None else self.core.crew.events
+
     @property
     def timer(self) -> WorkerTimer | None:
         """Makes calls at their time, on the extension thread (`celery.utils.timer2.Timer`); None before `start`."""

@@ -214,21 +214,19 @@ def test_settings_without_effect_are_named_once(shop):
     conf = json.dumps(
         {
             "worker_state_db": "state",
-            "worker_send_task_events": True,
             "worker_pool_restarts": False,
-            "event_queue_ttl": 7.0,
-            "event_queue_prefix": "mine",
+            "security_digest": "md5",
+            "security_key_password": "x",
             "beat_schedule": {},
         }
     )
     with shop.worker(TEST_CONF=conf) as worker:
         said = worker.output
     assert said.count("Setting worker_state_db='state' has no effect in this version") == 1
-    assert said.count("Setting worker_send_task_events=True has no effect in this version") == 1
     assert "worker_pool_restarts" not in said
     assert (
         said.count(
-            "No effect in this version, as no events are sent yet: event_queue_prefix, event_queue_ttl."
+            "No effect in this version, as messages are not signed yet: security_digest, security_key_password."
         )
         == 1
     )

@@ -77,6 +77,6 @@ def test_passwords_of_lists_are_not_shown():
 
     class Worker:
         app = Celery(set_as_current=False, broker_url=urls)
-        concurrency, pool_name = 1, "solo"
+        concurrency, pool_name, task_events = 1, "solo", False
 
     assert dict(configuration_lines(Worker()))["transport"] == shown(urls)

@@ -12,6 +12,7 @@ from typing import Any
 
 from tests.support import wait_until
 
+from celery.app.clock import LamportClock
 from celery.app.jobs import Job, Outcome, Verdict
 from celery.brokers.base import BrokerOptions, Outgoing
 from celery.brokers.registry import open_broker
@@ -113,7 +114,10 @@ class Bench:
         self.add_task("early")
         self.add_task("late", acks_late=True)
         self.app = SimpleNamespace(
-            backend=self.backend, conf=SimpleNamespace(accept_content=["json"]), timezone=None
+            backend=self.backend,
+            clock=LamportClock(),
+            conf=SimpleNamespace(accept_content=["json"], event_exchange="celeryev", event_serializer="json"),
+            timezone=None,
         )
         self.state = WorkerState()
         self.ready = threading.Event()

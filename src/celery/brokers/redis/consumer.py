@@ -11,8 +11,8 @@ import contextlib
 import logging
 from typing import TYPE_CHECKING, Any
 
-from celery.brokers.base import BrokerError, BrokerRefused
-from celery.wire.resp import pack
+from celery.brokers.base import BrokerError, BrokerRefused, Unroutable
+from celery.wire.resp import pack, pack_all
 
 from . import messages, scripts
 from .core import Core
@@ -21,7 +21,7 @@ from .desk import Entry, Held
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from celery.brokers.base import Delivery, Intake
+    from celery.brokers.base import Delivery, Intake, Outgoing
     from celery.brokers.topology import Queue
 
 logger = logging.getLogger("celery.brokers.redis")
@@ -84,6 +84,28 @@ class RedisConsumer(Core):
                     self.fenced_now()
         self.more()
         self.lease.tick()
+
+    async def broadcast(self, batch: Sequence[Outgoing]) -> Sequence[BrokerError | None]:
+        """See `Broadcaster.broadcast`."""
+        answer: asyncio.Future[list[Any]] = self.loop.create_future()
+        channel = self.keys.channel
+        commands = [("PUBLISH", channel(one.exchange, one.routing_key), messages.pack(one)) for one in batch]
+
+        def done(replies: list[Any]) -> None:
+            if not answer.done():
+                answer.set_result(replies)
+
+        self.outbox.append(Entry(pack_all(commands), len(commands), done, answer, [None] * len(batch)))
+        self.flush_soon()
+        replies = await answer
+        # A node of a cluster knows only of those who listen there.
+        counts = not self.broker.settings.cluster
+        return [
+            Unroutable(f"Nobody listens to {one.exchange!r}.")
+            if counts and one.mandatory and count == 0
+            else None
+            for one, count in zip(batch, replies, strict=True)
+        ]
 
     async def begin(self, batch: Sequence[Delivery]) -> list[Delivery]:
         """See `Consumer.begin`."""

@@ -121,13 +121,16 @@ class Child:
     # -- one job
 
     def _run(self, job: Job, hold: bool) -> None:
+        now = time.monotonic()
+        if not self._out:
+            self._oldest = now
         if job.announce:
             self._out.append((Note.STARTED, job.tag, time.time()))
-            if not hold:
+            if not is_brief(job):  # if it turns out not to be, a poke sends this
                 self._send_out()
         self._soft_raised = False
         self._current = job
-        self._begun = now = time.monotonic()
+        self._begun = now
         self._board.begin(self._slot, job.tag, now)
         self._in_task = True
         try:
@@ -141,8 +144,6 @@ class Child:
         self._in_task = False
         self._board.end(self._slot)
         self._current = None
-        if not self._out:
-            self._oldest = now
         if hold:
             self._unstored.append((len(self._out), job.tag, outcome))
         self._out.append((Note.DONE, job.tag, outcome))

@@ -56,6 +56,12 @@ class Consumer:
         core = self.controller.core
         return 0 if core is None else max(core.crew.dispatcher.window, 0)
 
+    @property
+    def event_dispatcher(self) -> Any:
+        """Sends events; None before the worker has started."""
+        core = self.controller.core
+        return None if core is None else core.crew.requests.eventer
+
     # -- for the steps of the application, on their thread ----------------------------------------
     @property
     def connection(self) -> Any:
