@@ -18,7 +18,6 @@ from celery.concurrency.prefork.spawner import Spawner
 from celery.concurrency.runners import default_runner
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Sequence
 
     from celery.app.jobs import Job
@@ -67,6 +66,9 @@ class TaskPool:
         self.hostname = hostname
         self.options = options or PoolOptions()
         self._runner = runner
+        if runner is default_runner:
+            for name in _OF_CHILDREN:
+                importlib.import_module(name)
         self._board: Board | None = None
         self._link: Link | None = None
         self._foreman: Foreman | None = None
@@ -75,13 +77,10 @@ class TaskPool:
     def prefork(self) -> None:
         """Start the spawner: after the app is loaded, before any loop, thread or connection exists."""
         if self._link is None:
-            if self._runner is default_runner:
-                for name in _OF_CHILDREN:
-                    importlib.import_module(name)
             self._board = Board()
-            self._link = Link(partial(self._serve_spawner, self._board))
+            self._link = Link(self._spawner(self._board).run)
 
-    def _serve_spawner(self, board: Board, control: socket.socket, core_pid: int) -> None:
+    def _spawner(self, board: Board) -> Spawner:
         spawning = self.options.start_method == "spawn"
         prefix = "SpawnPoolWorker" if spawning else "ForkPoolWorker"
         if spawning:
@@ -89,8 +88,7 @@ class TaskPool:
         else:
             life = live
         trade = Trade(self.app, self.hostname, self.options, self._runner, prefix)
-        be = partial(life, trade, board)
-        Spawner(control, core_pid, board, be, partial(_announce_birth, prefix)).run()
+        return Spawner(board, partial(life, trade, board), partial(_announce_birth, prefix))
 
     async def start(self, reports: Reports) -> None:
         """Return when all children are ready.

@@ -71,9 +71,10 @@ class Birth:
 class Spawner:
     """The spawner's whole life, in its own process.
 
+    It is made before that is forked: memory that it wrote after its fork, it would share with its children, but not with the
+    core.
+
     Args:
-        control: the stream to the core; end of file means that the core is gone.
-        core_pid: of the worker.
         board: where children say what they run.
         live: what a child does, from its birth to its end.
         before_fork: called before each fork with the child's name.
@@ -81,48 +82,50 @@ class Spawner:
 
     def __init__(
         self,
-        control: socket.socket,
-        core_pid: int,
         board: Board,
         live: Callable[[Birth], NoReturn],
         before_fork: Callable[[int], None],
     ) -> None:
-        self._control = control
-        self._core_pid = core_pid
         self._board = board
         self._live = live
         self._before_fork = before_fork
         self._children: set[int] = set()
         self._inbox = bytearray()
         self._inherited = {number: signal.getsignal(number) for number in signal.valid_signals()}
-        self._wakeup: tuple[socket.socket, socket.socket] = socket.socketpair()
         self._die_with_me = _parent_death_signal()
         self._core_fd = -1
         self._collects = gc.isenabled()
 
-    def run(self) -> NoReturn:
-        """Serve the core until it is gone, then end all children and this process."""
+    def run(self, control: socket.socket, core_pid: int) -> NoReturn:
+        """Serve the core until it is gone, then end all children and this process.
+
+        Args:
+            control: the stream to the core; end of file means that the core is gone.
+            core_pid: of the worker.
+        """
+        self._control = control
         try:
-            self._settle_in()
+            self._settle_in(core_pid)
             self._serve()
         finally:
             self._end_children()
             os._exit(0)
 
-    def _settle_in(self) -> None:
+    def _settle_in(self, core_pid: int) -> None:
         signal.set_wakeup_fd(-1)
-        for number in signal.valid_signals():
-            if callable(self._inherited[number]):
+        for number, handler in self._inherited.items():
+            if callable(handler):
                 signal.signal(number, signal.SIG_DFL)
         for number in GROUP_SIGNALS:
             signal.signal(number, signal.SIG_IGN)
+        self._wakeup = os.pipe()
         for end in self._wakeup:
-            end.setblocking(False)
+            os.set_blocking(end, False)
         signal.signal(signal.SIGCHLD, _note)
-        signal.set_wakeup_fd(self._wakeup[1].fileno(), warn_on_full_buffer=False)
+        signal.set_wakeup_fd(self._wakeup[1], warn_on_full_buffer=False)
         if hasattr(os, "pidfd_open"):
             with suppress(OSError):
-                self._core_fd = os.pidfd_open(self._core_pid)
+                self._core_fd = os.pidfd_open(core_pid)
         # What exists now is shared by all children and never garbage: the collector need not touch it.
         gc.disable()
         gc.freeze()
@@ -136,14 +139,14 @@ class Spawner:
             poll.register(self._core_fd, select.POLLIN)
         while True:
             ready = {fd for fd, _ in poll.poll()}
-            if self._wakeup[0].fileno() in ready:
+            if self._wakeup[0] in ready:
                 self._reap()
             if self._core_fd in ready or (self._control.fileno() in ready and not self._obey()):
                 return
 
     def _reap(self) -> None:
         with suppress(BlockingIOError):
-            while self._wakeup[0].recv(4096):
+            while os.read(self._wakeup[0], 4096):
                 pass
         while True:
             try:
@@ -209,10 +212,11 @@ class Spawner:
         for number in (*GROUP_SIGNALS, signal.SIGCHLD):
             kept = signal.SIG_IGN if self._inherited[number] is signal.SIG_IGN else signal.SIG_DFL
             signal.signal(number, kept)
-        for sock in (core_end, self._control, *self._wakeup):
-            sock.close()
-        if self._core_fd >= 0:
-            os.close(self._core_fd)
+        core_end.close()
+        self._control.close()
+        for fd in (*self._wakeup, self._core_fd):
+            if fd >= 0:
+                os.close(fd)
         if self._collects:
             gc.enable()
 
