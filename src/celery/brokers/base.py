@@ -141,6 +141,7 @@ class Capabilities:
         topics: topic keys are matched as AMQP says (`a.#` matches `a`).
         bindings: who binds a queue binds it for all; False: for itself, so that a sender has to declare, too.
         held_at_most: seconds that a delivery may be out unless the broker is configured otherwise; None: for ever.
+        begins: how many calls of `Consumer.begin` pay at a time: more than one where the broker takes its time to answer.
     """
 
     priorities: bool = True
@@ -159,6 +160,7 @@ class Capabilities:
     topics: bool = True
     bindings: bool = True
     held_at_most: float | None = None
+    begins: int = 1
 
 
 class BrokerError(Exception):

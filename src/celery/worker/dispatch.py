@@ -38,8 +38,26 @@ logger = logging.getLogger("celery.worker.dispatch")
 STALL = 0.5
 #: Seconds until a batch is tried again that could not be acknowledged.
 BEGIN_AGAIN = 0.2
+#: Beside a batch that is being acknowledged another one must be worth it: it costs the broker as much as a large one.
+WORTH_IT = 16
 #: All of a pool's room, with a little for what is lost in adding parts up.
 _ALL = 1 + 1e-9
+
+
+class _Begin:
+    """A batch that is being acknowledged.
+
+    Attributes:
+        part: of the pool's room that it is promised.
+        runs: none any more when the answer is there.
+    """
+
+    __slots__ = ("part", "runs", "task")
+
+    def __init__(self, runs: list[Run], part: float) -> None:
+        self.runs = runs
+        self.part = part
+        self.task: asyncio.Task[None] | None = None
 
 
 class Dispatcher:
@@ -51,6 +69,7 @@ class Dispatcher:
         slots: how many tasks the pool runs at once.
         bound: upper bound of the window that the user set; None for none.
         ahead: False: fetch only what the pool has room for.
+        begins: how many batches may be being acknowledged at a time.
         held_up: whether nothing more is to be taken for now.
         choked: whether nothing more is to be begun for now; `pump` is called when that changes.
         broke: called when a batch could neither be acknowledged nor tried again.
@@ -66,6 +85,7 @@ class Dispatcher:
         slots: int,
         bound: int | None,
         ahead: bool = True,
+        begins: int = 1,
         held_up: Callable[[], bool] = lambda: False,
         choked: Callable[[], bool] = lambda: False,
         broke: Callable[[BaseException], None],
@@ -80,20 +100,20 @@ class Dispatcher:
         #: The pool says of every job when it begins.
         self.announce = False
         self._ahead = ahead
+        self._most_begins = begins
         self._held_up = held_up
         self._choked = choked
         self._broke = broke
         self._settle = settle
         self._submit_by_request = submit_by_request
         self._ready: deque[Run] = deque()
-        self._beginning: list[Run] = []
+        self._begins: list[_Begin] = []
         self._promised = 0.0  # to those: what part of the pool's room
         self._counted = 0
         self._closed = False
         self._stalled = False
         self._moved_at = 0.0
         self._stall: asyncio.TimerHandle | None = None
-        self._task: asyncio.Task[None] | None = None
 
     # -- coming in --------------------------------------------------------------------------------
     def add(self, run: Run, *, front: bool = False) -> None:
@@ -115,6 +135,10 @@ class Dispatcher:
         """True while anything is in the pool or on its way there."""
         return bool(self.state.active or self._beginning)
 
+    @property
+    def _beginning(self) -> list[Run]:
+        return [run for begin in self._begins for run in begin.runs]
+
     # -- going out --------------------------------------------------------------------------------
     def pump(self) -> None:
         """Hand over what there is room for, and tell the broker how much more may come."""
@@ -133,6 +157,7 @@ class Dispatcher:
         asking: list[Run] = []
         parts: dict[str, tuple[int, float]] = {}
         left = _ALL - self._promised
+        promised, may_ask = 0.0, len(self._begins) < self._most_begins
         while ready and left > 0:
             run = ready[0]
             name = run.headers.task
@@ -146,40 +171,46 @@ class Dispatcher:
                 break
             if run.begun or (run.policy.acks_late and run.delivery.held is None):
                 straight.append(run)
-            elif self._task is None:
+            elif may_ask:
                 asking.append(run)
-                self._promised += part
-            else:  # the batch before is being acknowledged: the next goes when that is done
+                promised += part
+            else:  # those before are being acknowledged: the next goes when one of them is done
                 break
             ready.popleft()
             left -= part
         if straight:
             self._submit(straight)
+        if asking and self._begins and len(asking) < WORTH_IT:
+            ready.extendleft(reversed(asking))
+            asking = []
         if asking:
-            self._beginning = asking
             for run in asking:
                 self._count(run)
-            self._task = asyncio.get_running_loop().create_task(self._begin_or_break(asking))
+            begin = _Begin(asking, promised)
+            self._begins.append(begin)
+            self._promised += promised
+            begin.task = asyncio.get_running_loop().create_task(self._begin_or_break(begin))
         if straight or asking:
             self._moved_at = monotonic()
             self._stalled = False
 
-    async def _begin_or_break(self, batch: list[Run]) -> None:
+    async def _begin_or_break(self, begin: _Begin) -> None:
         try:
-            await self._begin(batch)
+            await self._begin(begin)
         except Exception as error:  # noqa: BLE001 - better a dead worker than one that begins nothing any more
             self._broke(error)
 
-    async def _begin(self, batch: list[Run]) -> None:
+    async def _begin(self, begin: _Begin) -> None:
         """Acknowledge a batch, or be told that it is held, then run what is still ours."""
-        failed = False
+        batch, failed = begin.runs, False
         try:
             kept = await self._ask(batch)
         except BrokerError as error:
             logger.warning("Could not acknowledge %d messages, trying again: %s", len(batch), error)
             kept, failed = set(), True
         finally:
-            self._beginning, self._promised = [], 0.0
+            begin.runs = []
+            self._promised -= begin.part
         mine: list[Run] = []
         again: list[Run] = []
         for run in batch:
@@ -196,10 +227,13 @@ class Dispatcher:
                     "Task %s[%s] was taken over by another worker before it began", run.name, run.id
                 )
                 self.state.remove(run)
-        self._ready.extendleft(reversed(again))
+        if again:  # in the order in which they came, whatever failed beside them
+            self._ready = deque(sorted((*again, *self._ready), key=lambda run: run.tag))
         if failed:
             await asyncio.sleep(BEGIN_AGAIN)
-        self._task = None
+        self._begins.remove(begin)
+        if not self._begins:
+            self._promised = 0.0  # whatever was lost in adding up
         if self._closed:
             for run in mine:
                 self._settle(run, GIVEN_BACK)
@@ -344,12 +378,14 @@ class Dispatcher:
     async def settled(self, seconds: float) -> None:
         """Return when no batch is being acknowledged any more; wait no longer than `seconds` for a store that is
         away: what was to be acknowledged then counts as not begun."""
-        while self._task is not None and not self._task.done():
-            await asyncio.wait([self._task], timeout=seconds)
-            if self._task.done():
+        while asked := {begin.task: begin for begin in self._begins if begin.task and not begin.task.done()}:
+            await asyncio.wait(asked, timeout=seconds)
+            late = [(task, begin) for task, begin in asked.items() if not task.done()]
+            if not late:
                 return
-            batch = self._beginning
-            self._task.cancel()
-            await asyncio.wait([self._task])
-            for run in batch:
-                self._settle(run, GIVEN_BACK)
+            for task, begin in late:
+                batch = begin.runs
+                task.cancel()
+                await asyncio.wait([task])
+                for run in batch:
+                    self._settle(run, GIVEN_BACK)

@@ -152,6 +152,7 @@ class Core:
             slots=options.concurrency,
             bound=options.prefetch_bound,
             ahead=options.fetch_ahead,
+            begins=broker.capabilities.begins,
             held_up=lambda: extension.behind or self._storer.behind,
             choked=lambda: self._storer.behind,
             broke=self._consumer_broke,

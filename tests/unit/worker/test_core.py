@@ -17,6 +17,7 @@ from celery.brokers.base import BrokerUnavailable
 from celery.concurrency.pace import BRIEF
 from celery.exceptions import TaskRevokedError
 from celery.worker import extension, intake
+from celery.worker.dispatch import WORTH_IT
 from celery.worker.loops import Stop
 from celery.worker.request import Request
 
@@ -126,6 +127,36 @@ def test_a_batch_that_could_not_be_acknowledged_keeps_its_order(monkeypatch):
             bench.end(task_id)
         bench.settled()
         assert batches == [1, 3, 3]
+        assert bench.pool.ran == ids
+
+
+def test_a_large_batch_does_not_wait_for_the_one_before(monkeypatch):
+    """Where the broker takes its time to answer; a small one is no better off for it."""
+    with Bench(slots=WORTH_IT * 3) as bench:
+        begin, batches, gate = bench.core._consumer.begin, [], threading.Event()
+
+        async def slowly(batch):
+            batches.append(len(batch))
+            if len(batches) <= 2:
+                await asyncio.to_thread(gate.wait, 10)
+                raise BrokerUnavailable("away")
+            return await begin(batch)
+
+        monkeypatch.setattr(bench.core._consumer, "begin", slowly)
+        bench.core.crew.dispatcher._most_begins = 3
+        ids = [bench.send("early")]
+        wait_until(lambda: batches)
+        ids += [bench.send("early") for _ in range(WORTH_IT - 1)]
+        wait_until(lambda: bench.core.crew.dispatcher.waiting == WORTH_IT - 1)
+        assert batches == [1]
+        ids += [bench.send("early")]
+        wait_until(lambda: len(batches) == 2)
+        assert batches == [1, WORTH_IT]
+        assert not bench.pool.ran
+        gate.set()
+        for task_id in ids:
+            bench.end(task_id)
+        bench.settled()
         assert bench.pool.ran == ids
 
 

@@ -44,6 +44,7 @@ class RabbitBroker:
         counts_parked=False,
         lists_all_dead=False,
         held_at_most=CONSUMER_TIMEOUT,
+        begins=3,
     )
 
     def __init__(self, url: str, options: BrokerOptions) -> None:
