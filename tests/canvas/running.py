@@ -72,11 +72,12 @@ class Runner:
     Args:
         app: gets the tasks.
         seconds: until a workflow must be over.
+        log: where tasks write what was called; default: in this process.
     """
 
-    def __init__(self, app: Celery, seconds: float = 20) -> None:
+    def __init__(self, app: Celery, seconds: float = 20, log: Any = None) -> None:
         self.app = app
-        self.log = Log()
+        self.log = log or Log()
         self.runs: list[tuple[str, Tree, Account]] = []
         self._numbers = itertools.count()
         self._seconds = seconds
@@ -88,7 +89,7 @@ class Runner:
         account = Account()
         expected = shown(evaluate(tree, account))
         result = written(tree, self.app, f"{run}:").apply_async()
-        assert outcome_of(result, self._seconds) == expected
+        assert self._outcome(result, expected) == expected
         self.log.wait_for(run, len(account.calls), len(account.errors), self._seconds)
         self.runs.append((run, tree, account))
         self._compare(run, tree, account)
@@ -97,6 +98,9 @@ class Runner:
         """Nothing has happened since that should not have."""
         for run in self.runs:
             self._compare(*run)
+
+    def _outcome(self, result: Any, expected: Any) -> Any:
+        return outcome_of(result, self._seconds)
 
     def _compare(self, run: str, tree: Tree, account: Account) -> None:
         calls, errors = self.log.of(run)

@@ -6,8 +6,6 @@ must be, which tasks run with what, and which callbacks are called. It knows not
 
 from __future__ import annotations
 
-import json
-import zlib
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -15,18 +13,10 @@ from hypothesis import strategies as st
 
 from celery import chain, chord, group
 from celery.exceptions import ChordError
+from tests.canvas.tasks import Boom, mix
 
 if TYPE_CHECKING:
     from celery import Celery
-
-
-class Boom(Exception):
-    """What failing tasks raise."""
-
-
-def mix(label: str, args: Any) -> int:
-    """The value of a task: tells its arguments, and their order."""
-    return zlib.crc32(json.dumps([label, args]).encode()) % 100_003
 
 
 # -- trees
@@ -117,10 +107,21 @@ class Many:
 
 @dataclass
 class Account:
-    """What must have happened: `calls` are `(label, arguments)`, `errors` labels of errbacks with what they were told."""
+    """What must have happened.
+
+    Attributes:
+        calls: `(label, arguments)`.
+        errors: labels of errbacks.
+        skipped: steps and bodies that did not run as something before them failed.
+        inner_failures: chords in the header of another that failed.
+    """
 
     calls: list[tuple[str, Any]] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
+    skipped: list[Tree] = field(default_factory=list)
+    inner_failures: int = 0
+    #: How many headers we are in.
+    depth: int = 0
 
 
 def evaluate(tree: Tree, account: Account) -> Any:
@@ -138,9 +139,13 @@ def _run(tree: Tree, args: tuple[Any, ...], account: Account) -> Any:
         return Many(tuple(_run(member, args, account) for member in tree.members))
     if isinstance(tree, Chain):
         return _run_chain(tree, args, account)
+    account.depth += 1
     outcomes = tuple(_run(member, args, account) for member in tree.header)
+    account.depth -= 1
     failed = [one for one in _flat(outcomes) if isinstance(one, Exception)]
     if failed:
+        account.skipped.append(tree.body)
+        account.inner_failures += account.depth > 0
         if isinstance(tree.body, Group):
             return _refuse(tree.body, failed[0], account)
         return _refuse(tree.body, ChordError(f"Dependency ID raised {failed[0]!r}"), account)
@@ -152,6 +157,7 @@ def _run_chain(tree: Chain, args: tuple[Any, ...], account: Account) -> Any:
     for at, step in enumerate(tree.steps):
         outcome = _run(step, args, account)
         if isinstance(outcome, Exception):
+            account.skipped += tree.steps[at + 1 :]
             return _like(tree.steps[-1], outcome)
         if at + 1 < len(tree.steps):
             assert not isinstance(outcome, Many), "a group in a chain is the header of a chord"

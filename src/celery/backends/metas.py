@@ -16,6 +16,7 @@ from celery.message.compression import UnknownCompression
 from celery.result import ResultBase
 
 from . import encoding, resume_notes
+from .blind import PICKLED, unpickled
 from .encoding import compress_payload, decompress_payload
 
 if TYPE_CHECKING:
@@ -57,6 +58,15 @@ class MetaCodec:
         return serializers.loads(
             decompress_payload(payload), self.content_type, self.content_encoding, accept=self.accept
         )
+
+    def is_success(self, payload: Any) -> bool:
+        """Whether a stored meta is that of a success. No class of the user's is loaded for it."""
+        try:
+            if self.content_type == PICKLED:
+                return bool(unpickled(decompress_payload(payload))["status"] == states.SUCCESS)
+            return bool(self.decode(payload)["status"] == states.SUCCESS)
+        except Exception:  # noqa: BLE001 - what cannot be read is no success, and shall be replaced
+            return False
 
     def decode_result(self, payload: Any) -> Meta:
         """Decode a meta, and make its exception again."""

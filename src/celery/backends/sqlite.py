@@ -260,19 +260,13 @@ class SqliteBackend(KeyValueStoreBackend):
         """Store over what was there, unless that is a success: what somebody taken for dead says later does not
         count."""
         (value,) = connection.execute("SELECT value FROM result WHERE key = ?", (row.key,)).fetchone()
-        if self._is_success(value):
+        if self.is_success(value):
             logger.debug("Result of %s is stored already, %s is not taken", row.task_id, row.state)
             return False
         connection.execute(
             "UPDATE result SET value = ?, expires = ? WHERE key = ?", (row.value, row.expires, row.key)
         )
         return True
-
-    def _is_success(self, value: Any) -> bool:
-        try:
-            return bool(self.decode(value)["status"] == states.SUCCESS)
-        except Exception:  # noqa: BLE001 - what cannot be read is no success, and shall be replaced
-            return False
 
     # -- chords
 

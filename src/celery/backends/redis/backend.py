@@ -279,7 +279,7 @@ class RedisBackend(KeyValueStoreBackend):
                     refused.append(row)
                 elif isinstance(answer, bytes):
                     known[row.key] = answer
-                    if self._is_success(answer):
+                    if self.is_success(answer):
                         row = row._replace(value=None)
                     if row.value is not None or row.part is not None:
                         again.append(row)
@@ -320,12 +320,6 @@ class RedisBackend(KeyValueStoreBackend):
             arguments += arguments_of(row, known)
             arguments += member_arguments(row)
         return MEMBERS.call([*chords.keys_of(part), *(row.key for row in lot)], arguments)
-
-    def _is_success(self, value: bytes) -> bool:
-        try:
-            return bool(self.decode(value)["status"] == states.SUCCESS)
-        except Exception:  # noqa: BLE001 - what cannot be read is no success, and shall be replaced
-            return False
 
     # -- chords
 
