@@ -6,6 +6,7 @@ Celery's users import (`NAMESPACES`, `DEFAULTS`, `find`, ...). Rows whose old na
 
 from __future__ import annotations
 
+import sys
 from collections import namedtuple
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
@@ -364,7 +365,16 @@ def _build_namespaces() -> Namespace:
     return root
 
 
-NAMESPACES = _build_namespaces()
+if TYPE_CHECKING:
+    NAMESPACES: Namespace
+
+
+def __getattr__(name: str) -> Any:
+    """`NAMESPACES`, made when somebody asks for it: a tenth of a megabyte that nothing of ours needs."""
+    if name != "NAMESPACES":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = made = _build_namespaces()
+    return made
 
 
 def flatten(
@@ -414,15 +424,16 @@ def find(name: str, namespace: str = "celery") -> searchresult:
         KeyError: there is no such setting.
     """
     namespace = namespace.lower()
-    family = NAMESPACES.get(namespace)
+    families: Namespace = sys.modules[__name__].NAMESPACES
+    family = families.get(namespace)
     if isinstance(family, dict) and name.lower() in family:
         return searchresult(namespace, name.lower(), family[name.lower()])
-    for key, option in NAMESPACES.items():
+    for key, option in families.items():
         if key == name.lower():
             return searchresult(None, key, option)
         if isinstance(option, dict) and name.lower() in option:
             return searchresult(key, name.lower(), option[name.lower()])
-    for key, option in flatten(NAMESPACES):
+    for key, option in flatten(families):
         if key == name.lower():
             return searchresult(None, key, option)
     raise KeyError(name)

@@ -20,9 +20,10 @@ from typing import TYPE_CHECKING, Any
 from celery.exceptions import CDeprecationWarning
 from celery.utils.text import pretty
 
+from . import defaults
 from .censor import filter_hidden_settings
 from .checks import EnvironmentLayer, check, variable_of, warn_near_misses
-from .defaults import DEFAULTS, NAMESPACES, NEW_TO_OLD, OLD_TO_NEW, Option, find, searchresult
+from .defaults import DEFAULTS, NEW_TO_OLD, OLD_TO_NEW, Option, find, searchresult
 from .embedded import embedded_url_of, needs_embedded_store
 
 if TYPE_CHECKING:
@@ -430,11 +431,12 @@ class Settings(MutableMapping[str, Any]):
             KeyError: no such family, or no such setting in it.
         """
         whole = f"{family}_{key}"
-        if whole in NAMESPACES:
-            return NAMESPACES[whole]  # type: ignore[no-any-return]
-        if not isinstance(NAMESPACES.get(family), dict):
+        families = defaults.NAMESPACES
+        if whole in families:
+            return families[whole]  # type: ignore[no-any-return]
+        if not isinstance(families.get(family), dict):
             raise KeyError(family)
-        return NAMESPACES[family][key]  # type: ignore[no-any-return]
+        return families[family][key]  # type: ignore[no-any-return]
 
     def any_option(self) -> Option:
         """An option of no particular type: it knows how to read every type by name."""
