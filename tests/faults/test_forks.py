@@ -1,4 +1,4 @@
-"""Promise 15: forks after the first publish, whatever becomes of the parent."""
+"""Promise 15: forks after the first publish, whatever becomes of the parent; and forks in tasks."""
 
 from __future__ import annotations
 
@@ -42,3 +42,41 @@ def test_a_daemon_loses_nothing_when_others_come_and_go(project, forks):
     project.write("send.py", SENDER.replace("{forks}", str(forks)))
     # `run` returns when the last process has closed its end of the pipe.
     assert project.run(sys.executable, "send.py").stdout.strip() == "3"
+
+
+TASKS = """
+import os, sys
+from celery import Celery
+
+app = Celery("tasks")
+
+
+@app.task
+def fork(how):
+    pid = os.fork()
+    if pid == 0:
+        if how == "exit":
+            sys.exit(3)
+        if how == "raise":
+            raise ValueError("in the child")
+        return "child"
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+@app.task
+def add(x, y):
+    return x + y
+"""
+
+
+@pytest.mark.parametrize("pool", ["prefork", "threads", "solo", "asyncio"])
+def test_a_process_that_a_task_forked_ends_when_it_leaves_the_body(project, pool):
+    project.write("tasks.py", TASKS)
+    with project.worker("-P", pool, "-c", "1"):
+        said = project.python("""
+            from tasks import add, fork
+            for how in ("exit", "raise", "return"):
+                print(fork.delay(how).get(timeout=30))
+            print(add.delay(2, 2).get(timeout=30))
+        """)
+    assert said.split() == ["3", "1", "0", "4"]

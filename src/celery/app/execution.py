@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from celery import _state, signals, states
-from celery.app import outcome
+from celery.app import forking, outcome
 from celery.app.context import Context
 from celery.app.einfo import ExceptionInfo, clear_frames
 from celery.app.jobs import Verdict
@@ -79,6 +79,7 @@ class Run(msgspec.Struct, eq=False):
         result: the return value, or an `ExceptionInfo`.
         info: None after success, else a `TraceInfo`.
         propagating: the exception goes on to the caller: nothing more is done.
+        generation: of the process in which it was begun, see `forking`.
     """
 
     plan: TaskPlan
@@ -95,6 +96,7 @@ class Run(msgspec.Struct, eq=False):
     runtime: float | None = None
     retstr: str | None = None
     propagating: bool = False
+    generation: int = 0
 
     @classmethod
     def of(cls, plan: TaskPlan, uuid: str, args: Any, kwargs: Any, request: Any) -> Run:
@@ -104,7 +106,7 @@ class Run(msgspec.Struct, eq=False):
         if request.id is None:
             request.id = uuid
         store = (plan.store_eager or not plan.eager) and not outcome.ignores_result(plan.task, request)
-        return cls(plan, uuid, args, kwargs, request, store, monotonic())
+        return cls(plan, uuid, args, kwargs, request, store, monotonic(), generation=forking.generation)
 
     # -- steps
 
@@ -155,6 +157,11 @@ class Run(msgspec.Struct, eq=False):
                 self.raised(exc)
                 return False
         return True
+
+    def stay(self, exc: BaseException | None = None) -> None:
+        """The body is over; a process that it has forked ends here."""
+        if self.generation != forking.generation and not self.plan.eager:
+            forking.leave(exc)
 
     def returned(self, value: Any) -> Exception | None:
         """The body returned.

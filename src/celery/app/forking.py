@@ -1,15 +1,21 @@
-"""Telling every app of a process that it has been forked."""
+"""Telling every app of a process that it has been forked, and ending what a task has forked."""
 
 from __future__ import annotations
 
 import os
+import sys
+import traceback
 import weakref
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
     from celery.app.base import Celery
 
 _apps: weakref.WeakSet[Celery] = weakref.WeakSet()
+
+#: How many forks lie between this process and the one that loaded this module.
+generation = 0
 
 
 def track(app: Celery) -> None:
@@ -17,7 +23,30 @@ def track(app: Celery) -> None:
     _apps.add(app)
 
 
+def leave(exc: BaseException | None) -> NoReturn:
+    """End a process that a task has forked and that came back out of the task's body.
+
+    The task belongs to the process that forked it; here there is neither a worker to go back to nor an end to tell.
+
+    Args:
+        exc: what the body raised; None if it returned.
+    """
+    code = 0
+    if isinstance(exc, SystemExit):
+        code = exc.code if isinstance(exc.code, int) else int(exc.code is not None)
+    elif exc is not None:
+        code = 1
+        with suppress(Exception):
+            traceback.print_exception(exc)
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(Exception):
+            stream.flush()
+    os._exit(code & 0xFF)
+
+
 def _after_fork_in_child() -> None:
+    global generation  # noqa: PLW0603 - one process, one place in the line
+    generation += 1
     for app in list(_apps):
         app._after_fork()
 

@@ -14,7 +14,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from celery import _state, signals
-from celery.app import coroutines, outcome
+from celery.app import coroutines, forking, outcome
 from celery.app import runner as _runner
 from celery.app.context import Context
 from celery.app.einfo import ExceptionInfo
@@ -433,8 +433,11 @@ def _tracer(plan: TaskPlan, ended: Any) -> Callable[..., Any]:
                         run.terminated()
                         raise
                     except BaseException as exc:  # noqa: BLE001 - whatever a task raises is its outcome
+                        run.stay(exc)
                         run.raised(exc)
                     else:
+                        if run.generation != forking.generation:  # spares a call in nearly every run
+                            run.stay()
                         error = run.returned(value)
                         if error is not None:
                             run.raised(error)
@@ -464,8 +467,10 @@ def _async_tracer(plan: TaskPlan, ended: Any) -> Callable[..., Any]:
                         if coroutines.is_cancelled_from_outside(exc):
                             run.abandon()
                             raise
+                        run.stay(exc)
                         await in_thread(True, run.raised, exc)
                     else:
+                        run.stay()
                         error = await in_thread(run.has_io, run.returned, value)
                         if error is not None:
                             await in_thread(True, run.raised, error)
