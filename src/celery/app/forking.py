@@ -45,7 +45,7 @@ def leave(exc: BaseException | None) -> NoReturn:
 
 
 def _after_fork_in_child() -> None:
-    global generation  # noqa: PLW0603 - one process, one place in the line
+    global generation
     generation += 1
     for app in list(_apps):
         app._after_fork()
