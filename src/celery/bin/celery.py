@@ -16,6 +16,7 @@ from celery.bin.base import CeleryCommand, CeleryOption, CLIContext, get_current
 from celery.bin.call import call
 from celery.bin.dlq import dlq
 from celery.bin.errors import shown_as_one_line, users_frames
+from celery.bin.events import events
 from celery.bin.graph import graph
 from celery.bin.hoist import hoist_global_options
 from celery.bin.list import list_
@@ -49,7 +50,7 @@ OWN_FILE_NAME = (
 PLUGIN_GROUP = "celery.commands"
 #: Commands of Celery's that people look for.
 NOT_BUILT = frozenset(
-    ("amqp", "beat", "control", "events", "inspect", "logtool", "migrate", "multi", "status", "upgrade")
+    ("amqp", "beat", "control", "inspect", "logtool", "migrate", "multi", "status", "upgrade")
 )
 
 
@@ -260,7 +261,7 @@ def help_(ctx: click.Context, command: tuple[str, ...]) -> None:
     click.echo(context.get_help())
 
 
-for _command in (call, dlq, graph, list_, purge, report, result, resume, shell, worker):
+for _command in (call, dlq, events, graph, list_, purge, report, result, resume, shell, worker):
     celery.add_command(_command)
 
 

@@ -14,7 +14,7 @@ from celery.utils.nodenames import node_format
 logger = logging.getLogger("celery.bin.detach")
 
 #: Would make the daemon detach again, without end.
-_ENVIRONMENT = "CELERY_WORKER_DETACH"
+_ENVIRONMENT = ("CELERY_WORKER_DETACH", "CELERY_EVENTS_DETACH")
 
 
 def go_into_background(
@@ -45,7 +45,8 @@ def go_into_background(
     pidfile = node_format(pidfile, hostname) if pidfile else None
     program = executable or sys.executable
     arguments = without_detach(sys.orig_argv[1:])
-    os.environ.pop(_ENVIRONMENT, None)
+    for name in _ENVIRONMENT:
+        os.environ.pop(name, None)
     options: dict[str, Any] = {} if umask is None else {"umask": umask}
     daemon = detached(
         logfile, pidfile, uid, gid, workdir=workdir, fake=bool(os.environ.get("C_FAKEFORK")), **options

@@ -97,6 +97,7 @@ class EventSender:
         if self.tasks is not None:
             return False
         self.tasks = TaskEvents(self.hostname, self.app.clock, self.add)
+        self.heart.keen = True
         self.switched(True)
         return True
 
@@ -105,6 +106,7 @@ class EventSender:
         if self.tasks is None:
             return False
         self.tasks = None
+        self.heart.keen = False
         self.switched(False)
         return True
 

@@ -32,7 +32,7 @@ ASKED_FREQ = 5
 class Heart:
     """Beats while the worker is connected. All calls on the core's loop.
 
-    As long as the broker says that nobody listens, most beats are not sent. Receivers of `heartbeat_sent` are told of
+    As long as the broker says that nobody listens, and task events are off, most beats are not sent. Receivers of `heartbeat_sent` are told of
     every one: they tell a supervisor that this worker lives.
 
     Args:
@@ -54,6 +54,8 @@ class Heart:
         self.interval = interval or INTERVAL
         #: Whether any are sent at all, except when asked for.
         self.beats = interval is not None
+        #: Whether every beat is sent, heard or not.
+        self.keen = False
         self._hostname = hostname
         self._clock = clock
         self._state = state
@@ -96,7 +98,7 @@ class Heart:
     def _beat(self) -> None:
         assert self._loop is not None
         self._timer = self._loop.call_later(self.interval, self._beat)
-        if self._heard or self._loop.time() - self._sent_at >= UNHEARD:
+        if self._heard or self.keen or self._loop.time() - self._sent_at >= UNHEARD:
             self._say("worker-heartbeat")
         if signals.heartbeat_sent:
             self._extension.call(signals.heartbeat_sent.send, sender=self)
