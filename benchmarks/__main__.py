@@ -26,6 +26,7 @@ from .contenders import (
     CELERY_REDIS_STORED,
     CELERY_RPC,
     CELERY_SQL,
+    CELERY_TELLING,
     DRAMATIQ_REDIS,
     EVERYBODY,
     HUEY,
@@ -40,6 +41,8 @@ from .contenders import (
     OURS_REDIS,
     OURS_REDIS_STORED,
     OURS_RPC,
+    OURS_TELLING,
+    OURS_TELLING_INSIDE,
     ROOT,
     SAQ_REDIS,
     TASKIQ_REDIS,
@@ -106,6 +109,10 @@ def scenario_plan(tasks: int) -> dict[str, tuple[tuple[Contender, ...], Callable
             (OURS_INSIDE, CELERY_INSIDE),
             lambda c, t=task: scenarios.inside(c, tasks * 4, t),
         )
+    plan["worker path, events"] = (
+        (OURS_TELLING_INSIDE, OURS_INSIDE),
+        lambda c: scenarios.inside(c, tasks * 4, "bench.noop"),
+    )
     return plan
 
 
@@ -143,6 +150,10 @@ def redis_plan(tasks: int) -> dict[str, tuple[tuple[Contender, ...], Callable[[C
         "redis, idle": (pair, scenarios.idle),
         "redis, delayed": (pair, lambda c: scenarios.delayed(c, 2000)),
         "redis, memory": (stored[:1], lambda c: scenarios.memory(c, tasks * 200, tasks * 20, tasks // 25)),
+        "redis, events": (
+            (OURS_TELLING, OURS_REDIS, CELERY_TELLING, CELERY_REDIS),
+            lambda c: drain(c, many),
+        ),
         "redis, deep queue": ((OURS_REDIS,), lambda c: scenarios.deep(c, 500_000)),
     }
     for pool, slots, options in (("threads", 10, ()), ("solo", 1, ()), ("asyncio", 100, ())):

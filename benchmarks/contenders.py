@@ -111,6 +111,10 @@ OURS_ALONE = replace(
     name="celeriac, redis, all ours",
     env=OURS_REDIS_STORED.env | {"CELERY_FLEET": "celeriac"},
 )
+#: Telling what happens to each task; ratios to the same without say what that costs.
+OURS_TELLING = replace(OURS_REDIS, name="celeriac, redis, -E", env=_REDIS | {"BENCH_EVENTS": "1"})
+CELERY_TELLING = replace(CELERY_REDIS, name="celery 5.7.0, redis, -E", env=_REDIS | {"BENCH_EVENTS": "1"})
+OURS_TELLING_INSIDE = replace(OURS_INSIDE, name="celeriac, memory, -E", env=MEMORY | {"BENCH_EVENTS": "1"})
 CELERY_REDIS_STORED = replace(CELERY_REDIS, env=_REDIS | _STORED)
 HUEY_REDIS = replace(HUEY, name="huey, redis", env=_REDIS, server="redis")
 HUEY_REDIS_ECHO = replace(HUEY_ECHO, name="huey, redis", env=_REDIS, server="redis")

@@ -10,6 +10,8 @@ app = Celery("bench")
 app.conf.update(broker_connection_retry_on_startup=True)
 if "BENCH_RESULTS" in os.environ:
     app.conf.result_backend = os.environ["BENCH_RESULTS"]
+if "BENCH_EVENTS" in os.environ:
+    app.conf.worker_send_task_events = True
 url = os.environ.get("BENCH_BROKER")
 if url:
     app.conf.broker_url = url
