@@ -71,7 +71,7 @@ class TestProgram:
             assert heading in text
 
     def test_what_is_not_built_yet_does_not_exist(self, project):
-        for option in ("--statedb=x", "-B"):
+        for option in ("--autoscale=3,1", "-B"):
             usage_error(
                 project.celery("worker", option, check=False),
                 f"No such option '{option.partition('=')[0]}'. Celery has it, this version of Celeriac does not (yet).",

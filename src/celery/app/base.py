@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from datetime import tzinfo
 
     from celery.app.amqp import AMQP
+    from celery.app.control import Control
     from celery.app.links import Links
     from celery.app.task import Task
     from celery.app.task_types import AsyncTask, BoundTaskDecorator, TaskDecorator
@@ -667,6 +668,12 @@ class Celery:
     def backend(self, value: Any) -> None:
         self._stores.share(value)
 
+    @functools.cached_property
+    def control(self) -> Control:
+        """Remote control of workers."""
+        made: Control = instantiate(self.control_cls, app=self)
+        return made
+
     if TYPE_CHECKING:
         AsyncResult: type[Result[Any]]
         ResultSet: type[_ResultSet[Any]]
@@ -738,6 +745,10 @@ class Celery:
     def broker_for_read(self) -> Broker:
         """The broker that workers consume from, through our own ports."""
         return self._links.broker(self.conf.broker_read_url)
+
+    def broker_at(self, url: str) -> Broker:
+        """The broker at a URL, through our own ports."""
+        return self._links.broker(url)
 
     def connection_for_read(self, url: str | None = None, **kwargs: Any) -> Any:
         """Make a kombu connection to consume by. See `connection`."""

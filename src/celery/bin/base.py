@@ -211,12 +211,9 @@ NOT_BUILT = frozenset(
             "--schedule-filename",
             "--schedule",
             "--scheduler",
-            "-S",
-            "--statedb",
         ),
         *(
             "--autoscale",
-            "--without-mingle",
         ),
     )
 )

@@ -14,6 +14,7 @@ from celery.app.finding import NoAppError, find_app, own_celery_file
 from celery.app.foreign import refuse_foreign_celery
 from celery.bin.base import CeleryCommand, CeleryOption, CLIContext, get_current_app
 from celery.bin.call import call
+from celery.bin.control import control, inspect, status
 from celery.bin.dlq import dlq
 from celery.bin.errors import shown_as_one_line, users_frames
 from celery.bin.events import events
@@ -49,9 +50,7 @@ OWN_FILE_NAME = (
 )
 PLUGIN_GROUP = "celery.commands"
 #: Commands of Celery's that people look for.
-NOT_BUILT = frozenset(
-    ("amqp", "beat", "control", "inspect", "logtool", "migrate", "multi", "status", "upgrade")
-)
+NOT_BUILT = frozenset(("amqp", "beat", "logtool", "migrate", "multi", "upgrade"))
 
 
 class CeleryGroup(click.Group):
@@ -261,7 +260,22 @@ def help_(ctx: click.Context, command: tuple[str, ...]) -> None:
     click.echo(context.get_help())
 
 
-for _command in (call, dlq, events, graph, list_, purge, report, result, resume, shell, worker):
+for _command in (
+    call,
+    control,
+    dlq,
+    events,
+    graph,
+    inspect,
+    list_,
+    purge,
+    report,
+    result,
+    resume,
+    shell,
+    status,
+    worker,
+):
     celery.add_command(_command)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from celery.bin.base import CeleryCommand, CeleryOption, handle_preload_options
+from celery.bin.cluster import workers
 from celery.result import workflow_of
 
 GROUP = "Graph Options"
@@ -76,6 +77,9 @@ def bootsteps(ctx: click.Context, blueprints: tuple[str, ...]) -> None:
     text = io.StringIO()
     drawn[0].graph.to_dot(text)
     ctx.obj.echo(text.getvalue().rstrip("\n"))
+
+
+graph.add_command(workers)
 
 
 def _result(app: Any, given: str) -> Any:

@@ -34,6 +34,7 @@ else:  # click before 8.2 has no generic types
 WORKER = "Worker Options"
 POOL = "Pool Options"
 QUEUES = "Queue Options"
+FEATURES = "Features"
 
 #: Pools by name; `custom` is the class that the environment variable below names.
 POOLS = ("prefork", "processes", "threads", "asyncio", "solo", "custom")
@@ -116,6 +117,12 @@ def _option(*names: str, group: str, **kwargs: Any) -> Callable[[Callable[..., A
     type=LOG_LEVEL,
     default="WARNING",
     help="Logging level.",
+)
+@_option(
+    "-S",
+    "--statedb",
+    group=WORKER,
+    help="Keep what is revoked in this file, over restarts; '%n.state' gives each worker its own.",
 )
 @_option(
     "-O",
@@ -202,6 +209,12 @@ def _option(*names: str, group: str, **kwargs: Any) -> Callable[[Callable[..., A
     type=click.Choice(("fork", "spawn")),
     help="How prefork children are made: 'fork' shares memory with the worker, 'spawn' starts fresh interpreters.",
 )
+@_option(
+    "--without-mingle",
+    group=FEATURES,
+    is_flag=True,
+    help="Don't ask other workers at startup what is revoked.",
+)
 @_option("--purge", "--discard", group=QUEUES, is_flag=True, help="Empty the queues before starting.")
 @_option(
     "-Q",
@@ -232,6 +245,7 @@ def worker(
     detach: bool,
     pool: str | None,
     loglevel: int,
+    statedb: str | None,
     logfile: str | None,
     pidfile: str | None,
     uid: str | None,
@@ -258,6 +272,8 @@ def worker(
     _check_user(ctx, uid, gid, umask)
     _check_path(ctx, "--logfile", logfile, hostname)
     _check_path(ctx, "--pidfile", pidfile, hostname)
+    statedb = statedb or app.conf.worker_state_db
+    _check_path(ctx, "--statedb", statedb, hostname)
     if detach:
         ctx.exit(
             go_into_background(
@@ -279,6 +295,7 @@ def worker(
         loglevel=loglevel,
         logfile=logfile,
         pidfile=node_format(pidfile, hostname) if pidfile else None,
+        statedb=node_format(statedb, hostname) if statedb else None,
         no_color=ctx.obj.no_color or None,
         quiet=ctx.obj.quiet,
         **kwargs,

@@ -336,8 +336,26 @@ class Broker(Protocol):
         """
 
     async def mailbox(
-        self, name: str, exchange: Exchange, routing_key: str, *, expires: float
-    ) -> Mailbox: ...
+        self,
+        name: str,
+        exchange: Exchange,
+        routing_key: str,
+        *,
+        expires: float,
+        ttl: float | None = None,
+        durable: bool = False,
+        exclusive: bool = True,
+    ) -> Mailbox:
+        """Open a mailbox: from now on messages come in.
+
+        Args:
+            expires: seconds after which it goes if nobody receives.
+            ttl: seconds that a message may wait in it, where the broker keeps it in a queue.
+            durable, exclusive: of that queue, where the broker has such a thing.
+
+        Raises:
+            BrokerUnavailable, BrokerRefused: as they say.
+        """
 
     def declare(self, queues: Sequence[Queue]) -> None: ...
 

@@ -89,7 +89,7 @@ class PortedPool:
         self.signal_safe = cls.signal_safe
         self._target = _Target(app, hostname, runner)
         self._waiting: dict[int, Job] = {}
-        self._running: dict[int, int] = {}  # tag -> pid
+        self._running: dict[int, tuple[int, float]] = {}  # tag -> pid, and when it began; 0 if it has not
         self._taking = True
         self._killed = False
         self._mailbox: Mailbox[tuple[Job, Any]] | None = None
@@ -124,7 +124,7 @@ class PortedPool:
     def _advance(self) -> None:
         for tag in list(self._waiting)[: max(0, self.limit - len(self._running))]:
             job = self._waiting.pop(tag)
-            self._running[tag] = 0
+            self._running[tag] = 0, 0.0
             self._apply(job)
 
     def _apply(self, job: Job) -> None:
@@ -161,9 +161,13 @@ class PortedPool:
     def worker_ends(self, since: float) -> None:
         """Nothing to do: tasks run in this process."""
 
+    def running(self) -> dict[int, tuple[int, float]]:
+        """See `Pool.running`."""
+        return {tag: what for tag, what in self._running.items() if what[0]}
+
     def terminate(self, tag: int, signum: int) -> bool:
         """Ask the pool's `terminate_job`, if it has one and says in which process the job runs."""
-        pid = self._running.get(tag, 0)
+        pid, _ = self._running.get(tag, (0, 0.0))
         if not pid or pid == os.getpid() or type(self.inner).terminate_job is BasePool.terminate_job:
             return False
         self.inner.terminate_job(pid, signum)
@@ -176,7 +180,7 @@ class PortedPool:
                 break
             if isinstance(what, tuple):
                 if job.tag in self._running:
-                    self._running[job.tag] = what[0]
+                    self._running[job.tag] = what
                     if job.announce:
                         self._reports.started(job.tag, *what)
             elif self._running.pop(job.tag, None) is not None:

@@ -77,6 +77,7 @@ class _Run:
         self.coroutine = coroutine
         self.timers: list[asyncio.TimerHandle] = []
         self.given_up = False
+        self.begun: float | None = None  # unix time
         self._thread = 0
         self._lock = threading.Lock()
 
@@ -161,6 +162,7 @@ class _TaskLoop:
 
     async def _live(self, run: _Run) -> None:
         job, begun = run.job, time.monotonic()
+        run.begun = time.time()
         if job.announce:
             self._tell(_News("started", job.tag, time.time()))
         if job.soft_time_limit is not None:
@@ -196,6 +198,10 @@ class _TaskLoop:
             return
         self._tell(_News(kind, run.job.tag))
         run.cancel()
+
+    def running(self) -> dict[int, float]:
+        """Jobs that have begun, and when; from the core's thread."""
+        return {run.job.tag: run.begun for run in list(self._runs.values()) if run.begun is not None}
 
     def terminate(self, tag: int) -> None:
         """Cancel a job, from the core's thread."""
@@ -307,6 +313,11 @@ class TaskPool:
 
     def worker_ends(self, since: float) -> None:
         """Nothing to do: tasks run in this process."""
+
+    def running(self) -> dict[int, tuple[int, float]]:
+        """See `Pool.running`."""
+        pid = os.getpid()
+        return {} if self._tasks is None else {tag: (pid, at) for tag, at in self._tasks.running().items()}
 
     def terminate(self, tag: int, signum: int) -> bool:
         """Cancel a job; the core hears `lost`."""

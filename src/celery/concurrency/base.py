@@ -146,6 +146,9 @@ class Pool(Protocol):
         """The worker ends since then (monotonic seconds): slots of other processes try to store results for
         `celery.utils.patience.LAST_TRIES` seconds more."""
 
+    def running(self) -> dict[int, tuple[int, float]]:
+        """What has begun and not ended: tag -> (process id, unix time of its beginning)."""
+
     def terminate(self, tag: int, signum: int) -> bool:
         """Kill the run of one job; False if it is not running here or the pool cannot."""
 

@@ -139,6 +139,12 @@ class InProcessPool:
     def worker_ends(self, since: float) -> None:
         """Nothing to do: tasks run in this process."""
 
+    def running(self) -> dict[int, tuple[int, float]]:
+        """See `Pool.running`."""
+        offset, pid = time.time() - time.monotonic(), os.getpid()
+        begun = [(lane.current, lane.begun) for lane in list(self._lanes)]
+        return {job.tag: (pid, offset + since) for job, since in begun if job is not None}
+
     def terminate(self, tag: int, signum: int) -> bool:
         """Not possible: a thread cannot be killed.
 

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("celery.worker.aftermath")
 
+#: States of tasks that do not run, as far as the store knows.
+_WAITING = frozenset((states.PENDING, states.RECEIVED, states.REJECTED, states.RETRY))
 #: What storing came to when another worker has the message by now.
 _NOT_OURS = "not ours"
 
@@ -108,14 +110,23 @@ class Recorder:
         """Store FAILURE for a run of ours whose body cannot be read."""
         await self._in_thread(self._store_unreadable, run, exc)
 
-    async def revoked(self, run: Run, *, expired: bool) -> bool:
-        """Store REVOKED, and send `task_revoked`."""
-        stored = await self._in_thread(self._store_revoked, run, "expired" if expired else "revoked")
+    async def revoked(self, run: Run, *, expired: bool = False, signum: int | None = None) -> bool:
+        """Store REVOKED, and send `task_revoked`.
+
+        Args:
+            signum: by which it was terminated while it ran.
+        """
+        reason = "expired" if expired else "revoked" if signum is None else "terminated"
+        stored = await self._in_thread(self._store_revoked, run, reason)
         if (tell := self._events.tasks) is not None:
-            tell.revoked(run, expired=expired)
+            tell.revoked(run, terminated=signum is not None, signum=signum, expired=expired)
         if signals.task_revoked:
-            self._extension.call(self._tell_revoked, run, expired)
+            self._extension.call(self._tell_revoked, run, expired, signum)
         return stored is not False
+
+    async def mark_revoked(self, ids: list[str]) -> None:
+        """Store REVOKED for tasks that are not here, and of which nothing is known but that they wait."""
+        await self._in_thread(self._mark_revoked, ids)
 
     async def resent(self, run: Run, exc: BaseException) -> bool:
         """Publish a lost run again, as `retry()` would. False: its retries are used up, or it could not be sent."""
@@ -259,6 +270,18 @@ class Recorder:
             run.id, reason, request=context, store_result=not context.ignore_result
         )
 
+    def _mark_revoked(self, ids: list[str]) -> None:
+        backend = self._app.backend
+        if not backend.keeps_results:
+            return
+        for task_id in ids:
+            try:
+                waits = backend.get_state(task_id) in _WAITING
+                if waits:
+                    backend.mark_as_revoked(task_id, "revoked")
+            except NotImplementedError:  # results are disabled
+                return
+
     def _resend(self, run: Run, exc: BaseException) -> bool:
         task = run.policy.task
         due = time.time() + (task.default_retry_delay or 0)
@@ -302,8 +325,12 @@ class Recorder:
         if run.request is not None and "on_failure" in run.policy.hooks:
             run.request.on_failure(einfo)
 
-    def _tell_revoked(self, run: Run, expired: bool) -> None:
+    def _tell_revoked(self, run: Run, expired: bool, signum: int | None) -> None:
         request = run.request or Message(run.delivery, run.raw_headers, run.properties, run.body)
         signals.task_revoked.send(
-            sender=run.policy.task, request=request, terminated=False, signum=None, expired=expired
+            sender=run.policy.task,
+            request=request,
+            terminated=signum is not None,
+            signum=signum,
+            expired=expired,
         )

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .events import EventSender
     from .extension import ExtensionThread
     from .options import WorkerOptions
+    from .parked import Parked
     from .policy import TaskPolicy
     from .requests import Requests
     from .settle import Settler
@@ -78,6 +79,7 @@ class Crew:
     errands: Errands
     requests: Requests
     events: EventSender
+    parked: Parked
     policies: Callable[[str], TaskPolicy | None]
     sender: Any = None
     stopping: bool = False

@@ -65,6 +65,7 @@ class Dispatcher:
 
     Args:
         settle: called to end a delivery (`Settler.settle`).
+        discard: called for runs that were revoked on their way to the pool.
         submit_by_request: called for runs whose `Request` class overrides `execute_using_pool`.
         slots: how many tasks the pool runs at once.
         bound: upper bound of the window that the user set; None for none.
@@ -82,6 +83,7 @@ class Dispatcher:
         *,
         settle: Callable[[Run, Ending], None],
         submit_by_request: Callable[[Run, Job], None],
+        discard: Callable[[Run], None],
         slots: int,
         bound: int | None,
         ahead: bool = True,
@@ -99,6 +101,8 @@ class Dispatcher:
         self.window = -1
         #: The pool says of every job when it begins.
         self.announce = False
+        #: What somebody has added to the window by hand.
+        self.extra = 0
         self._ahead = ahead
         self._most_begins = begins
         self._held_up = held_up
@@ -106,6 +110,7 @@ class Dispatcher:
         self._broke = broke
         self._settle = settle
         self._submit_by_request = submit_by_request
+        self._discard = discard
         self._ready: deque[Run] = deque()
         self._begins: list[_Begin] = []
         self._promised = 0.0  # to those: what part of the pool's room
@@ -256,6 +261,9 @@ class Dispatcher:
     def _submit(self, batch: list[Run]) -> None:
         jobs: list[Job] = []
         for run in batch:
+            if run.revoked:
+                self._discard(run)
+                continue
             self.state.activate(run)
             if not run.begun:
                 self._count(run)
@@ -306,7 +314,7 @@ class Dispatcher:
         if not self._closed and not self._held_up():
             ahead = self.times.ahead(self.slots) if self._ahead and not self._stalled else 0
             room = int(self.pool.room(share_of(self.times.mix)) * (_ALL - self._promised))
-            wanted = window(held=self._counted, room=room, ahead=ahead, bound=self.bound)
+            wanted = window(held=self._counted, room=room, ahead=ahead, bound=self.bound) + self.extra
         if wanted != self.window:
             self.window = wanted
             self.consumer.allow(wanted)
@@ -350,6 +358,32 @@ class Dispatcher:
                 waiting.insert(0, run)
         for run in reversed(waiting):
             self._settle(run, GIVEN_BACK)
+
+    def drop(self, run: Run) -> bool:
+        """Take a run out of the ready queue; False if it is not there."""
+        try:
+            self._ready.remove(run)
+        except ValueError:
+            return False
+        self.count_waiting(run)
+        return True
+
+    def recall(self) -> None:
+        """Take back what waits in the pool; what was revoked does not return there."""
+        for job in reversed(self.pool.take_back()):
+            run = self.state.runs.get(job.tag)
+            if run is not None:
+                self.returned(run)
+        self.pump()
+
+    def returned(self, run: Run) -> None:
+        """The pool has given a run back that has not begun."""
+        self.state.deactivate(run)
+        if run.revoked:
+            self._discard(run)
+            return
+        self.uncount(run)
+        self.add(run, front=True)
 
     def forget(self, *, begun: bool = True) -> None:
         """Drop everything that has not begun to run: the broker has given it to somebody else.

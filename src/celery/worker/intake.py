@@ -17,7 +17,8 @@ from celery.message.protocol1 import normalize
 from celery.message.task import decode_headers, decode_properties
 
 from . import state as worker_state
-from .acks import AGAIN, DONE, GIVEN_BACK, Ending
+from .acks import DONE, GIVEN_BACK, Ending
+from .discards import discard, is_held
 from .rates import RateLimits
 from .request import Message
 from .runs import Run, delivery_info
@@ -99,7 +100,7 @@ class Reception:
         self._link = link
         self._tags = itertools.count(1)
         self._unknown_since: dict[str, float] = {}
-        self._rates = RateLimits()
+        self.rates = RateLimits()
 
     # -- Intake -----------------------------------------------------------------------------------
     def delivered(self, batch: list[Delivery]) -> None:
@@ -204,16 +205,13 @@ class Reception:
             max_deliveries=crew.options.max_deliveries,
             revoked=worker_state.revoked,
             local=crew.options.local,
+            revoked_by=worker_state.revoked_by if worker_state.revoked_stamps else None,
         )
-        if decision is None and policy.rate:
-            turn = self._rates.turn(headers.task, policy.rate, headers.id, mono)
-            if turn is not None:
-                assert crew.settler.consumer is not None
-                crew.settler.consumer.park(delivery, now + (turn - mono))
-                return
+        run = Run(next(self._tags), delivery, headers, policy, raw, properties, body, mono)
+        if decision is None and policy.rate and self._waits(run, now):
+            return
         if delivery.redelivered:
             crew.sweeps.expect()
-        run = Run(next(self._tags), delivery, headers, policy, raw, properties, body, mono)
         if (shown or signals.task_received or crew.events.tasks is not None) and (
             not delivery.announced or delivery.redelivered
         ):
@@ -223,15 +221,27 @@ class Reception:
         elif isinstance(decision, Park):
             assert crew.settler.consumer is not None
             delivery.announced = True
+            crew.parked.add(run, decision.due)
             crew.settler.consumer.park(delivery, decision.due)
         elif isinstance(decision, Discard):
             crew.state.add(run)
             crew.dispatcher.count_waiting(run)
-            crew.errands.start(self._discard(run, expired=decision.expired))
+            crew.errands.start(discard(crew, run, expired=decision.expired, stamps=decision.stamps))
         elif isinstance(decision, Poison):
             crew.state.add(run)
             crew.dispatcher.count_waiting(run)
             crew.errands.start(self._poison(run))
+
+    def _waits(self, run: Run, now: float) -> bool:
+        """Park a run that has to wait for its turn; False: it is its turn."""
+        turn = self.rates.turn(run.headers.task, run.policy.rate, run.id, run.taken_at)
+        if turn is None:
+            return False
+        due = now + (turn - run.taken_at)
+        self._crew.parked.add(run, due, limited=True)
+        assert self._crew.settler.consumer is not None
+        self._crew.settler.consumer.park(run.delivery, due)
+        return True
 
     def _read(self, delivery: Delivery) -> tuple[TaskHeaders, LazyObject, LazyObject, bytes] | None:
         """Headers (typed and raw), properties and body in protocol 2 form; None if it was set aside."""
@@ -305,33 +315,15 @@ class Reception:
                 logger.exception("Request.revoked raised for %s[%s]; it runs", run.name, run.id)
                 refused = False
             if refused:
-                await self._discard(run, expired=False)
+                await discard(crew, run)
                 return
         if run.tag in crew.state.runs:
             crew.dispatcher.uncount(run)
             crew.dispatcher.add(run)
             crew.dispatcher.pump()
 
-    async def _is_held(self, run: Run) -> bool:
-        """Wait until the message is known to be ours: a result is stored only for what is held. False if it is not."""
-        held = run.delivery.held
-        if held is None or await held:
-            return True
-        self._crew.state.remove(run)
-        self._crew.dispatcher.uncount(run)
-        self._crew.dispatcher.pump()
-        return False
-
-    async def _discard(self, run: Run, *, expired: bool) -> None:
-        if not await self._is_held(run):
-            return
-        logger.info("Discarding revoked task: %s[%s]", run.name, run.id)
-        stored = await self._crew.recorder.revoked(run, expired=expired)
-        self._crew.settler.settle(run, DONE if stored else AGAIN)
-        self._crew.dispatcher.pump()
-
     async def _poison(self, run: Run) -> None:
-        if not await self._is_held(run):
+        if not await is_held(self._crew, run):
             return
         deliveries = run.delivery.deliveries - 1
         reason = f"delivered {deliveries} times, and each time the worker or its process died"

@@ -15,7 +15,8 @@ import asyncio
 import enum
 import logging
 import time
-from typing import TYPE_CHECKING, Any
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from celery.backends.base import Backend
 from celery.brokers.base import BrokerError
@@ -25,12 +26,14 @@ from celery.utils.patience import Patience
 from . import state as worker_state
 from .aftermath import Recorder
 from .crew import Crew, Errands
+from .discards import discard
 from .dispatch import Dispatcher
 from .eventer import WorkerDispatcher
 from .events import EventSender
 from .extension import ExtensionThread
 from .intake import Reception
 from .link import BrokerLink, StartFailed
+from .parked import Parked
 from .reports import PoolReports
 from .requests import Requests
 from .settle import Settler
@@ -39,18 +42,22 @@ from .sweeps import Sweeps
 from .watchdog import Watchdog
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Coroutine, Sequence
 
     from celery.brokers.base import Broker, Consumer, Outgoing
     from celery.brokers.topology import Queue
     from celery.concurrency.base import Pool
 
     from .options import WorkerOptions
+    from .pidbox import Pidbox
     from .policy import TaskPolicy
+    from .runs import Run
     from .state import WorkerState
+    from .statedb import Persistent
     from .steps import UserSteps
 
 logger = logging.getLogger("celery.worker.consumer")
+T = TypeVar("T")
 
 #: How often the core looks after things nobody tells it: a silent link, `should_stop`.
 TICK = 1.0
@@ -62,6 +69,8 @@ HAND_BACK = 1.0
 TAKE_BACK = 0.1
 #: Seconds that outcomes and farewells may take at the end of a shutdown.
 FAREWELL = 10.0
+#: Seconds the loop may take to do what another thread asks for.
+ANSWER = 10.0
 #: Seconds the extension thread may take at the end.
 EXTENSIONS_END = 5.0
 
@@ -131,6 +140,12 @@ class Core:
         self._fatal: BaseException | None = None
         self._consumer: Consumer | None = None
         self._news: asyncio.Event | None = None
+        #: The mailbox for remote control; None without.
+        self.pidbox: Pidbox | None = None
+        #: Keeps what is revoked in a file; None without.
+        self.statedb: Persistent | None = None
+        #: Whether neighbours are asked for revoked ids at the start.
+        self.mingles = False
         #: The application's steps; None if it has none.
         self.steps: UserSteps | None = None
         extension = ExtensionThread(lambda: self.call_soon(self.crew.dispatcher.pump))
@@ -149,6 +164,7 @@ class Core:
             state,
             settle=settler.settle,
             submit_by_request=requests.submit,
+            discard=self._discard,
             slots=options.concurrency,
             bound=options.prefetch_bound,
             ahead=options.fetch_ahead,
@@ -175,6 +191,7 @@ class Core:
             errands=Errands(self._rested),
             requests=requests,
             events=events,
+            parked=Parked(),
             policies=policies,
             sender=sender,
         )
@@ -220,6 +237,36 @@ class Core:
             except RuntimeError:  # it was closed this instant
                 logger.debug("the worker's loop has ended")
 
+    def ask(self, fun: Callable[..., T], *args: Any) -> T:
+        """Call `fun` on the core's loop, from another thread; return what it returns.
+
+        Raises:
+            RuntimeError: the worker has ended, or its loop does not get to it.
+        """
+        loop, answer = self._loop, Future[T]()
+
+        def call() -> None:
+            try:
+                answer.set_result(fun(*args))
+            except BaseException as error:  # noqa: BLE001 - it belongs to whoever asks
+                answer.set_exception(error)
+
+        if loop is None:
+            raise RuntimeError("this worker is not running")
+        self.call_soon(call)
+        return _in_time(answer)
+
+    def wait_for(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Await a coroutine on the core's loop, from another thread; return what it returns.
+
+        Raises:
+            RuntimeError: as `ask`.
+        """
+        if self._loop is None or self._loop.is_closed():
+            coroutine.close()
+            raise RuntimeError("this worker is not running")
+        return _in_time(asyncio.run_coroutine_threadsafe(coroutine, self._loop))
+
     # -- the whole life ---------------------------------------------------------------------------
     def run(self) -> None:
         """Live. Returns when everything has been given back or ended; see `failed`."""
@@ -239,6 +286,8 @@ class Core:
                 raise
         finally:
             self.crew.extension.stop(EXTENSIONS_END)
+            if self.pidbox is not None:
+                self.pidbox.end()
             self._no_patience.set()
             if Backend.give_up is self._no_patience:
                 Backend.give_up = None if before is not None and before.is_set() else before
@@ -294,12 +343,24 @@ class Core:
     async def _open(self, pool: asyncio.Future[None]) -> None:
         """Connect. Steps of the application come between: those of the worker when the pool runs."""
         if self.steps is None:
-            self._consumer = await self._link.connect(self.reception)
+            await self._connect()
             return
         await asyncio.wait([pool])  # if it failed, whoever waits for both says so
         await self.steps.start_worker()
-        self._consumer = await self._link.connect(self.reception)
+        await self._connect()
         await self.steps.start_consumer()
+
+    async def _connect(self) -> None:
+        """Connect, and be there for commands. Nothing flows yet."""
+        self._consumer = await self._link.connect(self.reception)
+        if self.pidbox is None:
+            return
+        if self.mingles and self.pidbox.possible:
+            from .mingle import mingle  # noqa: PLC0415 - not in every worker
+
+            await mingle(self.crew.app, self._options.hostname, self.pidbox.open)
+        else:
+            await self.pidbox.open()
 
     def step_failed(self, failure: StepFailed) -> None:
         """The application's steps cannot go on; any thread."""
@@ -330,16 +391,37 @@ class Core:
             self._watchdog.look(self._consumer)
         if self.crew.sweeps.is_due():
             self._chores.start(self.crew.sweeps.sweep())
+        if self.statedb is not None and self.statedb.changed:
+            self._chores.start(asyncio.to_thread(self.statedb.save))
         if worker_state.told_to(worker_state.should_terminate):
             self.stop(Stop.COLD)
         elif worker_state.told_to(worker_state.should_stop):
             self.stop(Stop.WARM)
+
+    def _discard(self, run: Run) -> None:
+        if not run.begun:
+            self.crew.dispatcher.count_waiting(run)
+        self.crew.errands.start(discard(self.crew, run))
 
     # -- queues, on the loop ----------------------------------------------------------------------
     def subscribe(self, queue: Queue) -> None:
         """Take messages of one more queue."""
         if self._consumer is not None:
             self.crew.errands.start(self._consumer.subscribe(queue))
+
+    async def consume(self, queue: Queue) -> None:
+        """Take messages of one more queue; return when it is declared.
+
+        Raises:
+            BrokerError: it cannot be.
+        """
+        if self._consumer is not None:
+            await self._consumer.subscribe(queue)
+
+    async def unconsume(self, name: str) -> None:
+        """Take messages of a queue no more; return when none come."""
+        if self._consumer is not None:
+            await self._consumer.unsubscribe(name)
 
     def unsubscribe(self, name: str) -> None:
         """Take messages of a queue no more."""
@@ -380,6 +462,8 @@ class Core:
         crew = self.crew
         crew.stopping = True
         self._link.close()
+        if self.pidbox is not None:
+            await self.pidbox.close()
         crew.dispatcher.close()
         await self._flush(HAND_BACK)
         await crew.dispatcher.settled(HAND_BACK)
@@ -475,6 +559,16 @@ class Core:
         await self._pool.kill()
         for run in [run for run in crew.state.runs.values() if run.active]:
             self.reports.abandon(run)
+
+
+def _in_time(answer: Future[T]) -> T:
+    try:
+        return answer.result(ANSWER)
+    except TimeoutError:
+        if answer.done():
+            raise
+        answer.cancel()
+        raise RuntimeError("the worker does not get to it") from None
 
 
 async def _cancel(*tasks: asyncio.Future[Any]) -> None:

@@ -22,14 +22,11 @@ NOT_EFFECTIVE: dict[str, str] = {
     "worker_agent": "no agent is started",
     "worker_autoscaler": "the pool keeps its size",
     "worker_consumer": "the worker's own consumer is used",
-    "worker_pool_restarts": "there is no remote control yet",
-    "worker_state_db": "revoked ids are not kept over a restart",
     "worker_timer": "the worker's own event loop keeps the time",
 }
 #: The same for settings that begin so: one warning for all of them.
 NOT_EFFECTIVE_FAMILIES: dict[str, str] = {
     "beat_": "there is no scheduler yet",
-    "control_": "there is no remote control yet",
     "security_": "messages are not signed yet",
 }
 #: Settings that are right without having an effect: what they are for is done in another way.
@@ -39,7 +36,6 @@ NOT_NEEDED: dict[str, str] = {
     "result_exchange": "Celery does not use it either",
     "result_exchange_type": "Celery does not use it either",
     "worker_enable_prefetch_count_reduction": "fetch-ahead follows measured run times",
-    "worker_enable_remote_control": "there is nothing to switch off yet",
     "worker_eta_task_limit": "tasks that are not due wait in the broker",
     "worker_lost_wait": "the death of a child is known at once",
     "worker_pool_putlocks": "a child never gets more than it has room for",
@@ -49,7 +45,6 @@ NOT_NEEDED: dict[str, str] = {
 _SILENT: dict[str, tuple[Any, ...]] = {
     "worker_autoscaler": ("celery.worker.autoscale:Autoscaler",),
     "worker_consumer": ("celery.worker.consumer:Consumer",),
-    "worker_pool_restarts": (False,),
 }
 
 

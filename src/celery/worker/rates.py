@@ -23,6 +23,11 @@ class RateLimits:
         self._next: dict[str, float] = {}
         self._reserved: dict[str, float] = {}
 
+    def reset(self, name: str) -> None:
+        """The rate of a task type has changed: the next run may begin now."""
+        self._next.pop(name, None)
+        self._reserved.clear()
+
     def turn(self, name: str, rate: float, task_id: str, now: float) -> float | None:
         """Say when a run may begin.
 

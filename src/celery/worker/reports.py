@@ -15,6 +15,7 @@ from celery.brokers.base import Settlement
 from celery.exceptions import InvalidTaskError, TimeLimitExceeded, WorkerLostError
 
 from .acks import AGAIN, CUT_SHORT, DONE, GIVEN_BACK, after_hard_limit, after_loss, after_run
+from .discards import record_terminated
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -145,6 +146,8 @@ class PoolReports:
             crew.settler.settle(run, AGAIN if run.adrift else DONE)
         elif not began:
             self._not_begun(run)
+        elif run.terminated is not None:
+            crew.errands.start(record_terminated(crew, run, run.terminated))
         elif run.cancelled:
             crew.settler.settle(run, CUT_SHORT)
         elif crew.abandoning:
@@ -162,12 +165,11 @@ class PoolReports:
     def _not_begun(self, run: Run) -> None:
         """It waited in a slot that is gone (or was taken back from it): run it elsewhere."""
         crew = self._crew
-        run.cancelled = False
-        if crew.stopping:
+        run.cancelled, run.terminated = False, None
+        if crew.stopping and not run.revoked:
             crew.settler.settle(run, GIVEN_BACK)
             return
-        crew.dispatcher.uncount(run)
-        crew.dispatcher.add(run, front=True)
+        crew.dispatcher.returned(run)
         crew.dispatcher.pump()
 
     def abandon(self, run: Run) -> None:

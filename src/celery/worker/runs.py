@@ -31,6 +31,8 @@ class Run(msgspec.Struct, eq=False):
         fenced: somebody else has the message now; settling it would be refused.
         adrift: with `fenced`: the broker offers the message again, but what becomes of the run still counts.
         cancelled: it is being ended because the broker is away; then it is offered again.
+        revoked: it must not run; whoever has it next discards it.
+        terminated: the signal by which it is being ended, because it was revoked while it ran.
         share: what it takes of a slot's window (`celery.concurrency.pace`), as of when it was moved to the pool.
         taken_at: monotonic time of receipt.
         started_at, pid: of the body, if the pool announced it (unix time; process id).
@@ -52,6 +54,8 @@ class Run(msgspec.Struct, eq=False):
     fenced: bool = False
     cancelled: bool = False
     adrift: bool = False
+    revoked: bool = False
+    terminated: int | None = None
     share: int = SLOT
     started_at: float | None = None
     pid: int | None = None

@@ -227,6 +227,36 @@ def task_ready(request: Any, successful: bool = False) -> None:
         view.discard(request)
 
 
+def revoke_stamps(headers: Mapping[str, Any]) -> None:
+    """Remember stamps whose messages must not run.
+
+    Args:
+        headers: a value, or a list of values, by stamp.
+    """
+    for header, given in headers.items():
+        values = given if isinstance(given, (list, tuple, set)) else [given]
+        known = revoked_stamps.setdefault(header, LimitedSet(maxlen=REVOKES_MAX, expires=REVOKE_EXPIRES))
+        known.update(list(values))
+
+
+def revoked_by(stamps: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Which of a message's stamps are revoked."""
+    found: dict[str, Any] = {}
+    for header, given in (stamps or {}).items():
+        known = revoked_stamps.get(header)
+        if not known:
+            continue
+        values = given if isinstance(given, (list, tuple, set)) else [given]
+        hits = [value for value in values if _is_hashable(value) and value in known]
+        if hits:
+            found[header] = hits
+    return found
+
+
+def _is_hashable(value: Any) -> bool:
+    return type(value).__hash__ is not None
+
+
 def merge_revoked(task_ids: Iterable[str]) -> None:
     """Add ids that other workers know as revoked."""
     revoked.update(task_ids)
@@ -239,7 +269,16 @@ def reset_state() -> None:
     total_count.clear()
     all_total_count[:] = [0]
     revoked.clear()
+    revoked_stamps.clear()
     successful_requests.clear()
+
+
+def __getattr__(name: str) -> Any:
+    if name == "Persistent":
+        from .statedb import Persistent  # noqa: PLC0415 - few workers keep a file
+
+        return Persistent
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def told_to(value: int | bool | None) -> bool:

@@ -14,7 +14,7 @@ from celery.exceptions import InvalidTaskError
 from celery.utils.saferepr import saferepr
 
 if TYPE_CHECKING:
-    from collections.abc import Container
+    from collections.abc import Callable, Container
 
     from celery.message.task import TaskHeaders
 
@@ -41,9 +41,14 @@ class Park:
 
 @dataclass(frozen=True, slots=True)
 class Discard:
-    """Never: it was revoked, or it expired while it waited."""
+    """Never: it was revoked, or it expired while it waited.
+
+    Attributes:
+        stamps: by which it was revoked, if not by its id.
+    """
 
     expired: bool
+    stamps: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +121,7 @@ def decide(
     max_deliveries: int,
     revoked: Container[str],
     local: tzinfo = UTC,
+    revoked_by: Callable[[Mapping[str, Any] | None], Mapping[str, Any]] | None = None,
 ) -> Decision:
     """Say what to do with a message of a task that is known here.
 
@@ -125,12 +131,15 @@ def decide(
         max_deliveries: 0 for no limit.
         revoked: ids that must not run.
         local: zone of dates that name none.
+        revoked_by: which of a message's stamps are revoked; None: no stamp is.
     """
     expires = None if headers.expires is None else headers.expires_at(local)
     if expires is not None and expires.timestamp() <= now:
         return Discard(expired=True)
     if revoked and headers.id in revoked:
         return Discard(expired=False)
+    if revoked_by is not None and (stamps := revoked_by(headers.stamps)):
+        return Discard(expired=False, stamps=stamps)
     if 0 < max_deliveries < deliveries:
         return Poison(deliveries)
     eta = None if headers.eta is None else headers.eta_at(local)

@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from celery.brokers.base import Outgoing
 
     from .events import EventSender
+    from .statedb import Persistent
     from .timer import WorkerTimer
 
 logger = logging.getLogger("celery.worker")
@@ -104,6 +105,7 @@ class WorkController:
         self._stop_wanted = Stop.NO
         self._ended = threading.Event()
         self._timer: WorkerTimer | None = None
+        self._persistent: Persistent | None = None
         #: Steps of the application's that start and stop with this worker.
         self.steps: list[Any] = []
         self.core: Core | None = None
@@ -163,6 +165,7 @@ class WorkController:
         task_events: bool | None = None,
         without_heartbeat: bool = False,
         heartbeat_interval: float | None = None,
+        statedb: str | None = None,
         **_kw: Any,
     ) -> None:
         """Read the options; what is None comes from the settings."""
@@ -181,6 +184,7 @@ class WorkController:
         self.disable_prefetch = either("worker_disable_prefetch", disable_prefetch)
         self.task_events = bool(either("worker_send_task_events", task_events))
         self.heartbeat_interval = None if without_heartbeat else (heartbeat_interval or INTERVAL)
+        self.statedb = either("worker_state_db", statedb)
         self.worker_lost_wait = either("worker_lost_wait", worker_lost_wait)
         self._prefetch_given = prefetch_multiplier is not None or conf.value_set_for(
             "worker_prefetch_multiplier"
@@ -270,6 +274,7 @@ class WorkController:
             core = self.core = self._build()
             state.use(self._state)
             signals.worker_init.send(sender=self)
+            self._add_control(core)
             self._add_steps(core)
             if self.installs_signal_handlers:  # the process is the worker's own
                 self._settle_memory()
@@ -283,6 +288,24 @@ class WorkController:
             raise
         finally:
             self._finish()
+
+    def _add_control(self, core: Core) -> None:
+        """Let others ask and tell, and keep what they have revoked."""
+        conf = self.app.conf
+        if self.statedb:
+            from .statedb import Persistent  # noqa: PLC0415 - few workers keep a file
+
+            self._persistent = core.statedb = Persistent(state, self.statedb, self.app.clock)
+        if conf.worker_enable_remote_control:
+            if conf.control_queue_durable and conf.control_queue_exclusive:
+                raise ImproperlyConfigured(
+                    "control_queue_durable and control_queue_exclusive cannot both be True: an exclusive queue ends with "
+                    "its connection."
+                )
+            from .pidbox import Pidbox  # noqa: PLC0415 - may be switched off
+
+            core.pidbox = Pidbox(self, self.app.broker_for_read())
+            core.mingles = not self.options.get("without_mingle")
 
     def _add_steps(self, core: Core) -> None:
         if any(self.app.steps.values()):
@@ -414,6 +437,43 @@ class WorkController:
             policy = self._policies[name] = policy_for(task, defaults)
         return policy
 
+    def reread_policy(self, name: str) -> None:
+        """Attributes of a task have changed; on the core's loop. Runs that are here keep what they had."""
+        self._policies.pop(name, None)
+
+    def resize(self, change: int) -> None:
+        """Run more tasks at once, or fewer (a negative number). Not for the core's loop.
+
+        Raises:
+            ValueError: the pool keeps its size, or would have none left.
+        """
+        if self.core is not None:
+            self.core.ask(self._resize, change)
+
+    def _resize(self, change: int) -> None:
+        assert self.core is not None
+        size = self.concurrency + change
+        if size < 1:
+            raise ValueError(f"a pool of {self.concurrency} cannot shrink by {-change}")
+        self.pool.resize(size)
+        self.concurrency = size
+        dispatcher = self.core.crew.dispatcher
+        dispatcher.slots = size
+        if dispatcher.bound is not None:
+            dispatcher.bound = self.prefetch_multiplier * size
+        dispatcher.pump()
+
+    def restart_pool(self) -> None:
+        """Replace the processes of the pool; each ends its task first. Not for the core's loop.
+
+        Raises:
+            ValueError: the pool has none that could be replaced.
+        """
+        restart = getattr(self.pool, "restart", None)
+        if restart is None or self.core is None:
+            raise ValueError(f"the {self.pool_name} pool cannot be restarted")
+        self.core.ask(restart)
+
     def _publish(self, message: Outgoing) -> None:
         """Send a lost task's retry."""
         publisher = self.app.broker_for_write().publisher()
@@ -447,6 +507,7 @@ class WorkController:
         self._note_exit(EX_OK)
         if self._timer is not None:
             self._timer.stop()
+        self._save_state()
         try:
             self.on_close()
             signals.worker_shutdown.send(sender=self)
@@ -456,6 +517,13 @@ class WorkController:
                 self.pidlock.release()
             self._ended.set()
             self.on_stopped()
+
+    def _save_state(self) -> None:
+        if self._persistent is not None:
+            try:
+                self._persistent.save()
+            except ImproperlyConfigured as error:
+                logger.error("What is revoked could not be kept: %s", error)
 
     def _note_exit(self, code: Any) -> None:
         """Remember the first exit code that was decided on."""

@@ -213,7 +213,7 @@ def test_a_store_that_cannot_be_used_ends_the_worker_with_one_line(shop):
 def test_settings_without_effect_are_named_once(shop):
     conf = json.dumps(
         {
-            "worker_state_db": "state",
+            "worker_agent": "proj:Agent",
             "worker_pool_restarts": False,
             "security_digest": "md5",
             "security_key_password": "x",
@@ -222,7 +222,7 @@ def test_settings_without_effect_are_named_once(shop):
     )
     with shop.worker(TEST_CONF=conf) as worker:
         said = worker.output
-    assert said.count("Setting worker_state_db='state' has no effect in this version") == 1
+    assert said.count("Setting worker_agent='proj:Agent' has no effect in this version") == 1
     assert "worker_pool_restarts" not in said
     assert (
         said.count(

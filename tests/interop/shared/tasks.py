@@ -57,6 +57,11 @@ def echo(*args, **kwargs):
 
 
 @app.task
+def nap(seconds):
+    time.sleep(seconds)
+
+
+@app.task
 def total(values):
     return sum(values)
 

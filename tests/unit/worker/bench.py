@@ -58,6 +58,9 @@ class ScriptedPool:
 
     def worker_ends(self, since: float) -> None: ...
 
+    def running(self) -> dict[int, tuple[int, float]]:
+        return dict.fromkeys(self.held, (1, 0.0))
+
     def terminate(self, tag: int, signum: int) -> bool:
         self.terminated.append(self.held[tag].id)
         return True

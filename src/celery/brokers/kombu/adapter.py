@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from celery.brokers.base import BrokerRefused, Capabilities
 from celery.brokers.publishing import mask
+from celery.brokers.topology import Queue
 
 from . import dead
 from .links import LinkPool, keeps_bindings, transport_class
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from celery.brokers.base import BrokerOptions, DeadLetter
-    from celery.brokers.topology import Exchange, Queue
+    from celery.brokers.topology import Exchange
 
     from .consumer import KombuConsumer
     from .links import Link
@@ -99,7 +100,15 @@ class KombuBroker:
         return KombuConsumer(self._pool, self._options, worker_id)
 
     async def mailbox(
-        self, name: str, exchange: Exchange, routing_key: str, *, expires: float
+        self,
+        name: str,
+        exchange: Exchange,
+        routing_key: str,
+        *,
+        expires: float,
+        ttl: float | None = None,
+        durable: bool = False,
+        exclusive: bool = True,
     ) -> KombuMailbox:
         """See `Broker.mailbox`.
 
@@ -108,7 +117,20 @@ class KombuBroker:
         """
         if not self.capabilities.fanout:
             raise BrokerRefused(f"{mask(self.url)} has no fanout: control commands and events need it.")
-        made = KombuMailbox(self._pool, name, exchange, routing_key, expires=expires)
+        made = KombuMailbox(
+            self._pool,
+            Queue(
+                name,
+                exchange,
+                routing_key,
+                durable=durable,
+                exclusive=exclusive,
+                auto_delete=not durable,
+                no_ack=True,
+                expires=expires,
+                arguments={} if ttl is None else {"x-message-ttl": int(ttl * 1000)},
+            ),
+        )
         await made.open()
         return made
 

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 from kombu import Consumer
 
-from celery.brokers.topology import Queue
 from celery.net.backoff import Backoff
 
 from . import conversion
@@ -21,7 +20,7 @@ from .links import explained
 
 if TYPE_CHECKING:
     from celery.brokers.base import Delivery
-    from celery.brokers.topology import Exchange
+    from celery.brokers.topology import Queue
 
     from .links import Link, LinkPool
 
@@ -35,18 +34,14 @@ LONGEST_PAUSE = 0.5
 class KombuMailbox:
     """See `Mailbox`."""
 
-    def __init__(
-        self, pool: LinkPool, name: str, exchange: Exchange, routing_key: str, *, expires: float
-    ) -> None:
-        self._queue = Queue(
-            name, exchange, routing_key, durable=False, auto_delete=True, expires=expires, no_ack=True
-        )
+    def __init__(self, pool: LinkPool, queue: Queue) -> None:
+        self._queue = queue
         self._pool = pool
         self._loop = asyncio.get_running_loop()
         self._ready: asyncio.Future[None] = self._loop.create_future()
         self._arrived: asyncio.Queue[Delivery] = asyncio.Queue()
         self._closing = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=f"celery-mailbox-{name}", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=f"celery-mailbox-{queue.name}", daemon=True)
 
     async def open(self) -> None:
         """Start to receive.

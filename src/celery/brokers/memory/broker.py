@@ -57,9 +57,18 @@ class MemoryBroker:
         return MemoryConsumer(self._hall, worker_id, self._options)
 
     async def mailbox(
-        self, name: str, exchange: Exchange, routing_key: str, *, expires: float
+        self,
+        name: str,
+        exchange: Exchange,
+        routing_key: str,
+        *,
+        expires: float,
+        ttl: float | None = None,
+        durable: bool = False,
+        exclusive: bool = True,
     ) -> MemoryMailbox:
         """See `Broker.mailbox`. It lives until closed, or until `expires` seconds without a `receive`."""
+        del ttl, durable, exclusive
         from .mailbox import MemoryMailbox  # noqa: PLC0415 - as above
 
         return MemoryMailbox(self._hall, name, exchange, routing_key, expires=expires)

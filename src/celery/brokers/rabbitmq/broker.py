@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from celery.brokers.base import LEASE, Capabilities
+from celery.brokers.topology import Queue
 from celery.wire.amqp.frames import Command
 
 from . import graves
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from celery.brokers.base import BrokerOptions, DeadLetter
-    from celery.brokers.topology import Exchange, Queue
+    from celery.brokers.topology import Exchange
 
     from .consumer import RabbitConsumer
     from .mailbox import RabbitMailbox
@@ -74,12 +75,32 @@ class RabbitBroker:
         return RabbitConsumer(self._nodes, worker_id, lease=lease, guarded=guarded)
 
     async def mailbox(
-        self, name: str, exchange: Exchange, routing_key: str, *, expires: float
+        self,
+        name: str,
+        exchange: Exchange,
+        routing_key: str,
+        *,
+        expires: float,
+        ttl: float | None = None,
+        durable: bool = False,
+        exclusive: bool = True,
     ) -> RabbitMailbox:
         """See `Broker.mailbox`."""
         from .mailbox import RabbitMailbox  # noqa: PLC0415 - as above
 
-        box = RabbitMailbox(self._nodes, name, exchange, routing_key, expires=expires)
+        box = RabbitMailbox(
+            self._nodes,
+            Queue(
+                name,
+                exchange,
+                routing_key,
+                durable=durable,
+                exclusive=exclusive,
+                auto_delete=not durable,
+                expires=expires,
+                arguments={} if ttl is None else {"x-message-ttl": int(ttl * 1000)},
+            ),
+        )
         await box.open()
         return box
 

@@ -7,7 +7,6 @@ import logging
 from typing import TYPE_CHECKING
 
 from celery.brokers.base import BrokerError
-from celery.brokers.topology import Queue
 from celery.net.backoff import Backoff
 from celery.wire.amqp.frames import Command, Message, method
 
@@ -18,7 +17,7 @@ from .session import Session, open_session
 
 if TYPE_CHECKING:
     from celery.brokers.base import Delivery
-    from celery.brokers.topology import Exchange
+    from celery.brokers.topology import Queue
 
     from .nodes import Nodes
 
@@ -31,17 +30,13 @@ class RabbitMailbox:
     """See `Mailbox`. Messages that are published while the connection is being made again are lost.
 
     Args:
-        expires: seconds after which the queue goes if nobody receives.
+        queue: to make, and to read.
     """
 
-    def __init__(
-        self, nodes: Nodes, name: str, exchange: Exchange, routing_key: str, *, expires: float
-    ) -> None:
+    def __init__(self, nodes: Nodes, queue: Queue) -> None:
         self._nodes = nodes
-        self._queue = Queue(
-            name, exchange, routing_key, durable=False, exclusive=True, auto_delete=True, expires=expires
-        )
-        self._incoming = Incoming({}, {name: self._queue})
+        self._queue = queue
+        self._incoming = Incoming({}, {queue.name: queue})
         self._session: Session | None = None
         self._batch: list[Delivery] = []
         self._news = asyncio.Event()

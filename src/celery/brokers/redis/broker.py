@@ -84,9 +84,18 @@ class RedisBroker:
         return RedisConsumer(self, worker_id, guarded=guarded)
 
     async def mailbox(
-        self, name: str, exchange: Exchange, routing_key: str, *, expires: float
+        self,
+        name: str,
+        exchange: Exchange,
+        routing_key: str,
+        *,
+        expires: float,
+        ttl: float | None = None,
+        durable: bool = False,
+        exclusive: bool = True,
     ) -> RedisMailbox:
         """See `Broker.mailbox`."""
+        del ttl, durable, exclusive
         from .mailbox import RedisMailbox  # noqa: PLC0415 - as above
 
         box = RedisMailbox(self, name, exchange, routing_key, expires=expires)

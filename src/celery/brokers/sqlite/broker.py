@@ -66,9 +66,18 @@ class SqliteBroker:
         return SqliteConsumer(self.database, worker_id, self._options, guarded=guarded)
 
     async def mailbox(
-        self, name: str, exchange: Exchange, routing_key: str, *, expires: float
+        self,
+        name: str,
+        exchange: Exchange,
+        routing_key: str,
+        *,
+        expires: float,
+        ttl: float | None = None,
+        durable: bool = False,
+        exclusive: bool = True,
     ) -> SqliteMailbox:
         """See `Broker.mailbox`."""
+        del ttl, durable, exclusive
         from .mailbox import SqliteMailbox  # noqa: PLC0415 - as above
 
         box = SqliteMailbox(self.database, name, exchange, routing_key, expires=expires)

@@ -177,6 +177,16 @@ class Foreman:
                 self._signal(seat, POKE)
         return jobs
 
+    def running(self) -> dict[int, tuple[int, float]]:
+        """See `Pool.running`."""
+        offset = time.time() - time.monotonic()
+        found: dict[int, tuple[int, float]] = {}
+        for seat in list(self.crew.seats.values()):
+            now = self._board.running(seat.slot)
+            if now is not None and now[0] in seat.window:
+                found[now[0]] = seat.pid, offset + now[1]
+        return found
+
     def terminate(self, tag: int, signum: int) -> bool:
         """End the run of a job by a signal to its child; the core hears `lost`.
 
@@ -343,6 +353,12 @@ class Foreman:
     def resize(self, size: int) -> None:
         """Have so many children. One that runs a task ends it first."""
         self.crew.size = size
+        self.crew.balance()
+
+    def restart(self) -> None:
+        """Replace every child; one that runs a task ends it first."""
+        for seat in self.crew.of(State.ACTIVE, State.SPARE):
+            self.crew.dismiss(seat)
         self.crew.balance()
 
     def pids(self) -> list[int]:

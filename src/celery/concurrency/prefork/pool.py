@@ -126,6 +126,10 @@ class TaskPool:
         if self._board is not None:
             self._board.ending = since
 
+    def running(self) -> dict[int, tuple[int, float]]:
+        """See `Pool.running`."""
+        return {} if self._foreman is None else self._foreman.running()
+
     def terminate(self, tag: int, signum: int) -> bool:
         """End the run of a job by a signal to its child; the core hears `lost`.
 
@@ -138,6 +142,10 @@ class TaskPool:
         """Have so many children. One that runs a task ends it first."""
         self.limit = max(0, size)
         self._running().resize(self.limit)
+
+    def restart(self) -> None:
+        """Replace every child; one that runs a task ends it first."""
+        self._running().restart()
 
     def _running(self) -> Foreman:
         if self._foreman is None:

@@ -54,6 +54,11 @@ class LimitedSet:
             return len(self._heap)
         return len(self._heap) * 100 / max(len(self._data), 1) - 100
 
+    @property
+    def added(self) -> int:
+        """How often something was added, or renewed, so far."""
+        return self._count
+
     def clear(self) -> None:
         """Forget everything."""
         self._data.clear()

@@ -102,6 +102,8 @@ class Consumer:
         exchange: str | None = None,
         exchange_type: str | None = None,
         routing_key: str | None = None,
+        *,
+        wait: bool = False,
         **options: Any,
     ) -> None:
         """Consume from one more queue, declaring it if it is not there.
@@ -109,25 +111,121 @@ class Consumer:
         Args:
             queue: its name, or a queue object.
             exchange, exchange_type, routing_key: for a name; its own name and `direct` unless given.
-        """
-        if isinstance(queue, str) and queue in self.app.amqp.queues:
-            queue = self.app.amqp.queues[queue]
-        elif isinstance(queue, str):
-            queue = Queue(
-                queue, Exchange(exchange or queue, exchange_type or "direct"), routing_key or queue, **options
-            )
-        core = self.controller.core
-        if core is not None:
-            core.call_soon(core.subscribe, queue_from_any(queue))
+            wait: return when it is declared. Not for the worker's own loop.
+            **options: `queue_durable`, `exchange_durable`, `queue_arguments`, ...; fields of a queue.
 
-    def cancel_task_queue(self, queue: Any) -> None:
-        """Consume from a queue no more."""
+        Raises:
+            BrokerError: with `wait`: it cannot be declared.
+        """
+        queues, core = self.app.amqp.queues, self.controller.core
+        name = queue if isinstance(queue, str) else queue.name
+        if core is None or name in queues.consume_from:
+            return
+        if isinstance(queue, str) and queue not in queues:
+            queue = _new_queue(queue, exchange or queue, exchange_type or "direct", routing_key, options)
+        elif isinstance(queue, str):
+            queue = queues[queue]
+        found = queue_from_any(queue)
+        if wait:
+            core.wait_for(core.consume(found))
+        else:
+            core.call_soon(core.subscribe, found)
+        queues.select_add(queue)
+
+    def cancel_task_queue(self, queue: Any, *, wait: bool = False) -> None:
+        """Consume from a queue no more.
+
+        Args:
+            wait: return when no more messages come. Not for the worker's own loop.
+        """
         core = self.controller.core
-        if core is not None:
-            core.call_soon(core.unsubscribe, queue if isinstance(queue, str) else queue.name)
+        name = queue if isinstance(queue, str) else queue.name
+        if core is None:
+            return
+        self.app.amqp.queues.deselect(name)
+        if wait:
+            core.wait_for(core.unconsume(name))
+        else:
+            core.call_soon(core.unsubscribe, name)
+
+    @property
+    def qos(self) -> QoS:
+        """How many messages may be out to this worker."""
+        return QoS(self.controller)
 
     def __repr__(self) -> str:
         return f"<Consumer: {self.hostname}>"
+
+
+class QoS:
+    """The window as extensions know it. It adapts to run times by itself; what is added or taken here comes on top.
+
+    Attributes:
+        value: messages that the broker may have out to this worker.
+        prev: the same: every change is told to the broker at once.
+    """
+
+    def __init__(self, controller: Any) -> None:
+        self._controller = controller
+
+    @property
+    def value(self) -> int:
+        return int(self._controller.consumer.max_prefetch_count)
+
+    prev = value
+
+    def _change(self, n: int) -> int:
+        core = self._controller.core
+        if core is None:
+            return 0
+
+        def change() -> int:
+            dispatcher = core.crew.dispatcher
+            dispatcher.extra += n
+            dispatcher.refresh()
+            return max(0, int(dispatcher.window))
+
+        return int(core.ask(change))
+
+    def increment_eventually(self, n: int = 1) -> int:
+        """Have `n` more out; return how many that makes."""
+        return self._change(n)
+
+    def decrement_eventually(self, n: int = 1) -> int:
+        """Have `n` fewer out; return how many that makes."""
+        return self._change(-n)
+
+    def set(self, pcount: int) -> int:
+        """Have so many out."""
+        return self._change(pcount - self.value)
+
+    def update(self) -> int:
+        """Nothing to do; return how many are out."""
+        return self.value
+
+
+#: What kombu calls options of a queue and its exchange, and what the fields are.
+_FIELDS = {"queue_durable": "durable", "queue_auto_delete": "auto_delete", "queue_expires": "expires"}
+_EXCHANGE_FIELDS = {
+    "exchange_durable": "durable",
+    "exchange_auto_delete": "auto_delete",
+    "exchange_arguments": "arguments",
+}
+
+
+def _new_queue(name: str, exchange: str, kind: str, key: str | None, options: dict[str, Any]) -> Queue:
+    """A queue from options as `add_consumer` has them.
+
+    Raises:
+        TypeError: an unknown option.
+    """
+    options = {option: value for option, value in options.items() if value is not None}
+    of_exchange = {
+        field: options.pop(option) for option, field in _EXCHANGE_FIELDS.items() if option in options
+    }
+    fields = {_FIELDS.get(option, option): value for option, value in options.items()}
+    fields["arguments"] = fields.pop("queue_arguments", None) or fields.get("arguments") or {}
+    return Queue(name, Exchange(exchange, kind, **of_exchange), key or name, **fields)
 
 
 publish({**globals(), "__name__": "celery.worker.consumer"}, "Consumer")

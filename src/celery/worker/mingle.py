@@ -1,0 +1,65 @@
+"""Asking the neighbours at the start which tasks are revoked, before the first task is taken.
+
+Whoever is alone knows that at once: nobody was bound to the exchange when the question was sent.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from celery.app.broadcasts import Broadcaster, Command, Patience, arun_aside
+from celery.exceptions import OperationalError
+
+from . import state as worker_state
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from celery.app.broadcasts import Reply
+
+logger = logging.getLogger("celery.worker.consumer.mingle")
+
+#: Seconds that neighbours have to answer, and from one answer to the next.
+WITHIN = 1.0
+QUIET = 0.1
+
+
+async def mingle(app: Any, hostname: str, open_mailbox: Callable[[], Awaitable[None]]) -> None:
+    """Ask, and remember what is said.
+
+    Args:
+        open_mailbox: opens this worker's own mailbox; called when it is known whether anybody else has one, so that what
+            is revoked between the question and the first task is heard of.
+    """
+    logger.info("mingle: searching for neighbors")
+    sender = Broadcaster(app, aside=True)
+    question = Command("hello", {"from_node": hostname, "revoked": list(worker_state.revoked)})
+    try:
+        alone = not await arun_aside(lambda: sender.asend(question, mandatory=True))
+        await open_mailbox()
+        replies = (
+            [] if alone else await arun_aside(lambda: sender.ask(question, Patience(WITHIN, quiet=QUIET)))
+        )
+    except OperationalError as error:
+        logger.warning("mingle: neighbors could not be asked: %s", error)
+        await open_mailbox()
+        return
+    answers = _answers(replies, hostname)
+    if not answers:
+        logger.info("mingle: all alone")
+        return
+    logger.info("mingle: sync with %d nodes", len(answers))
+    for answer in answers:
+        app.clock.adjust(answer.get("clock") or 0)
+        worker_state.merge_revoked(list(answer.get("revoked") or ()))
+    logger.info("mingle: sync complete")
+
+
+def _answers(replies: list[Reply], hostname: str) -> list[dict[str, Any]]:
+    return [
+        answer
+        for reply in replies
+        for name, answer in reply.items()
+        if name != hostname and isinstance(answer, dict) and "revoked" in answer
+    ]
