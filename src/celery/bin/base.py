@@ -212,9 +212,7 @@ NOT_BUILT = frozenset(
             "--schedule",
             "--scheduler",
         ),
-        *(
-            "--autoscale",
-        ),
+        *("--autoscale",),
     )
 )
 

@@ -394,11 +394,7 @@ class Signature(dict[str, Any], Generic[R]):
         stamping.stamp_links(self, visitor, append_stamps, headers, maybe_signature)
 
     def election(self) -> Result[R]:
-        """Let the workers of the cluster elect one of them that runs this.
-
-        Raises:
-            AttributeError: this app has no remote control.
-        """
+        """Let the workers of the cluster elect one of them that runs this."""
         result = self.freeze()
         cast("Any", self.app).control.election(
             self.options["task_id"], "task", self.clone(task_id=self.options["task_id"]), connection=None

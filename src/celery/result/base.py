@@ -86,20 +86,6 @@ class ResultBase:
         return self.build_graph()
 
 
-def control_of(app: Any) -> Any:
-    """An app's remote control.
-
-    Raises:
-        NotImplementedError: it has none.
-    """
-    control = getattr(app, "control", None)
-    if control is None:
-        raise NotImplementedError(
-            "Tasks are revoked by remote control (app.control), which is not part of this version of Celeriac."
-        )
-    return control
-
-
 def result_from_tuple(r: Any, app: Celery | None = None) -> Any:
     """The result that a tuple stands for; a result is returned as it is.
 

@@ -14,7 +14,7 @@ from celery._state import app_or_default
 from celery.exceptions import ImproperlyConfigured, ResumeError
 
 from .arrivals import Harvest, aarrivals, arrivals, is_unknown, leaves_of
-from .base import ResultBase, control_of
+from .base import ResultBase
 from .guards import assert_may_wait
 from .progress import everything_of, members_of
 from .single import T
@@ -216,12 +216,8 @@ class ResultSet(ResultBase, Generic[T]):
         wait: bool = False,
         timeout: float | None = None,
     ) -> Any:
-        """Tell all workers, in one message, not to run these tasks. Arguments as `AsyncResult.revoke`.
-
-        Raises:
-            NotImplementedError: the app has no remote control.
-        """
-        return control_of(self.app).revoke(
+        """Tell all workers, in one message, not to run these tasks. Arguments as `AsyncResult.revoke`."""
+        return self.app.control.revoke(
             [leaf.id for leaf in leaves_of(self)],
             connection=connection,
             terminate=terminate,

@@ -10,7 +10,7 @@ from celery import states
 from celery._state import app_or_default
 from celery.exceptions import ImproperlyConfigured, TimeoutError  # noqa: A004 - the public name
 
-from .base import ResultBase, control_of, result_from_tuple
+from .base import ResultBase, result_from_tuple
 from .guards import assert_may_wait
 from .progress import Tracker, everything_of
 from .workflows import workflow_of
@@ -426,11 +426,8 @@ class AsyncResult(ResultBase, Generic[T]):
             signal: what it is stopped with; default: TERM.
             wait: for the workers' replies, and return them.
             timeout: seconds to wait for replies.
-
-        Raises:
-            NotImplementedError: the app has no remote control.
         """
-        return control_of(self.app).revoke(
+        return self.app.control.revoke(
             self.id, connection=connection, terminate=terminate, signal=signal, reply=wait, timeout=timeout
         )
 
@@ -444,7 +441,7 @@ class AsyncResult(ResultBase, Generic[T]):
         timeout: float | None = None,
     ) -> Any:
         """Tell all workers not to run tasks that carry these stamps; else as `revoke`."""
-        return control_of(self.app).revoke_by_stamped_headers(
+        return self.app.control.revoke_by_stamped_headers(
             headers, connection=connection, terminate=terminate, signal=signal, reply=wait, timeout=timeout
         )
 
