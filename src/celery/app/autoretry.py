@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import inspect
-from dataclasses import dataclass
 from functools import wraps
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from celery.exceptions import Ignore, Retry
 from celery.utils.time import get_exponential_backoff_interval
@@ -16,8 +17,7 @@ if TYPE_CHECKING:
 __all__ = ("add_autoretry_behaviour",)
 
 
-@dataclass(frozen=True, slots=True)
-class _Policy:
+class _Policy(msgspec.Struct, frozen=True):
     """For which exceptions a task is retried, and how long it waits."""
 
     retry_for: tuple[type[BaseException], ...]

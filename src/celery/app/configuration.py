@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from celery.exceptions import ImproperlyConfigured
 
@@ -46,8 +47,7 @@ Example:
 FMT_REPLACE_SETTING = "{replace:<36} -> {with_}"
 
 
-@dataclass(slots=True)
-class ConfigRecord:
+class ConfigRecord(msgspec.Struct):
     """What an application was told about its configuration before anything was read.
 
     Attributes:
@@ -61,7 +61,7 @@ class ConfigRecord:
     source: Any = None
     silent: bool = False
     namespace: str | None = None
-    defaults: list[Mapping[str, Any] | Callable[[], Mapping[str, Any]]] = field(default_factory=list)
+    defaults: list[Mapping[str, Any] | Callable[[], Mapping[str, Any]]] = msgspec.field(default_factory=list)
 
 
 def module_from_environment(variable: str, *, silent: bool) -> str | None:

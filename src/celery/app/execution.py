@@ -7,7 +7,6 @@ process where no signal is connected, pays for none of them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -32,8 +31,7 @@ IGNORE_STATES = frozenset({states.IGNORED, states.RETRY, states.REJECTED})
 _PLAIN = (int, float, bool, type(None))
 
 
-@dataclass(slots=True, eq=False)
-class TaskPlan:
+class TaskPlan(msgspec.Struct, eq=False):
     """What all runs of a task have in common.
 
     Attributes:

@@ -6,15 +6,15 @@ the broker allows. The rest of the workflow travels in the messages, or is store
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 
-@dataclass(frozen=True, slots=True)
-class Send:
+class Send(msgspec.Struct, frozen=True):
     """One message: what `Task.apply_async` takes."""
 
     signature: Any
@@ -23,8 +23,7 @@ class Send:
     options: dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Opening:
+class Opening(msgspec.Struct, frozen=True):
     """A chord whose header is about to be sent.
 
     Attributes:
@@ -41,14 +40,13 @@ class Opening:
     options: Mapping[str, Any]
 
 
-@dataclass(slots=True)
-class Plan:
+class Plan(msgspec.Struct):
     """Everything that a call sends, in order."""
 
-    sends: list[Send] = field(default_factory=list)
-    openings: list[Opening] = field(default_factory=list)
+    sends: list[Send] = msgspec.field(default_factory=list)
+    openings: list[Opening] = msgspec.field(default_factory=list)
     #: What messages refer to: a name, and parts of the workflow.
-    kept: list[tuple[str, Sequence[Any]]] = field(default_factory=list)
+    kept: list[tuple[str, Sequence[Any]]] = msgspec.field(default_factory=list)
 
     def send(self, signature: Any, args: Any, kwargs: Mapping[str, Any], options: dict[str, Any]) -> None:
         """Add a message."""

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import pickle
 import sys
-from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from celery import _foreign
 from celery.exceptions import (
@@ -47,8 +48,7 @@ RAW_TYPES = frozenset({"application/data", "application/text"})
 UNSAFE = frozenset({"application/x-python-serialize", "application/x-yaml", "application/x-msgpack"})
 
 
-@dataclass(frozen=True, slots=True)
-class Serializer:
+class Serializer(msgspec.Struct, frozen=True):
     """One way to write a body.
 
     Attributes:

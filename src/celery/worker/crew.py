@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -56,8 +57,7 @@ class Errands:
         return not self._tasks
 
 
-@dataclass(slots=True)
-class Crew:
+class Crew(msgspec.Struct, eq=False):
     """Who is there.
 
     Attributes:
@@ -84,4 +84,4 @@ class Crew:
     sender: Any = None
     stopping: bool = False
     abandoning: bool = False
-    warned: set[str] = field(default_factory=set)
+    warned: set[str] = msgspec.field(default_factory=set)

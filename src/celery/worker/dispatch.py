@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from dataclasses import replace
 from time import monotonic
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from celery.brokers.base import BrokerError
 from celery.concurrency.pace import share_of
@@ -279,7 +280,7 @@ class Dispatcher:
         """Go on as if it had been acknowledged before it ran: its result is still to be stored, and its loss to be recorded."""
         if run.begun or self.consumer is None or run.tag not in self.state.runs:
             return
-        run.policy = replace(run.policy, acks_late=False)
+        run.policy = msgspec.structs.replace(run.policy, acks_late=False)
         try:
             kept = await self.consumer.begin([run.delivery])
         except BrokerError as error:

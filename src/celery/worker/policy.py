@@ -5,8 +5,9 @@ Hot paths never look at settings or at task attributes: they look at one `TaskPo
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from celery.exceptions import ImproperlyConfigured
 from celery.utils.imports import symbol_by_name
@@ -18,8 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-@dataclass(frozen=True, slots=True)
-class TaskPolicy:
+class TaskPolicy(msgspec.Struct, frozen=True):
     """How deliveries of one task type are treated by this worker.
 
     Attributes:
