@@ -171,6 +171,39 @@ def test_what_a_fenced_waiter_moved_is_not_held(redis_url):
     asyncio.run(main())
 
 
+def test_a_record_goes_with_the_next_write_or_soon(redis_url):
+    """Until then it is known whose it is: who dies before leaves it to the others."""
+
+    async def main():
+        broker = broker_at(redis_url)
+        worker = await started(broker)
+        send(broker, "a")
+        (first,) = await worker.seen.count(1)
+        assert await worker.consumer.begin([first]) == [first]
+        worker.consumer.ack(first)
+        while broker.client.call("HLEN", broker.keys.unacked):  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(0.01)
+        worker.consumer.tidy_soon = lambda: None
+        send(broker, "b")
+        second = (await worker.seen.count(2))[1]
+        assert await worker.consumer.begin([second]) == [second]
+        worker.consumer.ack(second)
+        send(broker, "c")
+        third = (await worker.seen.count(3))[2]
+        assert await worker.consumer.begin([third]) == [third]
+        assert broker.client.call("HLEN", broker.keys.unacked) == 1
+        worker.consumer.ack(third)
+        assert await worker.consumer.session.announce()
+        await die(worker)
+        heir = await started(broker, name="heir")
+        await heir.seen.until(lambda: heir.seen.orphans)
+        assert [one.body for one in heir.seen.orphans] == [b"c"]
+        await heir.consumer.stop()
+        broker.close()
+
+    asyncio.run(main())
+
+
 def test_nothing_is_begun_after_the_lease(redis_url):
     """Whoever reaps has perhaps looked already, and is about to offer it again."""
 

@@ -171,11 +171,17 @@ class RedisConsumer(Core):
     def ack(self, delivery: Delivery) -> None:
         """See `Consumer.ack`."""
         held = self._settled(delivery)
-        if held is not None:
-            self.acks.append(held)
-            if not self.flushing:
-                self.flushing = True
-                self.loop.call_soon(self._flush)
+        if held is None:
+            return
+        if held.begun:
+            self.ended.append(held)
+            if self._tidying is None:
+                self.tidy_soon()
+            return
+        self.acks.append(held)
+        if not self.flushing:
+            self.flushing = True
+            self.loop.call_soon(self._flush)
 
     def requeue(
         self, delivery: Delivery, *, front: bool = True, count: bool = True, ran: bool = True
@@ -262,7 +268,7 @@ class RedisConsumer(Core):
                 logger.warning("%s", error)
         finally:
             self.stopped = True
-            for timer in (self.lease.timer, self.dues.timer, self._impatience):
+            for timer in (self.lease.timer, self.dues.timer, self._impatience, self._tidying):
                 if timer is not None:
                     timer.cancel()
             for task in list(self.tasks):

@@ -40,6 +40,8 @@ logger = logging.getLogger("celery.brokers.redis")
 _WORTH_IT = 0.25
 _SMALL_WINDOW = 32
 _PATIENCE = 0.01
+#: Seconds for which the record of a begun task that has ended may stay for want of another write.
+_TIDY = 0.004
 #: Seconds before something is tried again that the server refused.
 _AFTER_REFUSAL = 1.0
 
@@ -55,6 +57,7 @@ class Core:
         window, out: how many may be delivered and neither settled nor begun, and how many are.
         turns: writes that are not answered; `astray`: those that reserved on a connection that was lost.
         refused: what the server could not carry out then: it is said again a little later.
+        acks: what has ended, and must be said; `ended`: of what was begun, which is said with the next write.
         short: late acknowledgements that the server has answered, but found less than they name.
         drained: the last reservation found less than it wanted: wait to be told of more.
     """
@@ -73,6 +76,7 @@ class Core:
         self.out = 0
         self.outbox: list[Entry] = []
         self.acks: list[Held] = []
+        self.ended: list[Held] = []
         self.short: list[Held] = []
         self.parks: dict[str, list[Any]] = {}  # by queue: for each its tag, the new one, due time, nothing
         self.turns: list[Turn] = []
@@ -88,6 +92,7 @@ class Core:
         self._quiet_until = 0.0
         self._waited = False  # long enough for more to become free
         self._impatience: asyncio.TimerHandle | None = None
+        self._tidying: asyncio.TimerHandle | None = None
         self.loop: asyncio.AbstractEventLoop
         self.intake: Intake
         self.session = Session(self)
@@ -128,6 +133,11 @@ class Core:
         """The first number that may be held without our knowing."""
         return min((turn.first for turn in (*self.turns, *self.astray) if turn.room), default=self.next)
 
+    def numbers(self) -> str:
+        """What the server has under our name, as far as is known: also what has ended, until that is said."""
+        unsaid = (held.number for held in (*self.acks, *self.ended))
+        return ",".join(map(str, (*self.held, *unsaid)))
+
     def ready_of(self, raw: bytes, queue: str) -> str:
         keys = self.keys
         return keys.ready(queue, keys.steps[keys.step_of(messages.priority_of(raw))])
@@ -160,7 +170,7 @@ class Core:
         unsaid = [held for held in self.acks if not held.begun]
         ended = {held.tag: held for held in (*self.short, *unsaid, *(h for e in entries for h in e.late))}
         self.short.clear()
-        self.astray, self.turns, self.outbox, self.acks = [], [], [], []
+        self.astray, self.turns, self.outbox, self.acks, self.ended = [], [], [], [], []
         self.parks.clear()
         self.waiting.adopting = 0
         for entry in entries:
@@ -208,11 +218,9 @@ class Core:
         wanted = not reserving and not self.drained and self._is_worth_it(room)
         if room > 0 and not self.stopping:
             self.dues.promote()
-        if not (self.outbox or wanted) and reserving:
+        if not (self.outbox or wanted) and (reserving or not (self.acks or self.parks)):
             return  # acknowledgements ride with the next reservation
         self.gather()
-        if not (self.outbox or wanted):
-            return
         entries, self.outbox = self.outbox, []
         turn = Turn(entries)
         parts = [entry.data for entry in entries]
@@ -228,6 +236,18 @@ class Core:
             count += 1
         self.turns.append(turn)
         link.write(b"".join(parts) if len(parts) > 1 else parts[0], count, self._answered)
+
+    def tidy_soon(self) -> None:
+        """Have the records removed of what has ended, with the next write: soon there is one."""
+        if self._tidying is None:
+            self._tidying = self.loop.call_later(_TIDY, self._tidy)
+
+    def _tidy(self) -> None:
+        self._tidying = None
+        if self.ended:
+            self.acks += self.ended
+            self.ended = []
+            self.flush_soon()
 
     def _is_worth_it(self, room: int) -> bool:
         if room <= 0 or self.stopping or not self.queues or self.loop.time() < self._quiet_until:
@@ -245,7 +265,7 @@ class Core:
 
     def gather(self) -> None:
         """Put what comes by the hundred into the outbox, in as few commands as can be."""
-        if self.acks:
+        if self.acks or self.ended:
             self.outbox.append(self._acknowledgement())
         if not self.parks:
             return
@@ -256,7 +276,8 @@ class Core:
             self.outbox.append(Entry(pack(*scripts.PARK.call(names, [timeout, queue, *items]))))
 
     def _acknowledgement(self) -> Entry:
-        acks, self.acks = self.acks, []
+        acks = self.acks + self.ended
+        self.acks, self.ended = [], []
         keys = self.keys
         data = pack("HDEL", keys.unacked, *[held.tag for held in acks])
         late = [held for held in acks if not held.begun]

@@ -110,7 +110,7 @@ class Lease:
                 *(key for name in names for key in (keys.due(name), keys.orphans(name))),
                 *(place.ready for place in core.queues.all()),
             ],
-            [core.incarnation, self.ms, ",".join(map(str, core.held)), core.since(), len(names)],
+            [core.incarnation, self.ms, core.numbers(), core.since(), len(names)],
         )
         link.write(pack(*call), 1, lambda replies: self._looked_around(names, now, replies[0]))
 

@@ -122,7 +122,7 @@ class Session:
             "waiter": core.waiting.waiter.client_id,
             "connection": self.connection,
             "lists": messages.text({place.ready: place.queue for place in core.queues.seen.values()}),
-            "held": ",".join(map(str, core.held)),
+            "held": core.numbers(),
             "since": core.since(),
             "next": core.next,
         }

@@ -41,6 +41,8 @@ POKE = signal.SIGURG
 SOFT_LIMIT = signal.SIGUSR1
 #: Results of more bytes are stored here: for the core they would be more work than a round trip is worth, and memory.
 _LEFT = 64 * 1024
+#: So few results are not stored as long as there are more jobs to run. With more, the core is to hear that there is room.
+_FEW = 16
 #: Reports of brief tasks wait at most about this long (seconds).
 HOLD = 0.005
 
@@ -106,17 +108,21 @@ class Child:
         if self._poked:
             self._poked = False
             self._give_back()
-        if not self._jobs:
+        if not self._jobs and not (0 < len(self._unstored) < _FEW and self._may_hold() and self._take()):
             self._flush()
             return self._receive()
         job = self._jobs.popleft()
         hold = is_brief(job) and not job.prompt
-        if self._out and (not hold or time.monotonic() - self._oldest > HOLD):
+        if self._out and not (hold and self._may_hold()):
             self._flush()
         self._run(job, hold)
         if job.prompt:
             self._send_out()
         return True
+
+    def _may_hold(self) -> bool:
+        """Whether what has ended may wait for more."""
+        return time.monotonic() - self._oldest <= HOLD
 
     # -- one job
 
@@ -186,6 +192,18 @@ class Child:
         if self._retiring:
             self._give_back()
         return True
+
+    def _take(self) -> bool:
+        """Take the jobs that have come meanwhile, if any."""
+        try:
+            piece = self._sock.recv(PIECE, socket.MSG_DONTWAIT)
+        except (BlockingIOError, ConnectionError):
+            return False
+        self._jobs.extend(self._reader.feed(piece))
+        self._together = True
+        if self._retiring:
+            self._give_back()
+        return bool(self._jobs)
 
     def _flush(self) -> None:
         """Store what the runner has deferred, then report it."""
