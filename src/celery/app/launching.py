@@ -9,6 +9,8 @@ from __future__ import annotations
 import itertools
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from celery.app import arguments, bulk
 from celery.app.options import send_options
 from celery.app.task import Task
@@ -16,7 +18,7 @@ from celery.canvas import graphs
 from celery.result.workflows import BODY_OF
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from celery.app.base import Celery
     from celery.app.options import SendOptions
@@ -119,8 +121,41 @@ def _sends_itself(app: Celery) -> bool:
     return getattr(function, "__module__", None) == "celery.app.base" and not hasattr(function, "__wrapped__")
 
 
+class _Alike:
+    """Settles the options of calls of which many differ only in who they are, like the members of a group."""
+
+    def __init__(self, app: Celery) -> None:
+        self._app = app
+        self._by_options = app.amqp.snapshot.static_routes  # and not by arguments
+        self._last: tuple[str, Any, dict[str, Any], SendOptions] | None = None
+
+    def settle(self, name: str, args: Any, kwargs: Any, task: Any, options: Mapping[str, Any]) -> SendOptions:
+        """`send_options` of one more call."""
+        rest = {key: value for key, value in options.items() if key not in _OWN}
+        task_id = options.get("task_id")
+        last = self._last
+        if last is not None and task_id and last[0] == name and last[1] is task and _are_same(rest, last[2]):
+            index = options.get("group_index")
+            return msgspec.structs.replace(last[3], task_id=task_id, group_index=index)
+        settled = send_options(self._app, name, args, kwargs, task_type=task, **options)
+        by_time = settled.due is not None or settled.expires is not None
+        if self._by_options and not by_time and options.get("router") is None:
+            self._last = name, task, rest, settled
+        return settled
+
+
+#: By these the members of a group differ.
+_OWN = frozenset(("task_id", "group_index"))
+_MISSING: Any = object()
+
+
+def _are_same(some: dict[str, Any], others: dict[str, Any]) -> bool:
+    """Whether these are the very same values: whether others are equal only their classes know."""
+    return len(some) == len(others) and all(others.get(key, _MISSING) is value for key, value in some.items())
+
+
 def _composed(app: Celery, sends: Iterable[Send]) -> Iterator[Composed]:
-    tasks = app.tasks
+    tasks, alike = app.tasks, _Alike(app)
     for send in sends:
         name = send.signature.task
         task = tasks.get(name)
@@ -131,4 +166,4 @@ def _composed(app: Celery, sends: Iterable[Send]) -> Iterator[Composed]:
             options = task._with_defaults(options)
             if shadow:
                 options["shadow"] = shadow
-        yield name, args, kwargs, send_options(app, name, args, kwargs, task_type=task, **options)
+        yield name, args, kwargs, alike.settle(name, args, kwargs, task, options)
