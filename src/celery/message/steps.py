@@ -53,7 +53,7 @@ def as_list(chain: Any) -> Any:
 class _Chained(msgspec.Struct, gc=False, forbid_unknown_fields=True):
     """What a step embeds."""
 
-    chain: list[msgspec.Raw]
+    chain: list[msgspec.Raw] | None = None
     callbacks: list[dict[str, Any]] | None = None
     errbacks: list[dict[str, Any]] | None = None
     chord: dict[str, Any] | None = None
@@ -64,8 +64,8 @@ _decode = msgspec.json.Decoder(tuple[list[Any], dict[str, Any], _Chained]).decod
 
 
 def chained_arguments(body: bytes) -> tuple[list[Any], dict[str, Any], dict[str, Any]] | None:
-    """Arguments, and what is embedded (`chain` as `Steps`), of a JSON body in its usual shape without extended types, that of
-    a step of a chain. None: `decode_body` says what is in it, or wrong with it."""
+    """Arguments, and what is embedded (`chain` as `Steps`, if there is any), of a JSON body in its usual shape without extended
+    types, that of a part of a workflow. None: `decode_body` says what is in it, or wrong with it."""
     if not serializers.json_is_ours() or json.may_be_extended(body):
         return None
     try:
@@ -74,7 +74,8 @@ def chained_arguments(body: bytes) -> tuple[list[Any], dict[str, Any], dict[str,
             body.decode()  # what stays text was only skipped
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         return None
-    if not embed.chain or any(memoryview(text)[0] != _BRACE for text in embed.chain):
+    chain = embed.chain
+    if chain and any(memoryview(text)[0] != _BRACE for text in chain):
         return None
     carried = {"callbacks": embed.callbacks, "errbacks": embed.errbacks, "chord": embed.chord}
-    return args, kwargs, {**carried, "chain": Steps(embed.chain)}
+    return args, kwargs, {**carried, "chain": Steps(chain) if chain else chain}

@@ -44,8 +44,6 @@ def test_text_that_is_not_ascii_is_passed_on():
 @pytest.mark.parametrize(
     "changes",
     [
-        {"chain": None},
-        {"chain": []},
         {"chain": [1]},
         {"chain": ["{"]},
         {"chain": {"task": "t"}},
@@ -56,6 +54,13 @@ def test_text_that_is_not_ascii_is_passed_on():
 )
 def test_anything_unusual_goes_the_long_way(changes):
     assert chained_arguments(body(**changes)) is None
+
+
+@pytest.mark.parametrize("changes", [{"chain": None}, {"chain": []}, {"chain": None, "chord": None}])
+def test_what_is_no_step_is_read_as_ever(changes):
+    raw = body(**changes)
+    args, kwargs, embed = decode_body(raw, "application/json", "utf-8")
+    assert chained_arguments(raw) == (args, kwargs, embed)
 
 
 def test_text_that_is_none_is_found_before_any_step_has_run():
