@@ -208,9 +208,15 @@ class Broadcaster:
             )
         return broker
 
-    def _message(
+    def message(
         self, command: Command, *, expires: float = 0, ticket: str | None = None, mandatory: bool = False
     ) -> Outgoing:
+        """A command as a message.
+
+        Args:
+            expires: unix time after which nobody waits for replies; 0: nobody waits at all.
+            ticket: by which replies are known; None for none.
+        """
         body: dict[str, Any] = {
             "method": command.method,
             "arguments": command.arguments,
@@ -235,7 +241,7 @@ class Broadcaster:
         Raises:
             OperationalError: the broker cannot be reached, or has no fanout.
         """
-        self._publish(self._broker(), self._message(command))
+        self._publish(self._broker(), self.message(command))
 
     def _publish(self, broker: Broker, message: Outgoing) -> bool:
         policy, deadline = self._app.amqp.snapshot.policy, self._deadline()
@@ -258,7 +264,7 @@ class Broadcaster:
         Returns:
             False if it is known that nobody is.
         """
-        return await self._apublish(self._broker(), self._message(command, mandatory=mandatory))
+        return await self._apublish(self._broker(), self.message(command, mandatory=mandatory))
 
     # -- with replies -----------------------------------------------------------------------------
     async def ask(
@@ -284,7 +290,7 @@ class Broadcaster:
             raise publishing.publish_error(broker.url, error) from error
         try:
             until = None if patience.timeout is None else time.time() + patience.timeout
-            message = self._message(command, expires=until or 0, ticket=ticket)
+            message = self.message(command, expires=until or 0, ticket=ticket)
             if not await self._apublish(broker, message):
                 return []
             return await self._collect(mailbox.receive, ticket, patience, callback)

@@ -296,6 +296,14 @@ class Broadcaster(Protocol):
         """
 
 
+@runtime_checkable
+class Listener(Protocol):
+    """A consumer that has mailboxes of fanout exchanges on the connection it has."""
+
+    async def listen(self, name: str, exchange: Exchange, *, expires: float) -> Mailbox:
+        """Open a mailbox, as `Broker.mailbox`. It comes back with the consumer's connection, also if that is lost now."""
+
+
 class Mailbox(Protocol):
     """A temporary queue bound to a fanout or topic exchange: control commands, replies, events."""
 

@@ -358,9 +358,9 @@ class Core:
         if self.mingles and self.pidbox.possible:
             from .mingle import mingle  # noqa: PLC0415 - not in every worker
 
-            await mingle(self.crew.app, self._options.hostname, self.pidbox.open)
+            await mingle(self.crew.app, self._options.hostname, self._consumer, self.pidbox)
         else:
-            await self.pidbox.open()
+            await self.pidbox.open(self._consumer)
 
     def step_failed(self, failure: StepFailed) -> None:
         """The application's steps cannot go on; any thread."""

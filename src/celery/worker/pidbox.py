@@ -12,14 +12,14 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from celery.app.broadcasts import matches, request_exchange, unpacked
-from celery.brokers.base import BrokerError, BrokerRefused
+from celery.brokers.base import BrokerError, BrokerRefused, Listener
 from celery.message.serializers import prepare_accept_content
 
 from .extension import ExtensionThread
 from .link import wait_before
 
 if TYPE_CHECKING:
-    from celery.brokers.base import Broker, Delivery, Mailbox
+    from celery.brokers.base import Broker, Consumer, Delivery, Mailbox
 
     from .control import Desk
 
@@ -46,6 +46,7 @@ class Pidbox:
         self._opened: asyncio.Event | None = None
         self._thread: ExtensionThread | None = None
         self._desk: Desk | None = None
+        self._consumer: Consumer | None = None
 
     # -- on the loop ------------------------------------------------------------------------------
     @property
@@ -53,8 +54,13 @@ class Pidbox:
         """Whether the broker can deliver commands at all."""
         return self._broker.capabilities.fanout
 
-    async def open(self) -> None:
-        """Be ready for commands; if the broker does not let us, go on trying, and return."""
+    async def open(self, consumer: Consumer) -> None:
+        """Be ready for commands; if the broker does not let us, go on trying, and return.
+
+        Args:
+            consumer: the worker's: its connection is used, if its driver can do that.
+        """
+        self._consumer = consumer
         if self._serving is not None:
             return
         if not self.possible:
@@ -107,9 +113,12 @@ class Pidbox:
     async def _open_mailbox(self) -> Mailbox:
         conf = self._app.conf
         namespace = str(conf.control_exchange)
+        name, exchange = f"{self._hostname}.{namespace}.pidbox", request_exchange(namespace)
+        if isinstance(self._consumer, Listener):
+            return await self._consumer.listen(name, exchange, expires=conf.control_queue_expires)
         return await self._broker.mailbox(
-            f"{self._hostname}.{namespace}.pidbox",
-            request_exchange(namespace),
+            name,
+            exchange,
             "",
             expires=conf.control_queue_expires,
             ttl=conf.control_queue_ttl,

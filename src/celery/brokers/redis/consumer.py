@@ -12,6 +12,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from celery.brokers.base import BrokerError, BrokerRefused, Unroutable
+from celery.brokers.topology import Queue
 from celery.wire.resp import pack, pack_all
 
 from . import messages, scripts
@@ -22,7 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from celery.brokers.base import Delivery, Intake, Outgoing
-    from celery.brokers.topology import Queue
+    from celery.brokers.topology import Exchange
+
+    from .ear import Ear
 
 logger = logging.getLogger("celery.brokers.redis")
 
@@ -106,6 +109,14 @@ class RedisConsumer(Core):
             else None
             for one, count in zip(batch, replies, strict=True)
         ]
+
+    async def listen(self, name: str, exchange: Exchange, *, expires: float) -> Ear:
+        """See `Listener.listen`."""
+        from .ear import Ear  # noqa: PLC0415 - not every worker listens
+
+        ear = Ear(self, Queue(name, exchange, auto_delete=True, expires=expires))
+        await ear.open()
+        return ear
 
     async def begin(self, batch: Sequence[Delivery]) -> list[Delivery]:
         """See `Consumer.begin`."""

@@ -90,6 +90,10 @@ class Session:
         core = self._core
         keys = core.keys
         declaring = [command for queue in core.queues.by_name.values() for command in core.declaring(queue)]
+        exchanges = core.broker.exchanges
+        declaring += [
+            command for ear in core.waiting.ears.values() for command in exchanges.declaring(ear.queue)
+        ]
         channels = [keys.nudges]
         *_, info = await core.ask(
             *declaring, ("CLIENT", "TRACKING", "ON", "OPTIN"), ("INFO", "server"), link=link

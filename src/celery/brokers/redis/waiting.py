@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .aio import Link
     from .core import Core
     from .desk import Place
+    from .ear import Ear
 
 
 class Waiting:
@@ -38,6 +39,8 @@ class Waiting:
         self.watched: str | None = None
         self.tracked: set[str] = set()
         self.adopting = 0
+        #: Mailboxes that hear by this connection, by the pattern of their channel.
+        self.ears: dict[str, Ear] = {}
 
     def wait_for_more(self) -> None:
         """Wait for a message if there is room and nothing is ready; stop waiting if there is no room."""
@@ -175,13 +178,16 @@ class Waiting:
 
     def _broadcast(self, pattern: str, raw: bytes) -> None:
         core = self._core
+        if pattern in self.ears:
+            self.ears[pattern].hear(raw)
         for queue in core.queues.by_name.values():
             if pattern in self.patterns(queue):
                 core.say(("LPUSH", core.ready_of(raw, queue.name), raw), done=lambda _: core.more())
 
     def broadcasts(self) -> bytes:
-        """Subscriptions of queues that are bound to fanout exchanges; what comes is put into the queue."""
-        patterns = [
+        """Subscriptions: of mailboxes, and of queues that are bound to fanout exchanges, into which what comes is put."""
+        patterns = list(self.ears)
+        patterns += [
             pattern for queue in self._core.queues.by_name.values() for pattern in self.patterns(queue)
         ]
         return pack("PSUBSCRIBE", *patterns) if patterns else b""
