@@ -279,6 +279,12 @@ class TestCommands:
         with project.worker("-P", "solo") as worker:
             worker.wait_for(r"Task tasks\.later.* succeeded")
 
+    def test_an_unknown_serializer_is_one_line(self, project):
+        done = project.celery("-A", "tasks", "call", "tasks.add", "--serializer", "nope", check=False)
+        assert done.returncode == 1
+        assert done.stderr.splitlines()[-1].startswith("Error: No encoder installed for nope")
+        assert "Traceback" not in done.stderr
+
     def test_errors_the_user_can_mend_are_one_line(self, project):
         project.write("tasks.py", TASKS.replace('"tasks")', '"tasks", broker="nosuch://h")'))
         done = project.celery("-A", "tasks", "call", "tasks.add", check=False)

@@ -152,7 +152,7 @@ class Worker(WorkController):
     def print_banner(self) -> None:
         """Write the banner to the real standard output."""
         text = "\n".join(part for part in (self.startup_info(), self.extra_info()) if part)
-        print(text, file=sys.__stdout__, flush=True)
+        _say(text)
 
     def purge_messages(self) -> int:
         """Empty the queues it consumes; return how many messages that were."""
@@ -160,7 +160,7 @@ class Worker(WorkController):
         broker.declare(self.consumed_queues())
         count: int = sum(broker.purge(queue.name) for queue in self.consumed_queues())
         if count:
-            print(erased(count), file=sys.__stdout__, flush=True)
+            _say(erased(count))
         return count
 
     def set_process_status(self, info: str) -> Any:
@@ -209,6 +209,19 @@ class Worker(WorkController):
         except Exception as error:  # noqa: BLE001 - whatever is wrong is the answer
             return str(error)
         return ""
+
+
+def _say(text: str) -> None:
+    """Write to the real standard output; that nobody can read it there is no reason not to work."""
+    out = sys.__stdout__
+    if out is None:
+        return
+    try:
+        print(text, file=out, flush=True)
+    except UnicodeEncodeError:
+        print(text.encode(out.encoding, "backslashreplace").decode(out.encoding), file=out, flush=True)
+    except OSError as error:
+        logger.warning("Standard output cannot be written: %s", error)
 
 
 def _replace_process() -> None:

@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING
 
 from celery.brokers.base import BrokerError
 from celery.brokers.registry import UnknownTransport
-from celery.exceptions import BackendError, ImproperlyConfigured, OperationalError, ResumeError, SecurityError
+from celery.exceptions import (
+    BackendError,
+    EncodeError,
+    ImproperlyConfigured,
+    OperationalError,
+    ResumeError,
+    SecurityError,
+)
 from celery.platforms import EX_FAILURE, LockFailed
 from celery.utils.imports import NotAPackage
 
@@ -23,6 +30,7 @@ EXPECTED = (
     ImproperlyConfigured,
     OperationalError,
     BackendError,
+    EncodeError,
     ResumeError,
     SecurityError,
     BrokerError,

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import re
 import signal
+import subprocess
+import sys
 
 import pytest
-from tests.support import wait_until
+from tests.support import WorkerProcess, wait_until
 
 TASKS = """
 import json, os
@@ -286,3 +288,29 @@ def test_a_file_of_an_unknown_task_comes_back_after_the_deploy(shop):
     assert shop.python(revive).strip() == "1"
     with shop.worker() as worker:
         worker.wait_for(r"Task tasks\.later\[.*succeeded in .*: 10")
+
+
+def test_a_standard_output_that_cannot_be_written_is_no_reason_not_to_work(shop):
+    log = shop.write("worker.log", "")
+    command = [
+        sys.executable,
+        "-m",
+        "celery",
+        "-A",
+        "tasks",
+        "worker",
+        "-c",
+        "1",
+        "-l",
+        "INFO",
+        "-f",
+        str(log),
+    ]
+    with open("/dev/full", "wb") as full:
+        process = subprocess.Popen(command, cwd=shop.path, env=shop.env, stdout=full, stderr=full)
+    worker = WorkerProcess(process, log)
+    try:
+        worker.wait_for(r"ready\.")
+        assert "Standard output cannot be written" in worker.output
+    finally:
+        worker.stop()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
+from celery.brokers.sqlite import claims
 from celery.brokers.sqlite.location import embedded_url, find_store, path_from_url, synchronous_from_url
 
 
@@ -37,7 +39,9 @@ def test_setting_before_environment_before_folder(tmp_path, monkeypatch):
     assert find_store("/srv/set.db") == Path("/srv/set.db")
 
 
-@pytest.mark.parametrize("path", ["/srv/x/store.db", "/srv/with blank/größe%.db"])
+@pytest.mark.parametrize(
+    "path", ["/srv/x/store.db", "/srv/with blank/größe%.db", os.fsdecode(b"/srv/no\xff text/store.db")]
+)
 def test_urls_round_trip(path):
     assert path_from_url(embedded_url(path)) == Path(path)
 
@@ -50,3 +54,9 @@ def test_relative_and_empty_urls(tmp_path):
 def test_synchronous():
     assert synchronous_from_url("sqlite:///x.db?synchronous=full") == "FULL"
     assert synchronous_from_url("sqlite:///x.db") is None
+
+
+def test_the_claims_of_any_path_are_proper_text(tmp_path):
+    path = os.path.join(os.fsencode(tmp_path), b"\xff", b"store.db")
+    assert claims.prefix(os.fsdecode(path)).encode()
+    assert claims.prefix("/srv/größe/store.db") == "sqlite:/srv/größe/store.db:"

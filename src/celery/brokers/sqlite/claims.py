@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 
 def prefix(path: str) -> str:
-    """What all claims on messages of this file begin with."""
-    return f"sqlite:{os.path.realpath(path)}:"
+    """What all claims on messages of this file begin with: always proper text, as it goes to the pool's children."""
+    return f"sqlite:{os.fsencode(os.path.realpath(path)).decode('utf-8', 'backslashreplace')}:"
 
 
 def claim(prefix: str, consumer: int, message: int) -> str:

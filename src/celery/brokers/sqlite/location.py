@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from urllib.parse import parse_qs, quote, unquote, urlsplit
+from urllib.parse import parse_qs, quote, unquote_to_bytes, urlsplit
 
 from celery.brokers.base import BrokerRefused
 
@@ -48,7 +48,7 @@ def embedded_url(path: str | os.PathLike[str]) -> str:
     >>> embedded_url('/srv/shop/.celery/store.db')
     'sqlite:////srv/shop/.celery/store.db'
     """
-    return "sqlite:///" + quote(os.path.abspath(path))
+    return "sqlite:///" + quote(os.fsencode(os.path.abspath(path)))
 
 
 def path_from_url(url: str) -> Path:
@@ -65,7 +65,7 @@ def path_from_url(url: str) -> Path:
         raise BrokerRefused(
             f"{url}: a SQLite store has no host. Write sqlite:///relative/path or sqlite:////absolute/path."
         )
-    text = unquote(parts.path)
+    text = os.fsdecode(unquote_to_bytes(os.fsencode(parts.path)))
     if text in ("", "/"):
         return find_store()
     if text == "/:memory:":
