@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from celery.brokers.base import BrokerError
-from celery.concurrency.pace import share_of
+from celery.concurrency.pace import BRIEF, SLOT, share_of
 
 from .acks import GIVEN_BACK
 from .limits import RunTimes, window
@@ -164,7 +164,8 @@ class Dispatcher:
         parts: dict[str, tuple[int, float]] = {}
         left = _ALL - self._promised
         promised, may_ask = 0.0, len(self._begins) < self._most_begins
-        while ready and left > 0:
+        busy = self.state.active + len(self._beginning)
+        while ready:
             run = ready[0]
             name = run.headers.task
             known = parts.get(name)
@@ -173,17 +174,18 @@ class Dispatcher:
                 room = self.pool.room(share)
                 known = parts[name] = share, 1 / room if room > 0 else 2.0
             run.share, part = known
-            if part > left:
-                break
+            fits = part <= left
             if run.begun or (run.policy.acks_late and run.delivery.held is None):
+                if not fits:
+                    break
                 straight.append(run)
-            elif may_ask:
+            elif may_ask and (fits or self._begins_ahead(run.share, part, busy + len(asking))):
                 asking.append(run)
-                promised += part
+                promised += part if fits else 0.0
             else:  # those before are being acknowledged: the next goes when one of them is done
                 break
             ready.popleft()
-            left -= part
+            left -= part if fits else 0.0
         if straight:
             self._submit(straight)
         if asking and self._begins and len(asking) < WORTH_IT:
@@ -199,6 +201,14 @@ class Dispatcher:
         if straight or asking:
             self._moved_at = monotonic()
             self._stalled = False
+
+    def _begins_ahead(self, share: int, part: float, busy: int) -> bool:
+        """Whether one more run may be acknowledged for which there will be room only when the answer is there: where that
+        takes its time, the pool would have nothing to do meanwhile. Not behind tasks of which it is not known that they are
+        brief: they leave no room; and not more than the pool holds at a time."""
+        return (
+            self._most_begins > 1 and share <= BRIEF and part <= 1 and busy < 2 * self.slots * SLOT // share
+        )
 
     async def _begin_or_break(self, begin: _Begin) -> None:
         try:

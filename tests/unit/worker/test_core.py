@@ -160,6 +160,32 @@ def test_a_large_batch_does_not_wait_for_the_one_before(monkeypatch):
         assert bench.pool.ran == ids
 
 
+@pytest.mark.parametrize(("mean", "ahead"), [(1e-6, True), (0.004, False)])
+def test_only_brief_tasks_are_acknowledged_ahead_of_room(monkeypatch, mean, ahead):
+    with Bench(slots=2) as bench:
+        begin, batches, gate = bench.core._consumer.begin, [], threading.Event()
+
+        async def slowly(batch):
+            batches.append(len(batch))
+            await asyncio.to_thread(gate.wait, 10)
+            return await begin(batch)
+
+        monkeypatch.setattr(bench.core._consumer, "begin", slowly)
+        dispatcher = bench.core.crew.dispatcher
+        dispatcher._most_begins = 3
+        dispatcher.times.ran("early", mean)
+        ids = [bench.send("early")]
+        wait_until(lambda: batches)
+        ids += [bench.send("early") for _ in range(WORTH_IT)]
+        wait_until(lambda: len(batches) == 2 if ahead else dispatcher.waiting == WORTH_IT)
+        assert batches == ([1, WORTH_IT] if ahead else [1])
+        gate.set()
+        for task_id in ids:
+            bench.end(task_id)
+        bench.settled()
+        assert sorted(bench.pool.ran) == sorted(ids)  # both answers come at once here
+
+
 def test_long_tasks_are_not_fetched_ahead_of_a_free_slot(bench):
     ids = [bench.send("late") for _ in range(5)]
     first, second = bench.job(ids[0]), bench.job(ids[1])
