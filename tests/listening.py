@@ -38,6 +38,7 @@ class Ear(EventReceiver):
 
     def check(self) -> None:
         """Return when it really hears: kombu subscribes on Redis only after it has said that it is ready."""
+        self._tested = False
         with self.app.events.default_dispatcher() as dispatcher:
 
             def heard() -> bool:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 import uuid
@@ -133,6 +134,19 @@ class EventReceiver(ConsumerMixin):
             except self.connection_errors as error:
                 logger.warning("Connection to broker lost (%s). Connecting again...", error)
             time.sleep(0.2)  # whoever is there and not in order must not be asked all the time
+
+    @contextlib.contextmanager
+    def establish_connection(self) -> Iterator[Any]:
+        """A connection of this receiver's own; tried for until there is one, or `connect_max_retries` times."""
+        with self.create_connection() as connection:
+            connection.ensure_connection(
+                self.on_connection_error,
+                self.connect_max_retries,
+                interval_start=0.2,
+                interval_step=0.4,
+                interval_max=5,
+            )
+            yield connection
 
     def get_consumers(self, Consumer: Any, channel: Any) -> list[Any]:  # noqa: N803, RUF100 - kombu's name
         """What to consume; called by kombu."""

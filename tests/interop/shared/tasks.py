@@ -187,3 +187,10 @@ def reporting(self):
     """Report progress on the way."""
     self.update_state(state="PROGRESS", meta={"done": 1})
     return "reported"
+
+
+@app.task(bind=True, max_retries=3)
+def again(self):
+    """Run twice."""
+    if not self.request.retries:
+        raise self.retry(exc=KeyError("k"), countdown=0)
