@@ -22,8 +22,9 @@ LISTEN = """
     heard, state = [], app.events.State()
 
     def on(event):
+        copy = dict(event)  # Celery's State takes things out of it
         state.event(event)
-        heard.append(event)
+        heard.append(copy)
 
     def until(condition):
         deadline = time.time() + 30

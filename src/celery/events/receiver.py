@@ -14,9 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from celery import _foreign
 from celery._state import get_current_app
-from celery.brokers.kombu.entities import kombu_exchange
 from celery.brokers.kombu.mixins import ConsumerMixin
-from celery.brokers.topology import Exchange
 from celery.exceptions import ImproperlyConfigured
 from celery.utils.time import adjust_timestamp as _adjust_timestamp
 
@@ -165,24 +163,7 @@ class EventReceiver(ConsumerMixin):
 
     def wakeup_workers(self, channel: Any = None) -> None:
         """Ask all workers for a heartbeat."""
-        exchange = kombu_exchange(
-            Exchange(f"{self.app.conf.control_exchange}.pidbox", "fanout", durable=False)
-        )
-        with self.connection.Producer(channel or self.channel, auto_declare=False) as producer:
-            producer.publish(
-                {
-                    "method": "heartbeat",
-                    "arguments": {},
-                    "destination": None,
-                    "pattern": None,
-                    "matcher": None,
-                },
-                exchange=exchange,
-                routing_key="",
-                declare=[exchange],
-                headers={"clock": self.forward_clock(), "expires": 0},
-                serializer="json",
-            )
+        self.app.control.broadcast("heartbeat", connection=self.connection, channel=channel)
 
     # -- handling ---------------------------------------------------------------------------------
     def process(self, type: str, event: dict[str, Any]) -> None:  # noqa: A002 - Celery's name

@@ -486,15 +486,21 @@ class Core:
             else:
                 self.reports.abandon(run)
         await crew.errands.drain(HAND_BACK)
+        await self._take_leave()
+        if self.steps is not None:
+            await asyncio.wait([asyncio.ensure_future(self.steps.shut_down())], timeout=EXTENSIONS_END)
+
+    async def _take_leave(self) -> None:
+        """Say that this worker is gone, and give up its lease."""
         await self._flush(HAND_BACK)
-        await crew.events.farewell(HAND_BACK)
+        if self.crew.sender is not None:
+            self.crew.sender.on_end()
+        await self.crew.events.farewell(HAND_BACK)
         if self._consumer is not None:
             try:
                 await asyncio.wait_for(self._consumer.stop(), FAREWELL)
             except (BrokerError, TimeoutError) as error:
                 logger.warning("Could not take leave of the broker (%r); its lease will end by itself", error)
-        if self.steps is not None:
-            await asyncio.wait([asyncio.ensure_future(self.steps.shut_down())], timeout=EXTENSIONS_END)
 
     async def _stop_steps(self, steps: UserSteps) -> None:
         """Stop the application's steps before its tasks end. Who wants the worker gone does not wait for them."""

@@ -497,6 +497,7 @@ class WorkController:
 
     def _ready(self) -> None:
         """Tasks are being taken."""
+        self.consumer.on_ready()
         self.on_consumer_ready(self.consumer)
         if self.ready_callback is not None:
             self.ready_callback(self.consumer)

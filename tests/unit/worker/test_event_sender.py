@@ -35,6 +35,11 @@ def event(kind, number=0):
     return {"type": kind, "number": number}
 
 
+async def until(condition):
+    while not condition():  # noqa: ASYNC110 - nobody tells
+        await asyncio.sleep(0.001)
+
+
 async def numbers(box, count):
     """What comes until there were so many events: the numbers of each message's."""
     found = []
@@ -59,7 +64,7 @@ def test_what_is_said_at_once_goes_together(app):
 
     found = asyncio.run(run())
     assert [len(one) for one in found] == [events.TOGETHER, 2, 1, 1]
-    assert sum(found, []) == [*range(events.TOGETHER + 2), -1, -2]
+    assert [number for one in found for number in one] == [*range(events.TOGETHER + 2), -1, -2]
 
 
 def test_events_wait_for_the_broker_and_the_oldest_go(app, caplog, monkeypatch):
@@ -111,8 +116,7 @@ def test_what_cannot_be_written_is_said_and_dropped(app, caplog):
         sender.start()
         sender.add({"type": "mine", "number": object()})
         await asyncio.sleep(0)
-        while sender._sending is not None:
-            await asyncio.sleep(0.001)
+        await until(lambda: not (sender._sending is not None))
         sender.add(event("mine", 1))
         return await numbers(box, 1)
 
@@ -128,23 +132,19 @@ def test_heartbeats_that_nobody_hears_are_rare(app, monkeypatch):
         beats = []
         monkeypatch.setattr(sender.heart, "_add", lambda one: (beats.append(one["type"]), sender.add(one)))
         sender.start()
-        while sender.heart._heard:  # until the broker has said so
-            await asyncio.sleep(0.001)
+        await until(lambda: not (sender.heart._heard))  # until the broker has said so
         before = len(beats)
         sender.answer()
         await asyncio.sleep(0.05)
         unheard = beats[before:]
         box = await mailbox(app, "worker.#")
         sender.answer()
-        while len(beats) < before + 6:
-            await asyncio.sleep(0.001)
+        await until(lambda: not (len(beats) < before + 6))
         sender.enable()
         await box.aclose()
-        while sender.heart._heard:
-            await asyncio.sleep(0.001)
+        await until(lambda: not (sender.heart._heard))
         keen = len(beats)
-        while len(beats) < keen + 3:
-            await asyncio.sleep(0.001)
+        await until(lambda: not (len(beats) < keen + 3))
         await sender.farewell(5)
         return beats[0], unheard, beats[-1]
 

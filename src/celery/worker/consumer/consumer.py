@@ -28,6 +28,7 @@ class Consumer:
         self.steps: list[Any] = []
         self.blueprint: Any = None
         self._connection: Any = None
+        self._gossip: Any = None
 
     @property
     def timer(self) -> Any:
@@ -55,6 +56,15 @@ class Consumer:
         """How many messages the broker may have out to this worker now."""
         core = self.controller.core
         return 0 if core is None else max(core.crew.dispatcher.window, 0)
+
+    @property
+    def gossip(self) -> Any:
+        """The neighbours (`celery.worker.gossip.Gossip`), followed as soon as somebody wants to know of them."""
+        if self._gossip is None:
+            from celery.worker.gossip import Gossip  # noqa: PLC0415 - most workers follow nobody
+
+            self._gossip = Gossip(self)
+        return self._gossip
 
     @property
     def event_dispatcher(self) -> Any:
@@ -88,6 +98,16 @@ class Consumer:
         if connection is not None:
             with contextlib.suppress(*connection.connection_errors, *connection.channel_errors):
                 connection.release()
+
+    def on_ready(self) -> None:
+        """Called when tasks are being taken."""
+        if self._gossip is not None:
+            self._gossip.ready()
+
+    def on_end(self) -> None:
+        """Called on the worker's loop when it ends."""
+        if self._gossip is not None:
+            self._gossip.stop()
 
     # -- any thread -------------------------------------------------------------------------------
     def call_soon(self, p: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
