@@ -125,3 +125,31 @@ def test_results_that_are_messages_are_left_too(project, redis_url, pool):
                 results = app.send_many(brief, [()] * 300)
                 assert [one.get(timeout=30) for one in results] == [one.id for one in results]
         """)
+
+
+@pytest.mark.parametrize("pool", ["threads", "solo", "asyncio", "prefork"])
+def test_nobody_waits_for_what_could_not_be_stored_before_a_cold_end(
+    project, ledger, results, private_redis, pool
+):
+    """Tasks that were acknowledged early have ended, and the store hangs: whoever comes next says that they are lost."""
+    with project.worker("-P", pool, "-c", "2", "-n", "a@h") as worker:
+        first = send(project, "print(*[r.id for r in app.send_many(early_brief, [()] * 20)])")
+        wait_until(lambda: values(results, first) == first)  # else no more are begun
+        private_redis.freeze()
+        ids = send(project, "print(*[r.id for r in app.send_many(early_brief, [()] * 20)])")
+        wait_until(lambda: set(ids) & set(ledger.ended))
+        worker.send(signal.SIGQUIT)
+        worker.wait_for("left to the next worker")
+        worker.wait()
+    private_redis.thaw()
+    with project.worker("-P", pool, "-c", "2", "-n", "b@h"):
+        wait_until(lambda: all(told(results, ids)), 40, lambda: str(told(results, ids)))
+
+
+def told(results, ids):
+    """By id, whether its value, or that it was lost, is stored."""
+    metas = results.backend.get_task_metas(ids)
+    return [
+        meta["status"] == "SUCCESS" or (meta["status"] == "FAILURE" and "WorkerLost" in repr(meta["result"]))
+        for meta in metas.values()
+    ]

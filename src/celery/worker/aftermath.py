@@ -11,7 +11,6 @@ import asyncio
 import datetime as _dt
 import logging
 import time
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from celery import signals, states
@@ -19,9 +18,11 @@ from celery.app.context import Context
 from celery.app.einfo import ExceptionInfo
 from celery.backends.claims import ClaimLost
 from celery.brokers.base import Outgoing
+from celery.exceptions import BackendError
 from celery.message.body import decode_body
 from celery.message.headers import LazyObject
 
+from .lanes import Lane
 from .request import Message
 from .runs import delivery_info
 
@@ -66,7 +67,7 @@ class Recorder:
         self._publish = publish
         self._events = events
         self._accept = accept
-        self._threads = ThreadPoolExecutor(max_workers=1, thread_name_prefix="celery-results")
+        self._threads = Lane("celery-results")
         self._busy: set[asyncio.Future[Any]] = set()
 
     @property
@@ -165,6 +166,9 @@ class Recorder:
         except ClaimLost as lost:
             logger.warning("%s", lost)
             return _NOT_OURS
+        except BackendError as exc:
+            logger.critical("Could not store what became of a task: %s", exc)
+            return "failed" if fun == self._store_failure else False
         except Exception as exc:
             logger.critical("Could not store what became of a task: %r", exc, exc_info=exc)
             return "failed" if fun == self._store_failure else False

@@ -67,8 +67,9 @@ LAST_TICK = 0.25
 HAND_BACK = 1.0
 #: Seconds a pool gets to return what waits inside its slots before it is killed.
 TAKE_BACK = 0.1
-#: Seconds that outcomes and farewells may take at the end of a shutdown.
+#: Seconds that outcomes and farewells may take at the end of a shutdown, and of a cold one.
 FAREWELL = 10.0
+HURRY = 5.0
 #: Seconds the loop may take to do what another thread asks for.
 ANSWER = 10.0
 #: Seconds the extension thread may take at the end.
@@ -477,7 +478,7 @@ class Core:
             await self._abandon_running()
         else:
             await self._stop_pool()
-        if not await crew.errands.drain(FAREWELL):
+        if not await crew.errands.drain(FAREWELL if self._level < Stop.COLD else HURRY):
             logger.critical("%d outcomes could not be stored in time", len(crew.errands))
         await self._chores.drain(HAND_BACK)
         for run in list(crew.state.runs.values()):

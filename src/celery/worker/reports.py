@@ -261,6 +261,9 @@ class PoolReports:
             logger.error("The result of task %s[%s] could not be stored: %s", run.name, run.id, detail)
             if ending is AGAIN and crew.stopping:
                 ending = CUT_SHORT  # that this worker cannot wait for the store is no fault of the task's
+            elif crew.stopping and run.begun and not run.fenced:
+                crew.settler.leave(run)  # acknowledged before: who waits for it is told, if not of its result
+                return
         crew.settler.settle(run, ending)
 
     def _tell(self, run: Run, outcome: Outcome) -> None:

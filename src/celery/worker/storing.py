@@ -14,11 +14,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from celery.app.jobs import Outcome, Verdict
 from celery.backends.rows import weight
+
+from .lanes import Lane
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -41,7 +42,7 @@ SLOW = 0.25
 
 
 class ResultStorer:
-    """Has results stored, in the order in which they came, by a thread of its own.
+    """Has results stored, by a thread for each result store: one that is away delays no other's.
 
     Args:
         errands: what a shutdown waits for.
@@ -54,24 +55,64 @@ class ResultStorer:
         self._app = app
         self._errands = errands
         self._stored = stored
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="celery-storing")
-        self._waiting: list[Ended] = []
+        self._writers: dict[int, _Writer] = {}
+
+    @property
+    def behind(self) -> bool:
+        """Whether a store takes results more slowly than they come, or not at all."""
+        return any(writer.behind for writer in self._writers.values())
+
+    @property
+    def waiting(self) -> int:
+        """How many results are not being written yet."""
+        return sum(len(writer.waiting) for writer in self._writers.values())
+
+    def add(self, ended: Sequence[Ended]) -> None:
+        """Have their results stored."""
+        by_backend: dict[int, tuple[Any, list[Ended]]] = {}
+        for one in ended:
+            run = one[1]
+            backend = self._app.backend if run is None else run.policy.task.backend
+            by_backend.setdefault(id(backend), (backend, []))[1].append(one)
+        for key, (backend, some) in by_backend.items():
+            writer = self._writers.get(key)
+            if writer is None:
+                writer = self._writers[key] = _Writer(backend, self._errands, self._stored)
+            writer.add(some)
+
+    def close(self) -> None:
+        """End the threads; what they have not begun is dropped, and what they have is not waited for."""
+        for writer in self._writers.values():
+            writer.close()
+
+
+class _Writer:
+    """Writes to one store, in the order in which results came."""
+
+    def __init__(
+        self, backend: Any, errands: Errands, stored: Callable[[list[tuple[int, Outcome]]], None]
+    ) -> None:
+        self.waiting: list[Ended] = []
+        self._backend = backend
+        self._errands = errands
+        self._stored = stored
+        self._lane = Lane("celery-storing")
         self._bytes = 0
         self._writing = False
         self._began = 0.0
 
     @property
     def behind(self) -> bool:
-        """Whether the store takes results more slowly than they come, or not at all."""
+        """See `ResultStorer`."""
         if not self._writing:
             return False
-        if len(self._waiting) >= ROWS_WAITING or self._bytes >= BYTES_WAITING:
+        if len(self.waiting) >= ROWS_WAITING or self._bytes >= BYTES_WAITING:
             return True
         return asyncio.get_running_loop().time() - self._began > SLOW
 
     def add(self, ended: Sequence[Ended]) -> None:
-        """Have their results stored."""
-        self._waiting += ended
+        """Have them written."""
+        self.waiting += ended
         self._bytes += sum(weight(outcome.row) for _, _, outcome in ended)
         if not self._writing:
             self._writing = True
@@ -84,9 +125,9 @@ class ResultStorer:
         while more:
             batch = self._next()
             self._began = loop.time()
-            ended = await loop.run_in_executor(self._thread, self._store, batch)
+            ended = await loop.run_in_executor(self._lane, _store_in, self._backend, batch)
             self._began = loop.time()
-            more = self._writing = bool(self._waiting)
+            more = self._writing = bool(self.waiting)
             try:
                 self._stored(ended)
             except Exception as exc:
@@ -94,29 +135,21 @@ class ResultStorer:
 
     def _next(self) -> list[Ended]:
         count = size = 0
-        for _, _, outcome in self._waiting[:ROWS_AT_ONCE]:
+        for _, _, outcome in self.waiting[:ROWS_AT_ONCE]:
             count += 1
             size += weight(outcome.row)
             if size >= BYTES_AT_ONCE:
                 break
-        batch, self._waiting = self._waiting[:count], self._waiting[count:]
+        batch, self.waiting = self.waiting[:count], self.waiting[count:]
         self._bytes -= size
         return batch
 
-    # -- on the thread
-
-    def _store(self, batch: list[Ended]) -> list[tuple[int, Outcome]]:
-        """Store a batch; how its tasks have ended."""
-        by_backend: dict[int, tuple[Any, list[Ended]]] = {}
-        for ended in batch:
-            run = ended[1]
-            backend = self._app.backend if run is None else run.policy.task.backend
-            by_backend.setdefault(id(backend), (backend, []))[1].append(ended)
-        return [end for backend, ends in by_backend.values() for end in _store_in(backend, ends)]
-
     def close(self) -> None:
-        """End the thread; what it has not begun is dropped, and what it has is not waited for."""
-        self._thread.shutdown(wait=not self._writing, cancel_futures=True)
+        """See `ResultStorer`."""
+        self._lane.shutdown(wait=not self._writing, cancel_futures=True)
+
+
+# -- on the thread
 
 
 def _store_in(backend: Any, batch: list[Ended]) -> list[tuple[int, Outcome]]:

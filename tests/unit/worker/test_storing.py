@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from types import SimpleNamespace
 
 import pytest
 from tests.support import wait_until
@@ -86,10 +87,24 @@ def test_a_lone_result_is_written_at_once_and_what_comes_meanwhile_together(benc
     wait_until(lambda: store.writes == [[first]])
     for task_id in others:
         end(bench, task_id)
-    wait_until(lambda: len(bench.core._storer._waiting) == 4)
+    wait_until(lambda: bench.core._storer.waiting == 4)
     store.let()
     wait_until(lambda: len(store.writes) == 2)
     assert store.writes[1] == others
+    store.let()
+    bench.settled()
+
+
+def test_a_store_that_is_away_delays_no_result_of_another(bench, store):
+    other = Store()
+    other.let(1000)
+    bench.policies["early"].task.backend = SimpleNamespace(_rows=other)
+    away, stored = bench.send("late"), bench.send("early")
+    end(bench, away)
+    wait_until(lambda: store.writes == [[away]])
+    end(bench, stored)
+    wait_until(lambda: other.stored == [stored] and not held(bench, stored))
+    assert held(bench, away)
     store.let()
     bench.settled()
 
@@ -112,7 +127,7 @@ def test_no_more_tasks_are_begun_than_their_results_are_taken(bench, store, monk
     wait_until(lambda: store.writes == [first[:1]])
     for task_id in first[1:]:
         end(bench, task_id, size=1000)
-    wait_until(lambda: len(bench.core._storer._waiting) == 9)
+    wait_until(lambda: bench.core._storer.waiting == 9)
     later = [bench.send("late") for _ in range(10)]
     answered = threading.Event()
     bench.core.call_soon(lambda: (bench.core.crew.dispatcher.pump(), answered.set()))
