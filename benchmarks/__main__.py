@@ -203,7 +203,7 @@ def rabbitmq_plan(tasks: int) -> dict[str, tuple[tuple[Contender, ...], Callable
         "rabbitmq, solo": (pair, lambda c: drain(c, many, "-P", "solo", processes=1)),
         "rabbitmq, bulk": (ON_RABBIT, lambda c: scenarios.bulk(c, tasks * 2)),
         "rabbitmq, round trip by rpc": (
-            (OURS_RPC, CELERY_RPC),
+            (OURS_RPC, CELERY_RPC, BARE_RABBIT),
             lambda c: scenarios.round_trip(c, 300),
         ),
         "rabbitmq, idle": (pair, scenarios.idle),

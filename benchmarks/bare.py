@@ -2,8 +2,8 @@
 
     python -m benchmarks.bare URL COUNT
 
-Publishes COUNT persistent messages of a task's size and awaits each one's confirm, then consumes them with a window of
-1,000 and acknowledges all that came with one read at once. Prints JSON.
+Publishes COUNT persistent messages of a no-op task (its headers cost the broker as much as its way to the disk) and awaits each
+one's confirm, then consumes them with a window of 1,000 and acknowledges all that came with one read at once. Prints JSON.
 """
 
 from __future__ import annotations
@@ -13,15 +13,37 @@ import resource
 import socket
 import sys
 import time
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
+from celery.message.writing import build_v2
 from celery.wire.amqp.connection import Connection, Login
 from celery.wire.amqp.frames import Command, Message, acknowledgement, content, method
-from celery.wire.amqp.values import properties
+from celery.wire.amqp.values import properties, table
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 QUEUE = "bare"
-BODY = b"x" * 900
-PERSISTENT = {"delivery_mode": 2, "content_type": "application/json"}
+ID = "11111111-1111-1111-1111-111111111111"
+TASK = build_v2(
+    ID, "bench.late", (), {}, argsrepr="()", kwargsrepr="{}", origin="gen1@host", ignore_result=True
+)
+BODY = b'[[],{},{"callbacks":null,"errbacks":null,"chain":null,"chord":null}]'
+PERSISTENT = {
+    "content_type": "application/json",
+    "content_encoding": "utf-8",
+    "correlation_id": ID,
+    "reply_to": ID,
+    "delivery_mode": 2,
+}
+
+
+def task_message(queue: str, frame_max: int = 131_072) -> bytes:
+    """The frames that send one task into a queue."""
+    return method(1, "basic.publish", routing_key=queue, mandatory=True) + content(
+        1, properties(PERSISTENT, table(TASK.headers)), BODY, frame_max
+    )
 
 
 class Bare:
@@ -33,6 +55,7 @@ class Bare:
         self.socket = socket.create_connection((parts.hostname, parts.port or 5672))
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.machine = Connection(login)
+        self.events: list[Command | Message] = []
         self.socket.sendall(self.machine.begin())
         while not self.machine.open:
             self.read()
@@ -45,6 +68,15 @@ class Bare:
             self.socket.sendall(out)
         return events
 
+    def awaited(self, wanted: Callable[[Command | Message], bool]) -> Any:
+        """The first event that is wanted; the others stay."""
+        while True:
+            for event in self.events:
+                if wanted(event):
+                    self.events.remove(event)
+                    return event
+            self.events += self.read()
+
     def ask(self, name: str, **values: object) -> None:
         """Send a method and await the answer."""
         self.socket.sendall(method(1, name, **values))
@@ -55,9 +87,7 @@ class Bare:
         """One message after the other, each confirmed before the next."""
         self.ask("queue.declare", queue=QUEUE, durable=True)
         self.ask("confirm.select")
-        message = method(1, "basic.publish", routing_key=QUEUE) + content(
-            1, properties(PERSISTENT), BODY, self.machine.frame_max
-        )
+        message = task_message(QUEUE, self.machine.frame_max)
         for _ in range(count):
             self.socket.sendall(message)
             while not any(isinstance(event, Command) and event.name == "basic.ack" for event in self.read()):

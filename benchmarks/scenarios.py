@@ -286,8 +286,18 @@ def inside(contender: Contender, count: int, task: str) -> dict[str, float]:
 
 
 def round_trip(contender: Contender, count: int) -> dict[str, float]:
-    """Rows 8 and 9: `delay().get()` with an idle worker."""
+    """Rows 8 and 9: `delay().get()` with an idle worker; what the broker gives programs that do nothing else."""
     servers.clear(contender.server)
+    if not contender.app:
+        with home() as folder:
+            command = [
+                contender.python,
+                "-m",
+                "benchmarks.bare_talk",
+                servers.url(contender.server),
+                str(count),
+            ]
+            return _figures_of(command, contender, folder)
     with home() as folder, worker(contender, folder):
         command = [contender.python, ROOT / "benchmarks" / "talk.py", contender.app, str(count)]
         return _figures_of(command, contender, folder)
