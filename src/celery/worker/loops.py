@@ -380,11 +380,14 @@ class Core:
     async def _until_told(self) -> None:
         """Look after things until the worker is to stop."""
         assert self._news is not None
+        loop = asyncio.get_running_loop()
         while self._level is Stop.NO:
             self._news.clear()
-            try:
-                await asyncio.wait_for(self._news.wait(), TICK)
-            except TimeoutError:
+            # Not by `wait_for`: an idle worker does this more often than anything else.
+            ring = loop.call_later(TICK, self._news.set)
+            await self._news.wait()
+            ring.cancel()
+            if self._level is Stop.NO:
                 self._tick()
 
     def _tick(self) -> None:
