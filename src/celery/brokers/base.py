@@ -21,7 +21,6 @@ receives a not-yet-due message (from a producer that cannot say `due`) parks it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
@@ -118,8 +117,7 @@ class DeadLetter(NamedTuple):
     body: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Capabilities:
+class Capabilities(msgspec.Struct, frozen=True):
     """What a driver can do; callers ask this, never which driver it is.
 
     Attributes:
@@ -452,8 +450,7 @@ class Settlement(Enum):
     BURY = "bury"
 
 
-@dataclass(frozen=True, slots=True)
-class BrokerOptions:
+class BrokerOptions(msgspec.Struct, frozen=True):
     """What a driver may need from the settings, read once.
 
     Attributes:
@@ -497,7 +494,7 @@ class BrokerOptions:
     detect_quorum_queues: bool = True
     delayed_queue_type: str = "quorum"
     eta_limit: int | None = None
-    transport_options: Mapping[str, Any] = field(default_factory=dict)
+    transport_options: Mapping[str, Any] = msgspec.field(default_factory=dict)
     dead_letter_limit: int = 10_000
     dead_letter_ttl: float = 7 * 86400.0
     synchronous: str = "NORMAL"

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
 from importlib import import_module
 from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
 
 from .base import BrokerOptions, BrokerRefused
 from .failover import split_urls
@@ -119,7 +120,7 @@ def open_broker(url: str | Sequence[str], options: BrokerOptions | None = None) 
         _check_alternates(driver, urls)
     try:
         made = getattr(import_module(driver.module), driver.name)
-        opened: Broker = made(";".join(urls), replace(options, urls=urls))
+        opened: Broker = made(";".join(urls), msgspec.structs.replace(options, urls=urls))
     except ImportError as error:
         if not driver.extra:
             raise

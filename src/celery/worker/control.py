@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import io
 import logging
-import tempfile
 import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -531,6 +530,8 @@ def objgraph(
         import objgraph as graphs  # type: ignore[import-untyped,import-not-found,unused-ignore]  # noqa: PLC0415
     except ImportError:
         raise ImportError("Requires the objgraph library") from None
+    import tempfile  # noqa: PLC0415 - for this command alone
+
     logger.info("Dumping graph for type %r", type)
     with tempfile.NamedTemporaryFile(prefix="cobjg", suffix=".png", delete=False) as file:
         graphs.show_backrefs(

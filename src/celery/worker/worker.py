@@ -306,6 +306,8 @@ class WorkController:
 
             core.pidbox = Pidbox(self, self.app.broker_for_read())
             core.mingles = not self.options.get("without_mingle")
+            if core.mingles:
+                from . import mingle  # noqa: F401, PLC0415 - its processes share what is loaded before they are forked
 
     def _add_steps(self, core: Core) -> None:
         if any(self.app.steps.values()):

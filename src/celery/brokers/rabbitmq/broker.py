@@ -69,6 +69,7 @@ class RabbitBroker:
 
     def consumer(self, worker_id: str, *, guarded: bool = False) -> RabbitConsumer:
         """See `Broker.consumer`."""
+        from . import mailbox  # noqa: F401, PLC0415 - a worker has one, too: its processes share what is loaded by now
         from .consumer import RabbitConsumer  # noqa: PLC0415 - asyncio is not for those who only send
 
         lease = float(self._options.transport_options.get("lease") or LEASE)

@@ -61,6 +61,7 @@ class SqliteBroker:
 
     def consumer(self, worker_id: str, *, guarded: bool = False) -> SqliteConsumer:
         """See `Broker.consumer`."""
+        from . import mailbox  # noqa: F401, PLC0415 - a worker has one, too: its processes share what is loaded by now
         from .consumer import SqliteConsumer  # noqa: PLC0415 - asyncio is not for those who only send
 
         return SqliteConsumer(self.database, worker_id, self._options, guarded=guarded)
