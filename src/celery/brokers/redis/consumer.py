@@ -18,6 +18,7 @@ from celery.wire.resp import pack, pack_all
 from . import messages, scripts
 from .core import Core
 from .desk import Entry, Held
+from .ear import Ear
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from celery.brokers.base import Delivery, Intake, Outgoing
     from celery.brokers.topology import Exchange
 
-    from .ear import Ear
 
 logger = logging.getLogger("celery.brokers.redis")
 
@@ -112,8 +112,6 @@ class RedisConsumer(Core):
 
     async def listen(self, name: str, exchange: Exchange, *, expires: float) -> Ear:
         """See `Listener.listen`."""
-        from .ear import Ear  # noqa: PLC0415 - not every worker listens
-
         ear = Ear(self, Queue(name, exchange, auto_delete=True, expires=expires))
         await ear.open()
         return ear
