@@ -57,14 +57,8 @@ class Ear:
 
     async def aclose(self) -> None:
         """See `Mailbox.aclose`."""
-        core, queue = self._core, self.queue
+        core = self._core
         if core.waiting.ears.pop(self.pattern, None) is None:
             return
         core.waiting.subscriptions("PUNSUBSCRIBE", [self.pattern])
-        members = [command[2] for command in core.broker.exchanges.declaring(queue) if command[0] == "SADD"][
-            :1
-        ]
-        core.say(
-            ("DEL", core.keys.exchanges(queue.name)),
-            ("SREM", core.keys.binding(queue.exchange.name), *members),
-        )
+        core.say(*core.broker.exchanges.undeclaring(self.queue))

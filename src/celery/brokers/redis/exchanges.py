@@ -80,6 +80,15 @@ class Exchanges:
         if names:
             yield ("SADD", keys.exchanges(queue.name), *names)
 
+    def undeclaring(self, queue: Queue) -> Iterator[Command]:
+        """The commands that undo what this process has bound of a queue."""
+        keys = self._keys
+        for exchange, key in bindings_of(queue):
+            member = keys.member(key, pattern_of(exchange, key), queue.name)
+            self.made.get(exchange.name, set()).discard(member)
+            yield ("SREM", keys.binding(exchange.name), member)
+        yield ("DEL", keys.exchanges(queue.name))
+
     def forgetting(
         self, queue: str, exchanges: Iterable[str], members: dict[str, Iterable[bytes]]
     ) -> Iterator[Command]:

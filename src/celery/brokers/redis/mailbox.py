@@ -167,18 +167,16 @@ class RedisMailbox:
         link, self._link = self._link, None
         if link is None:
             return
-        broker, name = self._broker, self._queue.name
-        exchange = self._queue.exchange.name
-        member = [command[2] for command in broker.exchanges.declaring(self._queue) if command[0] == "SADD"][
-            :1
-        ]
-        commands: list[Command] = [("DEL", broker.keys.exchanges(name), broker.keys.ready(name, 0))]
-        if member and exchange:
-            commands.append(("SREM", broker.keys.binding(exchange), member[0]))
         try:
             async with asyncio.timeout(1.0):
+                if not self._fanout:
+                    # What is written behind a command that waits is carried out when its wait is over.
+                    link.close()
+                    link = await Link.open(self._broker.settings, self._locator)
+                commands = list(self._broker.exchanges.undeclaring(self._queue))
+                commands.append(("DEL", self._broker.keys.ready(self._queue.name, 0)))
                 await link.send(pack_all(commands), len(commands))
-        except (BrokerError, TimeoutError):
+        except (BrokerError, OSError, TimeoutError):
             pass  # it expires by itself
         finally:
             link.close()
