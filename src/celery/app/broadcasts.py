@@ -25,7 +25,7 @@ from celery.message.serializers import dumps, loads, prepare_accept_content
 from celery.utils.uuids import uuid
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+    from collections.abc import Awaitable, Callable, Iterator, Sequence
 
     from celery.brokers.base import Broker, Delivery
 
@@ -150,28 +150,32 @@ def unpacked(delivery: Delivery, accept: frozenset[str] | None) -> Any:
 def run_aside(make: Callable[[], Awaitable[T]]) -> T:
     """Run a coroutine to its end on a loop of its own, in a thread of its own; also where a loop runs already."""
 
-    async def body() -> T:
-        return await make()
-
-    outcome: Future[T] = Future()
-    threading.Thread(target=_settle, args=(outcome, body), name="celery-control", daemon=True).start()
-    return outcome.result()
+    return _in_thread(lambda: asyncio.run(_awaited(make))).result()
 
 
 async def arun_aside(make: Callable[[], Awaitable[T]]) -> T:
     """`run_aside`, awaited."""
+    return await call_aside(lambda: asyncio.run(_awaited(make)))
 
-    async def body() -> T:
-        return await make()
 
+async def call_aside(call: Callable[[], T]) -> T:
+    """Make a call that may block, in a thread of its own."""
+    return await asyncio.wrap_future(_in_thread(call))
+
+
+async def _awaited(make: Callable[[], Awaitable[T]]) -> T:
+    return await make()
+
+
+def _in_thread(call: Callable[[], T]) -> Future[T]:
     outcome: Future[T] = Future()
-    threading.Thread(target=_settle, args=(outcome, body), name="celery-control", daemon=True).start()
-    return await asyncio.wrap_future(outcome)
+    threading.Thread(target=_settle, args=(outcome, call), name="celery-control", daemon=True).start()
+    return outcome
 
 
-def _settle(outcome: Future[T], body: Callable[[], Coroutine[Any, Any, T]]) -> None:
+def _settle(outcome: Future[T], call: Callable[[], T]) -> None:
     try:
-        outcome.set_result(asyncio.run(body()))
+        outcome.set_result(call())
     except BaseException as error:  # noqa: BLE001 - it belongs to whoever waits
         outcome.set_exception(error)
 
@@ -235,13 +239,19 @@ class Broadcaster:
         return time.monotonic() + (WITHIN if within is None else within)
 
     # -- without replies --------------------------------------------------------------------------
-    def send(self, command: Command) -> None:
+    def send(self, command: Command, *, mandatory: bool = False) -> bool:
         """Tell the workers.
+
+        Args:
+            mandatory: find out whether anybody is there.
+
+        Returns:
+            False if it is known that nobody is.
 
         Raises:
             OperationalError: the broker cannot be reached, or has no fanout.
         """
-        self._publish(self._broker(), self.message(command))
+        return self._publish(self._broker(), self.message(command, mandatory=mandatory))
 
     def _publish(self, broker: Broker, message: Outgoing) -> bool:
         policy, deadline = self._app.amqp.snapshot.policy, self._deadline()
@@ -256,14 +266,7 @@ class Broadcaster:
         return _heard(outcomes, broker.url)
 
     async def asend(self, command: Command, *, mandatory: bool = False) -> bool:
-        """`send`, awaited.
-
-        Args:
-            mandatory: find out whether anybody is there.
-
-        Returns:
-            False if it is known that nobody is.
-        """
+        """`send`, awaited."""
         return await self._apublish(self._broker(), self.message(command, mandatory=mandatory))
 
     # -- with replies -----------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
-from celery.app.broadcasts import Broadcaster, Command, Patience, arun_aside
+from celery.app.broadcasts import Broadcaster, Command, Patience, arun_aside, call_aside
 from celery.brokers.base import Broadcaster as Speaker
 from celery.brokers.base import BrokerError, Unroutable
 from celery.exceptions import OperationalError
@@ -65,7 +65,7 @@ async def _is_alone(app: Any, sender: Broadcaster, question: Command, consumer: 
     if isinstance(consumer, Speaker) and app.broker_for_write() is app.broker_for_read():
         (outcome,) = await consumer.broadcast([sender.message(question, mandatory=True)])
         return isinstance(outcome, Unroutable)
-    return not await arun_aside(lambda: sender.asend(question, mandatory=True))
+    return not await call_aside(lambda: sender.send(question, mandatory=True))
 
 
 def _answers(replies: list[Reply], hostname: str) -> list[dict[str, Any]]:
