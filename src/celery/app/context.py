@@ -86,7 +86,9 @@ class Context:
     _may_leave = 0
     #: Where a store leaves the row of a success for whoever runs the task (`celery.backends.rows`); None: it stores it.
     _left: list[Any] | None = None
-    #: Seconds that storing a success took which might as well have been held back.
+    #: Its result was stored at once, and is small: it might as well have been held back.
+    _is_light = False
+    #: Seconds that storing it took.
     _stored_in = 0.0
     #: The mark of one sending of a part of a chord; see `celery.backends.relaying`.
     celeriac_mark: str | None = None

@@ -296,7 +296,7 @@ class Run(msgspec.Struct, eq=False):
                 task.backend.mark_as_done(self.uuid, value, request, self.store)
                 if plan.on_success is not None or signals.task_success.receivers:
                     task.backend.flush()
-                elif task.backend._rows is not None:
+                elif request._is_light:
                     request._stored_in = monotonic() - began
             except EncodeError:
                 raise

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("celery.backends.base")
 
+#: Results of no more bytes cost a round trip; storing larger ones takes its time, also with others.
+LIGHT = 64 * 1024
 #: Results that a thread holds for a store that is away; more than that, and the oldest are lost.
 HELD_AT_MOST = 10_000
 
@@ -88,6 +90,8 @@ class Rows(threading.local, Generic[R]):
             return
         refused = self._write([*self.held, row])
         self.held = []
+        if getattr(request, "_is_light", None) is False and weight(row) <= LIGHT:
+            request._is_light = True
         if refused and row in refused:
             raise claim_lost(row.task_id, state)
 

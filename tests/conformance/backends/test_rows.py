@@ -88,3 +88,14 @@ def test_many_are_stored_together(app, task_id, request_of):
     assert app.backend._rows.store(rows) == [None] * 450
     metas = app.backend.get_task_metas(ids)
     assert [metas[one]["result"] for one in ids] == list(range(450))
+
+
+@pytest.mark.parametrize(("value", "light"), [(1, True), ("x" * 100_000, False)])
+def test_it_is_known_whether_a_result_was_small(app, task_id, request_of, value, light):
+    """What is stored alone, and small, tells nothing about how long the task takes."""
+    if app.backend._rows is None:
+        pytest.skip("it stores each at once")
+    request = request_of()
+    request._left = None
+    app.backend.mark_as_done(task_id, value, request=request)
+    assert request._is_light == light
