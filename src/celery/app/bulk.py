@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from celery.exceptions import OperationalError
+from celery.signals import after_task_publish, before_task_publish
 from celery.utils import uuid
 
 from .messages import outgoing, prepare
@@ -123,7 +124,7 @@ def _settled_chunks(
         of_all: how to publish each chunk; None: as its first call says.
     """
     chunk: _Chunk | None = None
-    size = 0
+    size, most = 0, _at_once()
     for name, args, kwargs, options in calls:
         chunk = chunk or _Chunk([], [], of_all or options, [])
         message, ready = prepare(app, name, args, kwargs, options)
@@ -133,11 +134,17 @@ def _settled_chunks(
         if message is not None:
             chunk.watched.append((name, message, options))
         size += len(one.body)
-        if len(chunk.batch) == BULK or size >= BULK_BYTES:
+        if len(chunk.batch) == most or size >= BULK_BYTES:
             yield chunk
             chunk, size = None, 0
     if chunk is not None:
         yield chunk
+
+
+def _at_once() -> int:
+    """How many messages are handed to the broker at once: only one, if somebody wants to know of each when it is about to
+    be sent, and when it is sent: tracers have it between the two."""
+    return 1 if before_task_publish.receivers and after_task_publish.receivers else BULK
 
 
 def _tell(chunk: _Chunk) -> None:

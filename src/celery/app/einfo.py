@@ -30,6 +30,19 @@ class ExceptionInfo:
         self._text: str | None = None
 
     @property
+    def __class__(self) -> Any:
+        """For `isinstance`: also billiard's class of this name, if the program knows that."""
+        billiard = sys.modules.get("billiard.einfo")
+        return getattr(billiard, "ExceptionInfo", ExceptionInfo)
+
+    @__class__.setter
+    def __class__(self, cls: Any) -> None:
+        raise TypeError("The class of an ExceptionInfo cannot be changed")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return ExceptionInfo, ((*self.exc_info[:2], None), self.internal), self.__getstate__()
+
+    @property
     def traceback(self) -> str:
         """The traceback as Python prints it."""
         if self._text is None:

@@ -11,6 +11,7 @@ import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from celery.brokers import patience, publishing
+from celery.brokers.kombu import wrapped
 from celery.brokers.kombu.entities import kombu_queue
 from celery.exceptions import OperationalError
 from celery.message.writing import TaskMessage
@@ -133,6 +134,22 @@ def _deadline(options: SendOptions) -> float:
 
 
 def publish(app: Celery, batch: list[Outgoing], options: SendOptions) -> None:
+    if not wrapped.is_wrapped():
+        _publish(app, batch, options)
+    elif len(batch) == 1:
+        wrapped.publish(
+            batch[0], app.connection_for_write(), lambda message: _publish(app, [message], options)
+        )
+    else:
+        _publish(app, _seen(app, batch), options)
+
+
+def _seen(app: Celery, batch: list[Outgoing]) -> list[Outgoing]:
+    connection = app.connection_for_write()
+    return [wrapped.seen(message, connection) for message in batch]
+
+
+def _publish(app: Celery, batch: list[Outgoing], options: SendOptions) -> None:
     broker = app.broker_for_write()
     if not broker.capabilities.due:
         _without_due(app, broker, batch)
@@ -154,6 +171,8 @@ def publish(app: Celery, batch: list[Outgoing], options: SendOptions) -> None:
 
 
 async def apublish(app: Celery, batch: list[Outgoing], options: SendOptions) -> None:
+    if wrapped.is_wrapped():
+        batch = _seen(app, batch)
     broker = app.broker_for_write()
     if not broker.capabilities.due:
         _without_due(app, broker, batch)

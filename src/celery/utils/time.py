@@ -205,7 +205,7 @@ def remaining(
 
     Args:
         now: default: the present.
-        relative: the end is cut to the resolution of `ends_in` (see `delta_resolution`).
+        relative: the end is cut to the resolution of `ends_in` (see `delta_resolution`), to full seconds at least.
     """
     if now is None:
         now = datetime.now(UTC)
@@ -217,7 +217,7 @@ def remaining(
     else:
         end = (start.astimezone(UTC) + ends_in).astimezone(start.tzinfo)
     if relative and isinstance(ends_in, timedelta):
-        end = delta_resolution(end, ends_in)
+        end = delta_resolution(end, ends_in).replace(microsecond=0)
     return subtract_datetimes(end, now)
 
 

@@ -16,7 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from celery import _state, signals
+from celery import _foreign, _state, signals
 from celery.backends.base import Backend
 from celery.concurrency.prefork.child import Child
 from celery.utils.patience import Patience
@@ -125,6 +125,8 @@ def _leave(trade: Trade, code: int) -> NoReturn:
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     with suppress(Exception):
         process_destructor(trade.hostname, os.getpid(), code)
+    _foreign.call_wrappers("billiard.pool", "Worker", "workloop")
+    _foreign.call_wrappers("billiard.pool", "Worker", "_do_exit", os.getpid(), code)
     with suppress(BaseException):
         atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
