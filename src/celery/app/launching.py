@@ -76,6 +76,8 @@ def _open(app: Celery, plan: Plan) -> None:
     openings = iter(plan.openings)
     while some := {one.group_id: one.size for one in itertools.islice(openings, OPENED_AT_ONCE)}:
         backend._insist_on_storing(lambda sizes=some: backend._open_chords(sizes), "the sizes of chords")
+    if backend._counts_chords_itself():
+        _apply_chords(app, plan.openings)
 
 
 def _save_shape(app: Celery, opening: Opening) -> None:
@@ -89,9 +91,13 @@ def _save_shape(app: Celery, opening: Opening) -> None:
 
 
 def _follow(app: Celery, openings: Iterable[Opening]) -> None:
+    if openings and not app.backend._counts_chords_itself():
+        _apply_chords(app, openings)
+
+
+def _apply_chords(app: Celery, openings: Iterable[Opening]) -> None:
     for opening in openings:
-        members = [result.as_tuple() for result in opening.header.results]
-        app.backend.apply_chord((opening.group_id, members), opening.body, **opening.options)
+        app.backend.apply_chord((opening.group_id, opening.header.results), opening.body, **opening.options)
 
 
 def _sender(send: Send, of_task: str, of_app: str) -> Any:

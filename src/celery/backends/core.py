@@ -458,12 +458,17 @@ class Backend(MetaCodec, TaskEnds, SyncBackendMixin, GroupStore):
         return index
 
     def apply_chord(self, header_result_args: Any, body: Any, **kwargs: Any) -> None:
-        """Say that the header was sent.
+        """Say that the header was sent. A store of third parties that overrides this is asked before that.
 
         Args:
-            header_result_args: the group's id, and its members' results as tuples.
+            header_result_args: the group's id, and its members' results.
         """
-        self.chords.follow(header_result_args, body, kwargs)
+        group_id, results = header_result_args
+        self.chords.follow((group_id, [result.as_tuple() for result in results]), body, kwargs)
+
+    def _counts_chords_itself(self) -> bool:
+        """Whether somebody has written anew how chords are counted."""
+        return type(self).apply_chord is not Backend.apply_chord
 
     def fallback_chord_unlock(
         self, header_result: Any, body: Any, countdown: float = 1, **kwargs: Any

@@ -65,8 +65,9 @@ class BaseKeyValueStoreBackend(Backend):
         self._lacks("get")
 
     def mget(self, keys: Sequence[Any]) -> Any:
-        """Values in the order of the keys (None where there is none), or a mapping of those that exist."""
-        self._lacks("mget")
+        """Values in the order of the keys (None where there is none), or a mapping of those that exist. Unless a store has a
+        better way, it is asked for one after the other."""
+        return [self.get(key) for key in keys]
 
     def set(self, key: Any, value: Any) -> Any:
         """Store a value; it may be forgotten after `self.expires` seconds."""

@@ -45,11 +45,18 @@ class MetaCodec:
 
     def encode(self, data: Any) -> Any:
         """Serialize; compressed if `result_compression` says so."""
-        _, _, payload = self._encode(data)
+        if type(self)._encode is MetaCodec._encode:
+            payload: Any = serializers.dumps(data, self.serializer)[2]
+        else:
+            payload = self._encode(data)[2]
         return compress_payload(payload, self.compression) if self.compression else payload
 
     def _encode(self, data: Any) -> tuple[str, str, Any]:
-        return serializers.dumps(data, self.serializer)
+        """Content type, content encoding, and the text, or bytes if the encoding is `binary`: for stores of others."""
+        content_type, content_encoding, payload = serializers.dumps(data, self.serializer)
+        if content_encoding == "binary":
+            return content_type, content_encoding, payload
+        return content_type, content_encoding, payload.decode(content_encoding)
 
     def decode(self, payload: Any) -> Any:
         """Undo `encode`, whatever compression was used."""

@@ -295,7 +295,7 @@ class _Resumption:
         for chord in self._chords:
             members = [backend.app.AsyncResult(task_id).as_tuple() for task_id in chord.opened.places]
             body = maybe_signature(chord.body, app=backend.app)
-            backend.apply_chord((chord.opened.group_id, members), body)
+            backend.chords.follow((chord.opened.group_id, members), body, {})
         complete = [chord for chord in self._chords if len(chord.done) == len(chord.opened.places)]
         return [call.id for call in self._calls] + [chord.body["options"]["task_id"] for chord in complete]
 

@@ -136,6 +136,12 @@ class ResultSet(ResultBase, Generic[T]):
         """Whether any task raised."""
         return any(state == states.FAILURE for state in self._states())
 
+    def _failed_join_report(self) -> Iterator[Any]:
+        """The members known to have failed or been revoked; for stores of third parties that count chords."""
+        for result, state in zip(list(leaves_of(self)), self._states(), strict=True):
+            if state in states.PROPAGATE_STATES:
+                yield result
+
     def completed_count(self) -> int:
         """How many members are over and returned."""
         found = iter(self._states())

@@ -109,6 +109,8 @@ class WorkController:
         #: Steps of the application's that start and stop with this worker.
         self.steps: list[Any] = []
         self.core: Core | None = None
+        # Before anything looks at tasks or stores: projects (Django's, for one) get ready when their modules are imported.
+        self.app.loader.init_worker()
         self.app.finalize()
         self.on_before_init(**kwargs)
         self.setup_defaults(**kwargs)
@@ -123,7 +125,7 @@ class WorkController:
         """Called when the options are known and nothing else."""
 
     def on_init_blueprint(self) -> None:
-        """Called when queues and includes are set up, before the app's modules are imported."""
+        """Called when queues and includes are set up."""
 
     def on_start(self) -> None:
         """Called by `start`, before anything is started."""
@@ -218,7 +220,7 @@ class WorkController:
         exclude_queues: Any = None,
         **kwargs: Any,
     ) -> None:
-        """Select queues, import the application's modules.
+        """Select queues, import what is included besides.
 
         Raises:
             ImproperlyConfigured: an unknown queue.
@@ -229,7 +231,6 @@ class WorkController:
         self.setup_queues(queues, exclude_queues)
         self.setup_includes(_names(include))
         self.on_init_blueprint()
-        self.app.loader.init_worker()
         self.consumer = Consumer(self)
 
     def setup_queues(self, include: Any, exclude: Any = None) -> None:
@@ -257,6 +258,8 @@ class WorkController:
             known = list(self.app.conf.include or ())
             self.app.conf.include = tuple(known + [name for name in includes if name not in known])
         self.include = includes
+        for name in includes:
+            self.app.loader.import_task_module(name)
 
     def consumed_queues(self) -> list[Queue]:
         """The queues this worker takes messages from."""
