@@ -502,9 +502,9 @@ def test_end(run: Outcome) -> None:
     life = [note[1].removeprefix("signal ") for note in run.notes if note[0] is None]
     once = [name for name in dict.fromkeys(life) if not name.startswith("worker_process")]
     assert once == [
+        "import_modules",
         "celeryd_init",
         "celeryd_after_setup",
-        "import_modules",
         "worker_init",
         "worker_ready",
         "worker_shutting_down",
