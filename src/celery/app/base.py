@@ -421,6 +421,7 @@ class Celery:
         self.configured = True
         self._periodic.settle()
         self.on_after_configure.send(sender=self, source=conf)
+        self._periodic.settle()  # what the receivers have added
 
     def prepare_config(self, c: Any) -> Any:
         """Return the configuration as read from its source, changed or not; may be overridden."""

@@ -165,6 +165,19 @@ class TestConfiguration:
         assert schedule["t(2)"]["schedule"] == 20.0
         assert app.add_periodic_task(30.0, fun.s(3)) in app.conf.beat_schedule
 
+    @pytest.mark.parametrize("signal", ["on_configure", "on_after_configure"])
+    def test_periodic_tasks_by_handler(self, app, signal):
+        """Added while the configuration is being read."""
+
+        @app.task(name="t")
+        def fun(x): ...
+
+        def handler(sender, **_):
+            sender.add_periodic_task(10.0, fun.s(1), name="every ten")
+
+        getattr(app, signal).connect(handler)
+        assert app.conf.beat_schedule["every ten"]["args"] == (1,)
+
     def test_bugreport(self, app):
         assert "software -> celery:" in app.bugreport()
         assert "memory" in bugreport(app)
