@@ -25,7 +25,7 @@ def clean_environment(**extra: str) -> dict[str, str]:
 
 
 class WorkerProcess:
-    """A `celery worker` as a user starts it; its output goes to `log`."""
+    """A `celery worker` (or `celery beat`) as a user starts it; its output goes to `log`."""
 
     def __init__(self, process: subprocess.Popen[bytes], log: Path) -> None:
         self.process = process
@@ -85,7 +85,7 @@ class Project:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.env = clean_environment()
-        self._workers = 0
+        self._programs = 0
 
     def write(self, name: str, text: str) -> Path:
         """Write a file of the project (dedented)."""
@@ -128,25 +128,45 @@ class Project:
         self, *args: str, app: str | None = "tasks", ready: bool = True, **env: str
     ) -> Iterator[WorkerProcess]:
         """Run `celery -A app worker ...`; end it warm, or kill it if that takes too long."""
-        self._workers += 1
-        log = self.path / f"worker{self._workers}.log"
-        command = [sys.executable, "-m", "celery", *(["-A", app] if app else []), "worker", *args]
-        if not any(arg.startswith(("-l", "--loglevel")) for arg in args):
-            command += ["-l", "INFO"]
+        command = ["worker", *args]
         if not any(arg.startswith(("-c", "--concurrency")) for arg in args):
             command += ["-c", "2"]
-        with log.open("wb") as out:
-            process = subprocess.Popen(
-                command, cwd=self.path, env=self.env | env, stdin=subprocess.DEVNULL, stdout=out, stderr=out
-            )
-        worker = WorkerProcess(process, log)
-        try:
+        with self._running(command, app, env) as worker:
             if ready:
                 worker.wait_for(r"ready\.")
             yield worker
+
+    @contextlib.contextmanager
+    def beat(
+        self, *args: str, app: str | None = "tasks", ready: bool = True, **env: str
+    ) -> Iterator[WorkerProcess]:
+        """Run `celery -A app beat ...`, like a worker."""
+        with self._running(["beat", *args], app, env) as beat:
+            if ready:
+                beat.wait_for(r"beat: Starting\.\.\.")
+            yield beat
+
+    @contextlib.contextmanager
+    def _running(self, command: list[str], app: str | None, env: dict[str, str]) -> Iterator[WorkerProcess]:
+        self._programs += 1
+        log = self.path / f"{command[0]}{self._programs}.log"
+        if not any(arg.startswith(("-l", "--loglevel")) for arg in command):
+            command += ["-l", "INFO"]
+        with log.open("wb") as out:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "celery", *(["-A", app] if app else []), *command],
+                cwd=self.path,
+                env=self.env | env,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+            )
+        program = WorkerProcess(process, log)
+        try:
+            yield program
         finally:
             try:
-                worker.stop(20)
+                program.stop(20)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()

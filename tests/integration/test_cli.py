@@ -71,14 +71,14 @@ class TestProgram:
             assert heading in text
 
     def test_what_is_not_built_yet_does_not_exist(self, project):
-        for option in ("--autoscale=3,1", "-B"):
+        for option in ("--autoscale=3,1",):
             usage_error(
                 project.celery("worker", option, check=False),
                 f"No such option '{option.partition('=')[0]}'. Celery has it, this version of Celeriac does not (yet).",
             )
         usage_error(
-            project.celery("beat", check=False),
-            "No such command 'beat'. Celery has it, this version of Celeriac does not (yet).",
+            project.celery("multi", check=False),
+            "No such command 'multi'. Celery has it, this version of Celeriac does not (yet).",
         )
 
     def test_unknown_commands(self, project):

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from celery import Celery, beat
+from celery import Celery
 from celery.exceptions import ImproperlyConfigured
 from celery.schedules import ParseException, crontab, crontab_parser, maybe_schedule, schedule, solar
 
@@ -91,8 +91,3 @@ def test_as_values():
     assert type(every).__module__ == "celery.schedules"
     with pytest.raises(TypeError, match="run_every"):
         schedule()
-
-
-def test_beat_says_that_it_is_not_there():
-    with pytest.raises(NotImplementedError, match="no beat yet"):
-        beat.Scheduler(app=None)

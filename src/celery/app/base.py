@@ -681,6 +681,7 @@ class Celery:
         GroupResult: type[_GroupResult[Any]]
         WorkController: Any
         Worker: Any
+        Beat: Any
     else:
 
         @functools.cached_property
@@ -707,6 +708,11 @@ class Celery:
         def Worker(self) -> Any:
             """The worker program, bound to this app."""
             return self.subclass_with_self(wiring.TABLE["Worker"])
+
+        @cached_property
+        def Beat(self) -> Any:
+            """The program that sends periodic tasks, bound to this app."""
+            return self.subclass_with_self(wiring.TABLE["Beat"])
 
     def subclass_with_self(
         self,

@@ -15,6 +15,7 @@ TABLE: dict[str, str] = {
     "EventReceiver": "celery.events.receiver:EventReceiver",
     "EventDispatcher": "celery.events.dispatcher:EventDispatcher",
     "EventState": "celery.events.state:State",
+    "Beat": "celery.apps.beat:Beat",
     "main": "celery.bin.celery:main",
     "kombu_objects": "celery.brokers.kombu:objects",
 }

@@ -202,19 +202,7 @@ class CeleryOption(click.Option):
 
 
 #: Options of Celery's worker that old command lines have.
-NOT_BUILT = frozenset(
-    (
-        *(
-            "-B",
-            "--beat",
-            "-s",
-            "--schedule-filename",
-            "--schedule",
-            "--scheduler",
-        ),
-        *("--autoscale",),
-    )
-)
+NOT_BUILT = frozenset(("--autoscale",))
 
 
 class CeleryCommand(click.Command):

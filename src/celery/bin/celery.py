@@ -13,6 +13,7 @@ from celery import VERSION_BANNER, celeriac_version
 from celery.app.finding import NoAppError, find_app, own_celery_file
 from celery.app.foreign import refuse_foreign_celery
 from celery.bin.base import CeleryCommand, CeleryOption, CLIContext, get_current_app
+from celery.bin.beat import beat
 from celery.bin.call import call
 from celery.bin.control import control, inspect, status
 from celery.bin.dlq import dlq
@@ -50,7 +51,7 @@ OWN_FILE_NAME = (
 )
 PLUGIN_GROUP = "celery.commands"
 #: Commands of Celery's that people look for.
-NOT_BUILT = frozenset(("amqp", "beat", "logtool", "migrate", "multi", "upgrade"))
+NOT_BUILT = frozenset(("amqp", "logtool", "migrate", "multi", "upgrade"))
 
 
 class CeleryGroup(click.Group):
@@ -261,6 +262,7 @@ def help_(ctx: click.Context, command: tuple[str, ...]) -> None:
 
 
 for _command in (
+    beat,
     call,
     control,
     dlq,

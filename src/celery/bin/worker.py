@@ -35,6 +35,7 @@ WORKER = "Worker Options"
 POOL = "Pool Options"
 QUEUES = "Queue Options"
 FEATURES = "Features"
+EMBEDDED_BEAT = "Embedded Beat Options"
 
 #: Pools by name; `custom` is the class that the environment variable below names.
 POOLS = ("prefork", "processes", "threads", "asyncio", "solo", "custom")
@@ -237,6 +238,23 @@ def _option(*names: str, group: str, **kwargs: Any) -> Callable[[Callable[..., A
     type=COMMA_SEPARATED_LIST,
     help="Import these modules too (comma separated).",
 )
+@_option(
+    "-B",
+    "--beat",
+    group=EMBEDDED_BEAT,
+    is_flag=True,
+    help="Also run the celery beat periodic task scheduler.  Please note that there must only be one instance of "
+    "this service.",
+)
+@_option(
+    "-s",
+    "--schedule-filename",
+    "--schedule",
+    "schedule_filename",
+    group=EMBEDDED_BEAT,
+    help="Path to the schedule database of --beat.  Defaults to `celerybeat-schedule`.",
+)
+@_option("--scheduler", group=EMBEDDED_BEAT, help="Scheduler class of --beat.")
 @click.pass_context
 @handle_preload_options
 def worker(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, cast, overload
 
 from celery import _state
 from celery.utils import uuid
-from celery.utils.functional import maybe_list
+from celery.utils.functional import maybe_list, reprcall
 
 from . import explaining, stamping
 from .algebra import compose
@@ -47,12 +47,6 @@ else:
     Res = TypeVar("Res", covariant=True)
     S = TypeVar("S")
     Q = TypeVar("Q")
-
-
-def _reprcall(name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:
-    parts = [repr(arg) for arg in args]
-    parts.extend(f"{key}={value!r}" for key, value in kwargs.items())
-    return f"{name}({', '.join(parts)})"
 
 
 class Signature(dict[str, Any], Generic[R]):
@@ -538,7 +532,7 @@ class Signature(dict[str, Any], Generic[R]):
     def reprcall(self, *args: Any, **kwargs: Any) -> str:
         """Return the text of the call with these partial arguments: `add(2, 2)`."""
         merged_args, merged_kwargs, _ = self._merge(args, kwargs, None, force=True)
-        return _reprcall(self.task, merged_args, merged_kwargs)
+        return reprcall(self.task, merged_args, merged_kwargs)
 
     def __repr__(self) -> str:
         return self.reprcall()

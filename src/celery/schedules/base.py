@@ -12,8 +12,8 @@ from celery.utils.time import (
     maybe_make_aware,
     maybe_timedelta,
     remaining,
-    timezone,
 )
+from celery.utils.time import timezone as zones
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,13 +37,21 @@ class BaseSchedule:
     Args:
         nowfun: gives the present time, instead of the app's clock.
         app: its time zone is meant; default: the current one.
+        timezone: another zone (ours; not in a fleet with Celery's beat), or its name.
     """
 
     _tz: tzinfo | None = None
 
-    def __init__(self, nowfun: Callable[[], datetime] | None = None, app: Any = None) -> None:
+    def __init__(
+        self,
+        nowfun: Callable[[], datetime] | None = None,
+        app: Any = None,
+        timezone: str | tzinfo | None = None,
+    ) -> None:
         self.nowfun = nowfun
         self._app = app
+        if timezone is not None:
+            self._tz = zones.get_timezone(timezone)
 
     @property
     def app(self) -> Any:
@@ -74,7 +82,7 @@ class BaseSchedule:
 
     def to_local(self, dt: datetime) -> datetime:
         """`dt` in the system's zone."""
-        return timezone.to_local(dt) if self.utc_enabled else timezone.to_local_fallback(dt)
+        return zones.to_local(dt) if self.utc_enabled else zones.to_local_fallback(dt)
 
     def maybe_make_aware(self, dt: datetime, naive_as_utc: bool = True) -> datetime:
         """`dt` with a zone: a naive one is UTC (or in `tz`, if not `naive_as_utc`) and comes in `tz`."""

@@ -28,7 +28,7 @@ class crontab(BaseSchedule):  # noqa: N801, RUF100 - the public name
         day_of_week: 0 to 6 (0 is Sunday), or names.
         day_of_month: 1 to 31.
         month_of_year: 1 to 12, or names.
-        nowfun, app: see `BaseSchedule`.
+        nowfun, app, timezone: see `BaseSchedule`.
 
     Raises:
         ParseException, ValueError, TypeError: a field that cannot be read, or a date that never comes.

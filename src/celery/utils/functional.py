@@ -55,6 +55,13 @@ class DummyContext:
 # -- values and sequences
 
 
+def reprcall(name: str, args: Iterable[Any] = (), kwargs: Mapping[str, Any] | None = None) -> str:
+    """Return the text of a call: `add(2, y=3)`."""
+    parts = [repr(arg) for arg in args]
+    parts.extend(f"{key}={value!r}" for key, value in (kwargs or {}).items())
+    return f"{name}({', '.join(parts)})"
+
+
 def is_list(
     obj: Any,
     scalars: tuple[type, ...] = (Mapping, str),

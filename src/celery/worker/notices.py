@@ -26,7 +26,6 @@ NOT_EFFECTIVE: dict[str, str] = {
 }
 #: The same for settings that begin so: one warning for all of them.
 NOT_EFFECTIVE_FAMILIES: dict[str, str] = {
-    "beat_": "there is no scheduler yet",
     "security_": "messages are not signed yet",
 }
 #: Settings that are right without having an effect: what they are for is done in another way.

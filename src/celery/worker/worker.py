@@ -109,6 +109,8 @@ class WorkController:
         #: Steps of the application's that start and stop with this worker.
         self.steps: list[Any] = []
         self.core: Core | None = None
+        #: The worker's own beat, if it has one and was started.
+        self.beat: Any = None
         # Before anything looks at tasks or stores: projects (Django's, for one) get ready when their modules are imported.
         self.app.loader.init_worker()
         self.app.finalize()
@@ -168,6 +170,9 @@ class WorkController:
         without_heartbeat: bool = False,
         heartbeat_interval: float | None = None,
         statedb: str | None = None,
+        beat: bool = False,
+        schedule_filename: str | None = None,
+        scheduler: Any = None,
         **_kw: Any,
     ) -> None:
         """Read the options; what is None comes from the settings."""
@@ -188,6 +193,9 @@ class WorkController:
         self.heartbeat_interval = None if without_heartbeat else (heartbeat_interval or INTERVAL)
         self.statedb = either("worker_state_db", statedb)
         self.worker_lost_wait = either("worker_lost_wait", worker_lost_wait)
+        self.with_beat = beat
+        self.schedule_filename = schedule_filename
+        self.scheduler = scheduler
         self._prefetch_given = prefetch_multiplier is not None or conf.value_set_for(
             "worker_prefetch_multiplier"
         )
@@ -283,6 +291,7 @@ class WorkController:
                 self._settle_memory()
             self.pool.prefork()
             core.stop(self._stop_wanted)
+            self._start_beat()
             self._run(core)
         except WorkerTerminate as exc:
             self._note_exit(exc.code)
@@ -311,6 +320,16 @@ class WorkController:
             core.mingles = not self.options.get("without_mingle")
             if core.mingles:
                 from . import mingle  # noqa: F401, PLC0415 - its processes share what is loaded before they are forked
+
+    def _start_beat(self) -> None:
+        """Start the worker's own beat (`-B`), after the fork of what forks children."""
+        if self.with_beat:
+            from celery.beat import EmbeddedService  # noqa: PLC0415 - few workers have one
+
+            self.beat = EmbeddedService(
+                self.app, schedule_filename=self.schedule_filename, scheduler_cls=self.scheduler
+            )
+            self.beat.start()
 
     def _add_steps(self, core: Core) -> None:
         if any(self.app.steps.values()):
@@ -511,6 +530,8 @@ class WorkController:
         if self.core is not None and self.core.failed:
             self._note_exit(EX_FAILURE)
         self._note_exit(EX_OK)
+        if self.beat is not None:
+            self.beat.stop()
         if self._timer is not None:
             self._timer.stop()
         self._save_state()
