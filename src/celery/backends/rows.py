@@ -90,8 +90,8 @@ class Rows(threading.local, Generic[R]):
             return
         refused = self._write([*self.held, row])
         self.held = []
-        if getattr(request, "_is_light", None) is False and weight(row) <= LIGHT:
-            request._is_light = True
+        if getattr(request, "_is_light", None) is not None:
+            request._is_light = weight(row) <= LIGHT
         if refused and row in refused:
             raise claim_lost(row.task_id, state)
 

@@ -97,5 +97,6 @@ def test_it_is_known_whether_a_result_was_small(app, task_id, request_of, value,
         pytest.skip("it stores each at once")
     request = request_of()
     request._left = None
+    app.backend.store_result(task_id, {"pid": 1}, "STARTED", request=request)
     app.backend.mark_as_done(task_id, value, request=request)
     assert request._is_light == light
