@@ -209,12 +209,16 @@ def test_own_commands(project: Project) -> None:  # 3-C27 3-C28
         assert after[W1]["prefetch_count"] == before[W1]["prefetch_count"] + 3
 
 
-def test_the_command_line(project: Project) -> None:  # 3-C29 3-C30 3-C31
+def test_the_command_line(project: Project) -> None:  # 3-A12 3-C26 3-C29 3-C30 3-C31
     with workers(project, W1, W2):
         run = project.celery
         for name in ("active", "scheduled", "reserved", "revoked"):
             text = run("-A", "tasks", "inspect", name, f"--destination={W1}").stdout
             assert text == f"->  {W1}: OK\n    - empty -\n\n1 node online.\n"
+        limited = run("-A", "tasks", "control", "rate_limit", "tasks.add", "10/m", "-d", W1).stdout
+        assert limited == f"->  {W1}: OK\n        new rate limit set successfully\n"
+        for command, text in (("enable_events", "enabled"), ("disable_events", "disabled")):
+            assert f"task events {text}" in run("-A", "tasks", "control", "-d", f"{W1},{W2}", command).stdout
         assert "2 nodes online." in run("-A", "tasks", "inspect", "-d", f"{W1},{W2}", "reserved").stdout
         assert "2 nodes online." in run("-A", "tasks", "status").stdout
         assert "{}" in run("-A", "tasks", "inspect", "query_task", "id1", "id2", "--timeout", "2").stdout

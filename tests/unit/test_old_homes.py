@@ -118,3 +118,12 @@ def test_log_and_messaging(app):
     messaging = old("celery.messaging")
     with messaging.establish_connection() as connection, connection.channel() as channel:
         assert messaging.get_consumer_set(channel).queues
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_remote_control():
+    import celery.task.control as control
+
+    for name in control.__all__:
+        assert callable(getattr(control, name)), name
+    assert not hasattr(control, "nosuch")
