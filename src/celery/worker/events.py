@@ -2,8 +2,8 @@
 
 What is said while a group is on its way goes with the next one, and there is a short pause between two, so that groups grow
 with the load; a lone event goes at once. While the broker is away events wait, a bounded number of them: then the oldest
-go. They are sent while the worker's link to its broker is up, over the consumer's own connection where its driver can do
-that, and are no concern of the tasks' in any case.
+go. They are sent while the worker's link to its broker is up, few at a time over the consumer's own connection where its
+driver can do that, and are no concern of the tasks' in any case.
 """
 
 from __future__ import annotations
@@ -38,6 +38,8 @@ logger = logging.getLogger("celery.worker.events")
 MOST = 10_000
 #: Task events in one message.
 TOGETHER = 250
+#: Bytes of a message that may go by the consumer's own connection. More would hold up tasks and acknowledgements there.
+RIDES = 8192
 #: Seconds from one write to the next, and to the next attempt after one that failed.
 PAUSE = 0.02
 AGAIN = 1.0
@@ -216,9 +218,11 @@ class EventSender:
             self._dropped = 0
         return True
 
+    # What leaves under load has a connection of its own, which is opened when it is first needed.
     async def _publish(self, messages: Sequence[Outgoing]) -> Sequence[BrokerError | None]:
         consumer, broker = self._consumer(), self.app.broker_for_write()
-        if isinstance(consumer, Broadcaster) and broker is self.app.broker_for_read():
+        few = len(messages) == 1 and len(messages[0].body) <= RIDES
+        if few and isinstance(consumer, Broadcaster) and broker is self.app.broker_for_read():
             return await asyncio.wait_for(consumer.broadcast(messages), WITHIN)
         outcomes: Sequence[BrokerError | None] = await broker.publisher().apublish(
             messages, deadline=time.monotonic() + WITHIN

@@ -39,14 +39,19 @@ class TaskEvents:
         self._add = add
         self.offset = utcoffset()
 
+    # Written out for each: these three are made for every task (`benchmarks`, "worker path, events").
     def received(self, run: Run, now: float) -> None:
         """It came in. `now`: unix time."""
         if run.policy.send_events:
             headers = run.headers
             self._add(
                 events.TaskReceived(
-                    *self._common(run),
-                    run.name,
+                    self._hostname,
+                    self.offset,
+                    self._pid,
+                    self._forward(),
+                    headers.id,
+                    headers.shadow or headers.task,
                     headers.argsrepr,
                     headers.kwargsrepr,
                     headers.root_id,
@@ -61,23 +66,37 @@ class TaskEvents:
     def started(self, run: Run, at: float) -> None:
         """Its body began to run at unix time `at`."""
         if run.policy.send_events:
-            self._add(events.TaskStarted(*self._common(run), at))
+            self._add(
+                events.TaskStarted(
+                    self._hostname, self.offset, self._pid, self._forward(), run.headers.id, at
+                )
+            )
 
     def ended(self, run: Run, outcome: Outcome) -> None:
         """Its body ended."""
         if not run.policy.send_events:
             return
         verdict, now = outcome.verdict, time.time()
-        common = self._common(run)
         if verdict is Verdict.SUCCESS:
-            self._add(events.TaskSucceeded(*common, outcome.detail, outcome.runtime, now))
+            self._add(
+                events.TaskSucceeded(
+                    self._hostname,
+                    self.offset,
+                    self._pid,
+                    self._forward(),
+                    run.headers.id,
+                    outcome.detail,
+                    outcome.runtime,
+                    now,
+                )
+            )
         elif verdict is Verdict.FAILURE:
-            self._add(events.TaskFailed(*common, outcome.detail, outcome.traceback, now))
+            self._add(events.TaskFailed(*self._common(run), outcome.detail, outcome.traceback, now))
         elif verdict is Verdict.RETRY:
-            self._add(events.TaskRetried(*common, outcome.detail, outcome.traceback, now))
+            self._add(events.TaskRetried(*self._common(run), outcome.detail, outcome.traceback, now))
         elif verdict in (Verdict.REJECT, Verdict.REQUEUE):
             again = verdict is Verdict.REQUEUE
-            self._add(events.TaskRejected(*common, again, again, now))
+            self._add(events.TaskRejected(*self._common(run), again, again, now))
 
     def failed(self, run: Run, error: BaseException) -> None:
         """It failed without being able to say so."""
