@@ -38,6 +38,8 @@ logger = logging.getLogger("celery.worker.events")
 MOST = 10_000
 #: Task events in one message.
 TOGETHER = 250
+#: Of more events than this the first one asks whether anybody listens.
+ASKED_FROM = 10
 #: Bytes of a message that may go by the consumer's own connection. More would hold up tasks and acknowledgements there.
 RIDES = 8192
 #: Seconds from one write to the next, and to the next attempt after one that failed.
@@ -203,8 +205,10 @@ class EventSender:
         if self.tasks is not None:
             self.tasks.offset = utcoffset()
         try:
+            if len(batch) > ASKED_FROM:
+                batch = await self._wanted(batch)
             messages = self._messages(batch)
-            outcomes = await self._publish(messages)
+            outcomes = await self._publish(messages) if messages else ()
         except (BrokerError, TimeoutError) as error:
             logger.debug("Events are not sent yet: %r", error)
             self._put_back(batch)
@@ -217,6 +221,19 @@ class EventSender:
             logger.warning("%d events were dropped while the broker did not take any", self._dropped)
             self._dropped = 0
         return True
+
+    async def _wanted(self, batch: list[Any]) -> list[Any]:
+        """Send the first task event alone. If nobody listens to it, the others need not be written: whoever begins to
+        listen now does so after they happened."""
+        at = next((index for index, event in enumerate(batch) if isinstance(event, events.TaskEvent)), None)
+        if at is None:
+            return batch
+        first = self._message([batch[at]], events.TASK_GROUP)
+        first.mandatory = True
+        (outcome,) = await self._publish([first])
+        if isinstance(outcome, Unroutable):
+            return [event for event in batch if not isinstance(event, events.TaskEvent)]
+        return batch[:at] + batch[at + 1 :]
 
     # What leaves under load has a connection of its own, which is opened when it is first needed.
     async def _publish(self, messages: Sequence[Outgoing]) -> Sequence[BrokerError | None]:
@@ -231,7 +248,7 @@ class EventSender:
 
     def _hear(self, messages: Sequence[Outgoing], outcomes: Sequence[BrokerError | None]) -> None:
         for message, outcome in zip(messages, outcomes, strict=True):
-            if message.mandatory:
+            if message.mandatory and len(messages) == 1:  # a publisher for Redis does not know who listens
                 self.heart.heard(outcome is None)
             if outcome is not None and not isinstance(outcome, Unroutable):
                 logger.debug("An event was refused: %s", outcome)

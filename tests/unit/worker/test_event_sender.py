@@ -9,6 +9,7 @@ import pytest
 
 from celery import Celery
 from celery.brokers.topology import Exchange
+from celery.message.events import TaskStarted
 from celery.worker import events, heartbeat
 from celery.worker.extension import ExtensionThread
 from celery.worker.options import WorkerOptions
@@ -65,6 +66,42 @@ def test_what_is_said_at_once_goes_together(app):
     found = asyncio.run(run())
     assert [len(one) for one in found] == [events.TOGETHER, 2, 1, 1]
     assert [number for one in found for number in one] == [*range(events.TOGETHER + 2), -1, -2]
+
+
+def test_the_first_of_many_asks_whether_anybody_listens(app, monkeypatch):
+    sent = []
+
+    def started(number):
+        return TaskStarted("w1@h", 0.0, 1, number, str(number), 5.0)
+
+    async def run():
+        sender = sender_of(app)
+        publish = sender._publish
+
+        async def counted(messages):
+            sent.extend(json.loads(message.body) for message in messages)
+            return await publish(messages)
+
+        monkeypatch.setattr(sender, "_publish", counted)
+        sender.start()
+        for number in range(20):
+            sender.add(started(number))
+        sender.add(event("mine", 1))
+        await until(lambda: len(sent) == 2)
+        unheard = list(sent)
+        box = await mailbox(app)
+        for number in range(20):
+            sender.add(started(number))
+        heard = []
+        while sum(map(len, heard)) < 20:
+            heard += [json.loads(delivery.body) for delivery in await box.receive()]
+        await sender.farewell(5)
+        return unheard, heard
+
+    unheard, heard = asyncio.run(run())
+    assert [one["uuid"] for one in unheard[0]] == ["0"]
+    assert unheard[1]["type"] == "mine"
+    assert [[one["uuid"] for one in group] for group in heard] == [["0"], [str(n) for n in range(1, 20)]]
 
 
 def test_events_wait_for_the_broker_and_the_oldest_go(app, caplog, monkeypatch):
