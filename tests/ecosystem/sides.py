@@ -45,6 +45,7 @@ SETS = {
         "httpx==0.28.1",
         "celery-singleton==0.3.1",
         "celery-once==3.0.1",
+        "six",  # celery-once does not say that it needs this: it comes with Celery
         "celery-progress==0.5",
         "pytest-celery==1.3.0",
         "elastic-apm==6.26.2",
