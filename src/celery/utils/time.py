@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import random
 import time as _time
@@ -225,15 +226,19 @@ def rate(r: str | float | None) -> float:
     """`'100/m'` (also `/s`, `/h`) as a number per second; no rate is 0.
 
     Raises:
-        ValueError: not a number.
+        ValueError: not a number, or not one of runs.
         KeyError: another unit.
+        TypeError: neither text nor a number.
     """
     if not r:
         return 0
+    found: float = r  # type: ignore[assignment]
     if isinstance(r, str):
         number, _, modifier = r.partition("/")
-        return RATE_MODIFIER_MAP[modifier or "s"](float(number)) or 0
-    return r
+        found = RATE_MODIFIER_MAP[modifier or "s"](float(number)) or 0
+    if not 0 <= found < math.inf:
+        raise ValueError(f"not a rate: {r!r}")
+    return found
 
 
 def weekday(name: str) -> int:

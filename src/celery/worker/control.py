@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import logging
+import math
 import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -242,12 +243,19 @@ def time_limit(
     controller = state.consumer.controller
     pool = controller.pool
     for name, value, able in (("soft", soft, pool.soft_limits), ("hard", hard, pool.hard_limits)):
+        if not _is_limit(value):
+            return nok(f"Invalid {name} time limit: {value!r}")
         if value and not able:
             return nok(f"the {controller.pool_name} pool cannot enforce {name} time limits")
     task.soft_time_limit, task.time_limit = soft, hard
     _core(state).ask(controller.reread_policy, task_name)
     logger.info("New time limits for tasks of type %s: soft=%s hard=%s", task_name, soft, hard)
     return ok("time limits set successfully")
+
+
+def _is_limit(seconds: Any) -> bool:
+    """Whether messages can be judged by it: one that cannot be read would set all of them aside."""
+    return seconds is None or (isinstance(seconds, (int, float)) and 0 <= seconds < math.inf)
 
 
 # -- the pool and the worker ----------------------------------------------------------------------
