@@ -6,6 +6,7 @@ import logging
 import signal
 import socket
 import sys
+import threading
 from contextlib import contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -167,7 +168,8 @@ class Beat:
         """Let TERM and INT end the service; its state is written."""
 
         def end(signum: int, frame: FrameType | None) -> None:
-            service.stop()
+            # Not here: what was interrupted may hold the locks that this takes.
+            threading.Thread(target=service.stop, name="celery-beat-stop").start()
 
         for name in ("SIGTERM", "SIGINT"):
             signal.signal(getattr(signal, name), end)

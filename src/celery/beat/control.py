@@ -122,17 +122,15 @@ class BeatPidbox:
         try:
             while True:
                 for delivery in await mailbox.receive():
-                    await self._take(delivery)
+                    try:
+                        await self._take(delivery)
+                    except Exception as error:  # noqa: BLE001 - a message must never end this
+                        logger.warning("beat: a message to remote control is not answered: %r", error)
         finally:
             await mailbox.aclose()
 
     async def _take(self, delivery: Delivery) -> None:
-        accept = prepare_accept_content([*self.app.conf.accept_content, "json"])
-        try:
-            body = unpacked(delivery, accept)
-        except Exception as error:  # noqa: BLE001 - a message must never end this
-            logger.warning("beat: a message to remote control cannot be read: %r", error)
-            return
+        body = unpacked(delivery, prepare_accept_content([*self.app.conf.accept_content, "json"]))
         if isinstance(body, dict) and body.get("reply_to") and self._is_ping_for_us(body):
             await self._reply(body)
 

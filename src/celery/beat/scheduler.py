@@ -178,8 +178,8 @@ class Scheduler:
         return n + drift if n and n > 0 else n
 
     def _when(self, entry: Any, next_time_to_run: float) -> float:
-        now = entry.default_now()
-        return float(maybe_make_aware(now).timestamp() + (self.adjust(next_time_to_run) or 0))
+        """A time by the system's clock: an entry's own may tell the time of elsewhere, or be another altogether."""
+        return time.time() + (self.adjust(next_time_to_run) or 0)
 
     def populate_heap(
         self, event_t: type[event_t] = event_t, heapify: Callable[[list[Any]], None] = heapq.heapify
@@ -238,7 +238,8 @@ class Scheduler:
         self._heap = None
         for entry in self.schedule.values():
             now = entry.default_now()
-            if entry.last_run_at > now and not _was_sent(entry, entry.last_run_at - now):
+            ahead = maybe_make_aware(entry.last_run_at) - maybe_make_aware(now)
+            if ahead > timedelta(0) and not _was_sent(entry, ahead):
                 entry.last_run_at = now
 
     # -- sending

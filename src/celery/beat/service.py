@@ -24,6 +24,8 @@ logger = logging.getLogger("celery.beat")
 
 #: Seconds between looks whether somebody has set the clock.
 _GLANCE = 5.0
+#: Seconds that a worker waits for its own beat to end.
+_ENDS_WITHIN = 15.0
 
 
 class Service:
@@ -146,9 +148,8 @@ class Service:
         """
         logger.info("beat: Shutting down...")
         self._is_shutdown.set()
-        stopping = getattr(
-            self.scheduler, "stopping", None
-        )  # not of schedulers that derive from nothing of ours
+        scheduler = vars(self).get("scheduler")  # none is made to be stopped
+        stopping = getattr(scheduler, "stopping", None)  # not of those that derive from nothing of ours
         if stopping is not None:
             stopping.set()
         if wait:
@@ -171,10 +172,13 @@ class _Threaded(Thread):
             logger.critical("beat: %s", error, exc_info=logger.isEnabledFor(logging.DEBUG))
 
     def stop(self) -> None:
-        """End it, and wait for that."""
+        """End it, and wait for that, but not for ever: a scheduler may hang in a database."""
+        if not self.is_alive():
+            return
+        self.service.stop()
+        self.join(_ENDS_WITHIN)
         if self.is_alive():
-            self.service.stop()
-            self.join()
+            logger.error("beat: not ended within %g seconds: left behind", _ENDS_WITHIN)
 
 
 def EmbeddedService(app: Celery, max_interval: float | None = None, **kwargs: Any) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -238,6 +238,18 @@ def test_the_state_is_written_after_so_many_tasks(app):
     assert written == [2, 4]
 
 
+@pytest.mark.parametrize("hours", [-9, 9])
+def test_the_clock_of_an_entry_is_its_own(app, hours):
+    def elsewhere():
+        return datetime.now(UTC).replace(tzinfo=None) + timedelta(hours=hours)
+
+    scheduler = scheduler_of(app, e={"task": "t", "schedule": schedule(0.05, nowfun=elsewhere, app=app)})
+    until = time.monotonic() + 20
+    while not scheduler.sent and time.monotonic() < until:
+        assert scheduler.tick() <= 0.05
+    assert names_sent(scheduler) == ["t"]
+
+
 # -- the clock is set
 
 
@@ -264,6 +276,15 @@ def test_an_interval_goes_on_when_the_clock_goes_back(app, clock):
     scheduler.tick()
     set_clock(app, clock, -3600)
     assert scheduler.tick() <= 20
+
+
+def test_times_without_a_zone_do_not_end_beat_when_the_clock_is_set(app, clock):
+    entry = {"task": "t", "schedule": 20.0, "last_run_at": datetime.now(UTC).replace(tzinfo=None)}
+    scheduler = scheduler_of(app, e=entry)
+    scheduler.tick()
+    set_clock(app, clock, -3600)
+    assert scheduler.tick() <= 20
+    assert scheduler.schedule["e"].last_run_at.tzinfo is not None
 
 
 def test_a_fixed_hour_is_not_sent_twice_when_the_clock_goes_back(app, clock):

@@ -8,6 +8,7 @@ import time
 import pytest
 
 from celery import Celery, signals
+from celery.app.broadcasts import packed, request_exchange
 from celery.beat import BeatPidbox, EmbeddedService, PersistentScheduler, Scheduler, Service, beat_nodename
 
 
@@ -83,6 +84,65 @@ def test_a_workers_own(app):
     embedded.stop()
     assert not embedded.is_alive()
     assert embedded.service.scheduler.closed
+
+
+def test_none_is_made_to_be_stopped(app):
+    begun, goes_on, made = threading.Event(), threading.Event(), []
+
+    class Slow(Ticking):
+        def __init__(self, *args, **kwargs):
+            super().__init__()
+            made.append(self)
+            begun.set()
+            goes_on.wait(20)
+
+    embedded = EmbeddedService(app, scheduler_cls=Slow)
+    embedded.start()
+    assert begun.wait(10)
+    ending = threading.Thread(target=embedded.stop)
+    ending.start()
+    assert embedded.service._is_shutdown.wait(10)
+    goes_on.set()
+    ending.join(10)
+    assert len(made) == 1
+    assert made[0].closed
+
+
+def test_one_that_hangs_is_left_behind(app, monkeypatch, caplog):
+    monkeypatch.setattr("celery.beat.service._ENDS_WITHIN", 0.01)
+    hangs, goes_on = threading.Event(), threading.Event()
+
+    class Hanging(Ticking):
+        def tick(self):
+            hangs.set()
+            goes_on.wait(20)
+            return 0.001
+
+    embedded = EmbeddedService(app, scheduler_cls=Hanging)
+    embedded.start()
+    assert hangs.wait(10)
+    embedded.stop()
+    assert "left behind" in caplog.text
+    goes_on.set()
+    embedded.join(10)
+
+
+def test_messages_that_make_no_sense(app):
+    service = Service(app, scheduler_cls=Ticking, remote_control=True, hostname="b@here")
+    thread = threading.Thread(target=service.start)
+    thread.start()
+    try:
+        assert service.scheduler.ticks.acquire(timeout=10)
+        while not app.control.ping(timeout=0.2, limit=1):
+            pass  # it is not there yet
+        for fields in ({"destination": 5}, {"pattern": 5}, {"reply_to": "x"}, {"reply_to": {"exchange": 5}}):
+            body = {"method": "ping", "reply_to": {"exchange": "x", "routing_key": "y"}, **fields}
+            message = packed(body, {}, request_exchange("celery").name)
+            app.broker_for_write().publisher().publish([message], deadline=time.monotonic() + 5)
+        assert app.control.ping(timeout=20, limit=1) == [{"b@here": {"ok": "pong"}}]
+    finally:
+        service.stop(wait=True)
+        thread.join(10)
 
 
 @pytest.mark.parametrize(
