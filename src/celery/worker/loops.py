@@ -247,6 +247,8 @@ class Core:
         loop, answer = self._loop, Future[T]()
 
         def call() -> None:
+            if not answer.set_running_or_notify_cancel():
+                return  # nobody waits for it any more, and was told so
             try:
                 answer.set_result(fun(*args))
             except BaseException as error:  # noqa: BLE001 - it belongs to whoever asks
@@ -396,7 +398,7 @@ class Core:
         if self.crew.sweeps.is_due():
             self._chores.start(self.crew.sweeps.sweep())
         if self.statedb is not None and self.statedb.changed:
-            self._chores.start(asyncio.to_thread(self.statedb.save))
+            self._chores.start(asyncio.to_thread(self.statedb.keep))
         if worker_state.told_to(worker_state.should_terminate):
             self.stop(Stop.COLD)
         elif worker_state.told_to(worker_state.should_stop):
@@ -577,7 +579,8 @@ def _in_time(answer: Future[T]) -> T:
     except TimeoutError:
         if answer.done():
             raise
-        answer.cancel()
+        if not answer.cancel() and answer.done():
+            return answer.result()  # it has come this instant
         raise RuntimeError("the worker does not get to it") from None
 
 

@@ -55,8 +55,11 @@ async def mingle(app: Any, hostname: str, consumer: Consumer, pidbox: Pidbox) ->
         return
     logger.info("mingle: sync with %d nodes", len(answers))
     for answer in answers:
-        app.clock.adjust(answer.get("clock") or 0)
-        worker_state.merge_revoked(list(answer.get("revoked") or ()))
+        try:
+            app.clock.adjust(answer.get("clock") or 0)
+            worker_state.merge_revoked(list(answer.get("revoked") or ()))
+        except (TypeError, ValueError) as error:  # of another version, perhaps
+            logger.warning("mingle: an answer cannot be understood: %r", error)
     logger.info("mingle: sync complete")
 
 

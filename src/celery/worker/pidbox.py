@@ -92,9 +92,9 @@ class Pidbox:
         while True:
             try:
                 mailbox = await self._open_mailbox()
-            except BrokerError as error:
+            except Exception as error:  # noqa: BLE001 - whatever its driver raised: it is tried again
                 attempt += 1
-                if isinstance(error, BrokerRefused) and attempt == 1:
+                if attempt == 1 and (isinstance(error, BrokerRefused) or not isinstance(error, BrokerError)):
                     logger.error("Remote control of this worker is not possible at present: %s", error)
                     self._opened.set()  # nobody need wait for it
                 logger.debug("no mailbox yet: %s", error)

@@ -77,6 +77,10 @@ def terminate(crew: Crew, picks: Callable[[Run], bool], signum: int) -> list[str
                 run.terminated = None
                 stubborn.append(run.id)
                 continue
+        elif run.active and crew.pool.terminate(run.tag, signum):
+            run.terminated = (
+                signum  # behind others in a process: should it begin this instant, it is ended all the same
+            )
         here.append(run.id)
     if stubborn:
         raise CannotTerminate(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import pickle
 import shelve
+import threading
 import zlib
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +14,8 @@ from celery.exceptions import ImproperlyConfigured
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+logger = logging.getLogger("celery.worker")
 
 _FORM = 3
 
@@ -33,6 +37,7 @@ class Persistent:
         self.filename = filename
         self.clock = clock
         self._seen = (0, 0)
+        self._writing = threading.Lock()
         self.merge()
 
     @contextlib.contextmanager
@@ -70,8 +75,23 @@ class Persistent:
         """Whether there is something to write."""
         return self._mark() != self._seen
 
+    def keep(self) -> None:
+        """`save`; that it could not be done is said in the log."""
+        try:
+            self.save()
+        except ImproperlyConfigured as error:
+            logger.error("What is revoked could not be kept: %s", error)
+
     def save(self) -> None:
-        """Write the file."""
+        """Write the file. One thread at a time: another would find it locked.
+
+        Raises:
+            ImproperlyConfigured: it cannot be written.
+        """
+        with self._writing:
+            self._save()
+
+    def _save(self) -> None:
         self._seen = self._mark()
         packed = zlib.compress(pickle.dumps(self.state.revoked, pickle.HIGHEST_PROTOCOL))
         with self._opened() as found:

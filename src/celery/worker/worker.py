@@ -547,10 +547,7 @@ class WorkController:
 
     def _save_state(self) -> None:
         if self._persistent is not None:
-            try:
-                self._persistent.save()
-            except ImproperlyConfigured as error:
-                logger.error("What is revoked could not be kept: %s", error)
+            self._persistent.keep()
 
     def _note_exit(self, code: Any) -> None:
         """Remember the first exit code that was decided on."""
