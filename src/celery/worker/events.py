@@ -26,7 +26,7 @@ from .task_events import TaskEvents
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from celery.brokers.base import Consumer
+    from celery.brokers.base import Consumer, Publisher
 
     from .extension import ExtensionThread
     from .options import WorkerOptions
@@ -94,6 +94,7 @@ class EventSender:
         self._dropped = 0
         self._up = False
         self._sending: asyncio.Task[None] | None = None
+        self._publisher: Publisher | None = None
 
     # -- any thread -------------------------------------------------------------------------------
     def enable(self) -> bool:
@@ -134,6 +135,12 @@ class EventSender:
             "type": type,
         }
         self._on_loop(self.add, event)
+
+    def close(self) -> None:
+        """After the loop's end: let go of connection and thread that only events had use for. Whoever sends something
+        else in this process gets others."""
+        if self._publisher is not None:
+            self._publisher.close()
 
     def _on_loop(self, fun: Callable[..., Any], *args: Any) -> None:
         loop = self._loop
@@ -241,7 +248,8 @@ class EventSender:
         few = len(messages) == 1 and len(messages[0].body) <= RIDES
         if few and isinstance(consumer, Broadcaster) and broker is self.app.broker_for_read():
             return await asyncio.wait_for(consumer.broadcast(messages), WITHIN)
-        outcomes: Sequence[BrokerError | None] = await broker.publisher().apublish(
+        publisher = self._publisher = broker.publisher()
+        outcomes: Sequence[BrokerError | None] = await publisher.apublish(
             messages, deadline=time.monotonic() + WITHIN
         )
         return outcomes

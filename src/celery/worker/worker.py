@@ -535,6 +535,8 @@ class WorkController:
         if self._timer is not None:
             self._timer.stop()
         self._save_state()
+        if self.events is not None:
+            self.events.close()
         try:
             self.on_close()
             signals.worker_shutdown.send(sender=self)
