@@ -32,6 +32,8 @@ logger = logging.getLogger("celery.worker.consumer.gossip")
 LOOK_EVERY = 5.0
 #: Seconds until an election is decided by those who stand.
 DECIDED_WITHIN = 2.0
+#: Seconds for leaving the neighbours at the end.
+CLOSED_WITHIN = 2.0
 #: The version of what is said in an election.
 VERSION = 1
 
@@ -113,10 +115,14 @@ class Gossip:
             self.state = State(on_node_join=self._joined, on_node_leave=self._left, max_tasks_in_memory=1)
             self._following = asyncio.get_running_loop().create_task(self._follow())
 
-    def stop(self) -> None:
-        """Listen no more; on the loop."""
-        if self._following is not None:
-            self._following.cancel()
+    async def close(self) -> None:
+        """Listen no more."""
+        self.enabled = False
+        following = self._following
+        if following is not None:
+            following.cancel()
+            # An open connection would hold up the end of the loop for as long as the server keeps it.
+            await asyncio.wait([following], timeout=CLOSED_WITHIN)
 
     async def _follow(self) -> None:
         attempt = 0

@@ -297,7 +297,7 @@ class Core:
             self.crew.recorder.close()
             self._storer.close()
             asyncio.set_event_loop(None)
-            loop.close()
+            _end_loop(loop)
 
     def _last_resort(self, loop: asyncio.AbstractEventLoop, life: asyncio.Task[None]) -> None:
         """Something broke, perhaps half-way through the end: end in order if that can still be done."""
@@ -500,7 +500,7 @@ class Core:
         """Say that this worker is gone, and give up its lease."""
         await self._flush(HAND_BACK)
         if self.crew.sender is not None:
-            self.crew.sender.on_end()
+            await self.crew.sender.on_end()
         await self.crew.events.farewell(HAND_BACK)
         if self._consumer is not None:
             try:
@@ -591,6 +591,15 @@ async def _cancel(*tasks: asyncio.Future[Any]) -> None:
         task.cancel()
     if pending:
         await asyncio.wait(pending)
+
+
+def _end_loop(loop: asyncio.AbstractEventLoop) -> None:
+    """Close a loop, and before it what lives as long as it does: uvloop waits for every connection that is open, for as
+    long as the server keeps it."""
+    try:
+        loop.run_until_complete(loop.shutdown_asyncgens())
+    finally:
+        loop.close()
 
 
 def _log_loop_error(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

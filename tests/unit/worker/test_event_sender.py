@@ -165,7 +165,7 @@ def test_heartbeats_that_nobody_hears_are_rare(app, monkeypatch):
     monkeypatch.setattr(heartbeat, "UNHEARD", 1000.0)
 
     async def run():
-        sender = sender_of(app, heartbeat_interval=0.005)
+        sender = sender_of(app, heartbeat_interval=0.04)  # longer than PAUSE: each goes alone
         beats = []
         monkeypatch.setattr(sender.heart, "_add", lambda one: (beats.append(one["type"]), sender.add(one)))
         sender.start()

@@ -104,10 +104,10 @@ class Consumer:
         if self._gossip is not None:
             self._gossip.ready()
 
-    def on_end(self) -> None:
+    async def on_end(self) -> None:
         """Called on the worker's loop when it ends."""
         if self._gossip is not None:
-            self._gossip.stop()
+            await self._gossip.close()
 
     # -- any thread -------------------------------------------------------------------------------
     def call_soon(self, p: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
