@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import logging
+import queue
 import sys
 import threading
 import time
@@ -17,7 +18,6 @@ from celery.concurrency.interrupt import in_body
 from celery.utils.frames import frames_of_threads
 
 if TYPE_CHECKING:
-    import queue
     from collections.abc import Callable
 
     from celery.concurrency.base import Runner
@@ -82,17 +82,29 @@ class Lane:
         self._followed = False  # others waited when the job before this one began
         self._condemned: Job | None = None  # in which the pool has raised `WorkerTerminate`
 
-    def work(self) -> None:
-        """Run jobs until told to leave."""
+    def work(self, glance: float | None = None) -> None:
+        """Run jobs until told to leave.
+
+        Args:
+            glance: seconds for which the thread sleeps at most. The main thread must not sleep for ever: a signal that
+                comes just before it falls asleep is heard when it wakes.
+        """
         self.ident = threading.get_ident()
         try:
             self._app.set_current()
             self._runner = self._make_runner()
-            while (job := self._jobs.get()) is not None:
+            while (job := self._next(glance)) is not None:
                 self._mailbox.post(Ended(job.tag, self._run(job)))
         finally:
             coroutines.close_loop()
             self._mailbox.post(Left(self))
+
+    def _next(self, glance: float | None) -> Job | None:
+        while True:
+            try:
+                return self._jobs.get(timeout=glance)
+            except queue.Empty:
+                continue
 
     def _run(self, job: Job) -> Outcome:
         assert self._runner is not None

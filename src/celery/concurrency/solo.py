@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 __all__ = ("TaskPool",)
 
+#: Seconds within which a signal of the system is heard, also if it comes in the moment in which the thread falls asleep.
+_GLANCE = 1.0
+
 
 class TaskPool(InProcessPool):
     """Runs tasks in the thread that calls `run_in_main`. `limit` is taken as 1."""
@@ -52,14 +55,15 @@ class TaskPool(InProcessPool):
 
     def run_in_main(self) -> None:
         """Run tasks in this thread until `stop` or `kill`."""
-        self._started.wait()
+        while not self._started.wait(_GLANCE):
+            continue
         lane = self._lane
         if lane is None:
             return
         signals.worker_process_init.send(sender=self.hostname)
         previous = self._listen_for_interrupts()
         try:
-            lane.work()
+            lane.work(_GLANCE)
         except WorkerTerminate:
             if not self._killed:
                 raise

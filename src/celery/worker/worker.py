@@ -517,7 +517,8 @@ class WorkController:
             core.stop(Stop.COLD)
             raise
         finally:
-            thread.join()
+            while thread.is_alive():
+                thread.join(1.0)  # signals must be heard meanwhile
 
     def _ready(self) -> None:
         """Tasks are being taken."""
