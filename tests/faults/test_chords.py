@@ -66,13 +66,19 @@ def body(values):
     return sum(values)
 
 
+def die():
+    note("adding")
+    if "WHOLE" in os.environ:  # the worker, too: it is the parent of the process that forks
+        os.kill(int(Path(f"/proc/{os.getppid()}/stat").read_text().rpartition(")")[2].split()[1]), signal.SIGKILL)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 def add_one(task, number):
     # The first time, the process dies in the midst of adding.
     if first_time(number):
         send = relaying.send_marked
-        relaying.send_marked = lambda *args: (note("adding"), os.kill(os.getpid(), signal.SIGKILL))
+        relaying.send_marked = lambda *args: die()
         if "DIE_AFTER" in os.environ:
-            die = relaying.send_marked
             relaying.send_marked = lambda *args: (send(*args), die())
     task.add_to_chord(member.si(number))
     return number
@@ -238,12 +244,10 @@ def test_a_body_that_is_killed_while_it_runs_runs_again(project, ledger):
 def test_who_adds_a_member_dies_in_the_midst_of_it(project, ledger, when, whole):
     """It is counted, and not sent yet (or noted as due still): somebody else sends it. The task itself runs, and adds one, again."""
     env = {"DIE_AFTER": "1"} if when == "after" else {}
-    with project.worker("-n", "a@h", **env) as victim:
+    with project.worker("-n", "a@h", **env | ({"WHOLE": "1"} if whole else {})) as victim:
         body = start(project, "growing.s(1), member.s(2)")
         if whole:
-            wait_until(lambda: ledger.read()["adding"])
-            victim.send(signal.SIGKILL)
-            victim.wait()
+            assert victim.wait() == -signal.SIGKILL
         with project.worker("-n", "b@h", **env):
             assert value(project, body) == str(1 + 2 + 1 + 1)
     assert sum(count for line, count in ledger.read().items() if line.startswith("body 4")) == 1
