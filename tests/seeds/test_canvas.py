@@ -132,7 +132,7 @@ def test_errbacks(ask):
         res = raising_task.apply_async(link_error=error_handler.s()); res.get(timeout=20, propagate=False)
         until(lambda: os.path.exists('by_id') and open('by_id').read()); print(open('by_id').readline().strip() == f"Task {res.id} raised exception: ValueError('something something')")
         res = raising_task.s().on_error(log_error.s()).delay(); res.get(timeout=20, propagate=False)
-        until(lambda: os.path.exists(res.id)); print(open(res.id).read().splitlines()[2])
+        until(lambda: os.path.exists(res.id) and len(open(res.id).read().splitlines()) > 2); print(open(res.id).read().splitlines()[2])
     """)
     assert found[0] == "True"
     assert "something something" in found[1]
