@@ -473,3 +473,28 @@ def test_numbers_do_not_go_back(redis_url):
     assert client.call("HGET", record, "next") == b"12"
     assert client.run(scripts.ADOPT, *call) == [1, 1]  # said again
     broker.close()
+
+
+def test_what_ends_while_a_worker_leaves_has_no_record(redis_url):
+    """The last write before its lease ends says it: nobody is left to say it later."""
+
+    async def main():
+        broker = broker_at(redis_url)
+        worker = await started(broker)
+        consumer = worker.consumer
+        send(broker, "a")
+        (first,) = await worker.seen.count(1)
+        assert await consumer.begin([first]) == [first]
+        consumer.tidy_soon = lambda: None
+        flush = consumer.flush
+
+        async def flushed():
+            await flush()
+            consumer.ack(first)
+
+        consumer.flush = flushed
+        await consumer.stop()
+        assert broker.client.call("HLEN", broker.keys.unacked) == 0
+        broker.close()
+
+    asyncio.run(main())

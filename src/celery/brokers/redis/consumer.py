@@ -292,6 +292,8 @@ class RedisConsumer(Core):
 
     async def _take_leave(self) -> None:
         """Give everything back, then end the lease."""
+        self.gather()  # what has ended since the flush
+        self._flush()
         keys = self.keys
         commands: list[Any] = []
         for held in sorted(self.held.values(), key=lambda held: -held.number):
