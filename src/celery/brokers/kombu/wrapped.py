@@ -45,6 +45,7 @@ def publish(message: Outgoing, connection: Any, deliver: Callable[[Outgoing], No
         What `deliver` and the wrappers raise.
     """
     properties = dict(message.properties.value)
+    expiration = properties.pop("expiration", None)  # AMQP: text, milliseconds; kombu: seconds
     producer = _modules["kombu.messaging"].Producer(
         _Channel(message, connection, deliver), auto_declare=False
     )
@@ -57,6 +58,7 @@ def publish(message: Outgoing, connection: Any, deliver: Callable[[Outgoing], No
         content_type=properties.pop("content_type", None),
         content_encoding=properties.pop("content_encoding", None),
         priority=properties.pop("priority", 0),
+        expiration=None if expiration is None else float(expiration) / 1000,
         retry=False,
         **properties,
     )
