@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from datetime import UTC, datetime
 from decimal import Decimal
+from uuid import uuid4
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -261,6 +262,17 @@ def test_messages_that_are_alike_are_sent_as_each_of_them_is(drawn, priority, na
         )
         expected = {"priority": priority or None, **given_values}
         assert made is None or made == properties(expected, table(headers))
+
+
+def test_nothing_is_kept_of_messages_of_other_shapes():
+    """They may be large, and are never sent the short way."""
+    castings, own = Castings(), str(uuid4())
+    properties_of = LazyObject(value={"delivery_mode": 2, "correlation_id": own}).raw
+    usual = dict.fromkeys(ORDER, "x") | {"id": own}
+    for number in range(3):
+        headers = LazyObject(value={**usual, "own": f"{number}" * 1000}).raw
+        assert castings.properties(headers, properties_of, 0) is None
+    assert not castings._seen
 
 
 @given(st.binary(max_size=100))

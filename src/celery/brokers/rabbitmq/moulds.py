@@ -148,7 +148,9 @@ class Castings:
     def _learnt(self, kind: tuple[bytes, bytes, bytes, int], middle: bytes, own: bytes) -> bytes | None:
         """The long way; if one like this was sent before, the next takes the short one."""
         made, _ = _long_way(kind, middle, own)
-        if made is None or kind not in self._seen:
+        if made is None:
+            return None
+        if kind not in self._seen:
             _add(self._seen, kind)
             return made
         # With an id that nobody can know: so its places are found again, and no others.
